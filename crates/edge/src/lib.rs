@@ -1,0 +1,1 @@
+//! The edge room; see ARCHITECTURE.md.

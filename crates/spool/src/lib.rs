@@ -1,0 +1,1 @@
+//! The spool room; see ARCHITECTURE.md.
