@@ -1,0 +1,165 @@
+//! Looking at the queue, and putting a hand to it.
+
+use std::sync::Arc;
+
+use crate::{BoxFuture, DeliveryId, Diagnosis, Event, Message, MessageId, SiteName, StreamName, TenantName, Timestamp};
+
+use super::SpoolTrouble;
+
+/// The queue in a person's hands.
+pub trait SpoolDesk: Send + Sync {
+    /// Deliveries after `after` that match, in the order of their ids, at most `max`.
+    fn list(&self, filter: &QueueFilter, after: Option<DeliveryId>, max: usize) -> Vec<DeliveryView>;
+
+    /// How many wait, and where.
+    fn count(&self) -> QueueCount;
+
+    /// One message with its live deliveries and their last diagnoses.
+    fn show(&self, id: MessageId) -> BoxFuture<'_, Result<(Arc<Message>, Vec<(DeliveryView, Option<Diagnosis>)>), SpoolTrouble>>;
+
+    /// Changes waiting deliveries that match; says how many.
+    fn alter(&self, filter: &QueueFilter, alteration: Alteration) -> Result<usize, SpoolTrouble>;
+
+    /// How the spool is.
+    fn health(&self) -> SpoolHealth;
+}
+
+/// Which deliveries; an empty filter is all.
+#[derive(Debug, Clone, Default)]
+pub struct QueueFilter {
+    /// One message.
+    pub message: Option<MessageId>,
+    /// A tenant's.
+    pub tenant: Option<TenantName>,
+    /// A recipient host's, as its text.
+    pub host: Option<String>,
+    /// A Site's.
+    pub site: Option<SiteName>,
+}
+
+/// A change by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alteration {
+    /// Due now, whatever the retry interval said.
+    RetryNow(Timestamp),
+}
+
+/// One live delivery, as memory knows it.
+#[derive(Debug, Clone)]
+pub struct DeliveryView {
+    /// Which.
+    pub id: DeliveryId,
+    /// Whose.
+    pub tenant: TenantName,
+    /// Its class.
+    pub stream: StreamName,
+    /// Where to.
+    pub host: Arc<str>,
+    /// The Site, once known.
+    pub site: Option<SiteName>,
+    /// When custody began.
+    pub arrived_at: Timestamp,
+    /// When it is next due.
+    pub due: Timestamp,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Waiting or lent.
+    pub state: DeliveryState,
+    /// Length of the content.
+    pub content_octets: u64,
+    /// How many deliveries of the same group go before it.
+    pub ahead: u64,
+}
+
+/// Where a live delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// In the spool.
+    Waiting,
+    /// With a worker.
+    Lent,
+}
+
+/// How many wait.
+#[derive(Debug, Clone, Default)]
+pub struct QueueCount {
+    /// Messages with a live delivery.
+    pub messages: u64,
+    /// Live deliveries.
+    pub deliveries: u64,
+    /// Of them lent.
+    pub lent: u64,
+    /// By group, as text, the largest first, at most 1,000.
+    pub groups: Vec<(String, u64)>,
+}
+
+/// How the spool is.
+#[derive(Debug, Clone, Default)]
+pub struct SpoolHealth {
+    /// Syncs of the log since the start.
+    pub syncs: u64,
+    /// Messages accepted since the start.
+    pub accepted: u64,
+    /// Outcomes settled since the start.
+    pub settled: u64,
+    /// Segments on disk, free ones included.
+    pub segments: u64,
+    /// Of them free.
+    pub segments_free: u64,
+    /// Octets of disk in use.
+    pub disk_octets: u64,
+    /// Octets that live mail needs.
+    pub live_octets: u64,
+    /// Whether new mail is refused for want of disk.
+    pub full: bool,
+    /// Why nothing more is acknowledged.
+    pub poisoned: Option<String>,
+}
+
+/// The history of facts, in order.
+pub trait Journal: Send + Sync {
+    /// Events from `sequence` on, at most `max`. `Err(first)` when that is older than what is kept: the reader missed some.
+    fn read(&self, sequence: u64, max: usize) -> Result<Vec<Event>, u64>;
+
+    /// Returns when an event at `sequence` can be read.
+    fn wait(&self, sequence: u64) -> BoxFuture<'_, ()>;
+}
+
+/// The live schedule.
+pub trait Insight: Send + Sync {
+    /// What holds each live delivery of a message, as far as the schedule knows; empty when it is only in the spool.
+    fn explain(&self, message: MessageId) -> BoxFuture<'_, Vec<(u32, Waiting)>>;
+
+    /// Every Site the schedule knows.
+    fn sites(&self) -> BoxFuture<'_, Vec<SiteView>>;
+}
+
+/// Why a delivery waits: what holds it, since when, until when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// One sentence.
+    pub reason: String,
+    /// Since when, where it is known.
+    pub since: Option<Timestamp>,
+    /// Until when, where it is known.
+    pub until: Option<Timestamp>,
+    /// How many stand before it in what holds it.
+    pub ahead: Option<u64>,
+}
+
+/// One Site, as the schedule sees it.
+#[derive(Debug, Clone)]
+pub struct SiteView {
+    /// Its name.
+    pub site: SiteName,
+    /// The provider whose rules it follows.
+    pub provider: String,
+    /// Connections open.
+    pub connections: u32,
+    /// How many it may have now (the concurrency window).
+    pub window: u32,
+    /// Parcels waiting in the schedule.
+    pub waiting: u64,
+    /// What holds it, when something does.
+    pub held: Option<Waiting>,
+}

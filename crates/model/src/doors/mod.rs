@@ -1,0 +1,38 @@
+//! Doors: the traits through which the relay touches time, chance, names, wires and disks.
+//!
+//! All are object-safe and small. Production implements them in `edge`, `spool` and `http`; the simulator in `sim`.
+
+mod desk;
+mod net;
+mod registry;
+mod resolver;
+mod spool;
+
+pub use desk::{
+    Alteration, DeliveryState, DeliveryView, Insight, Journal, QueueCount, QueueFilter, SiteView, SpoolDesk, SpoolHealth, Waiting,
+};
+pub use net::{Connection, Listener, Net, NetTrouble, Peer, Secured, TlsDemand};
+pub use registry::{Principal, Registry, Secret};
+pub use resolver::{AddressAnswer, DnsTrouble, MxAnswer, MxRecord, Resolver};
+pub use spool::{Left, LendLimit, Lent, Opened, Receipt, Spool, SpoolTrouble, Staged, Staging};
+
+use crate::Timestamp;
+
+/// The time. Pauses and time limits go through tokio's timers, which the simulator pauses with the same clock.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// Chance.
+pub trait Entropy: Send + Sync {
+    /// Fills the buffer with octets nobody can guess.
+    fn fill(&self, octets: &mut [u8]);
+
+    /// A number below `bound` (zero when `bound` is zero), for choices that need no secrecy.
+    fn below(&self, bound: u64) -> u64 {
+        let mut octets = [0; 8];
+        self.fill(&mut octets);
+        u64::from_le_bytes(octets).checked_rem(bound).unwrap_or(0)
+    }
+}

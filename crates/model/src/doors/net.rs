@@ -1,0 +1,87 @@
+//! The wire.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::BoxFuture;
+use crate::outcome::TlsFacts;
+
+/// A two-way stream of octets.
+pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// Dialling, listening, and securing.
+pub trait Net: Send + Sync {
+    /// Opens a connection, from the given local address when there is one.
+    fn dial(&self, from: Option<IpAddr>, to: SocketAddr, timeout: Duration) -> BoxFuture<'_, Result<Box<dyn Connection>, NetTrouble>>;
+
+    /// Makes a TLS client session over a connection whose buffered octets were all consumed.
+    fn secure(&self, connection: Box<dyn Connection>, name: &str, demand: TlsDemand) -> BoxFuture<'_, Result<Secured, NetTrouble>>;
+
+    /// Makes a TLS server session, with the relay's certificate.
+    fn accept_secure(&self, connection: Box<dyn Connection>) -> BoxFuture<'_, Result<Secured, NetTrouble>>;
+}
+
+/// A listening socket.
+pub trait Listener: Send + Sync {
+    /// The next client. An error is one of the socket, not of a client; the caller pauses before it asks again.
+    fn accept(&self) -> BoxFuture<'_, Result<(Box<dyn Connection>, Peer), NetTrouble>>;
+
+    /// Where it listens.
+    fn address(&self) -> SocketAddr;
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address.
+    pub remote: SocketAddr,
+    /// Ours, as it dialled it.
+    pub local: SocketAddr,
+}
+
+/// What a TLS client session must prove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsDemand {
+    /// Any certificate (RFC 7435): encrypted is better than not.
+    Opportunistic,
+    /// A chain to a trusted root, valid for the name.
+    Verified,
+}
+
+/// A connection under TLS.
+pub struct Secured {
+    /// The connection.
+    pub connection: Box<dyn Connection>,
+    /// What was agreed.
+    pub facts: TlsFacts,
+}
+
+/// Trouble of the wire.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NetTrouble {
+    /// Nobody listens there.
+    #[error("connection refused")]
+    Refused,
+    /// No answer in time.
+    #[error("timed out")]
+    TimedOut,
+    /// No way there.
+    #[error("unreachable: {0}")]
+    Unreachable(String),
+    /// The local address cannot be used: a mistake of ours, not of the peer.
+    #[error("cannot use the source address: {0}")]
+    Source(String),
+    /// The TLS handshake failed.
+    #[error("TLS handshake failed: {0}")]
+    Tls(String),
+    /// Descriptors or memory ran out.
+    #[error("out of resources: {0}")]
+    Exhausted(String),
+    /// Something else.
+    #[error("{0}")]
+    Other(String),
+}

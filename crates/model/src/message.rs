@@ -1,0 +1,149 @@
+//! What was accepted: the envelope, how it came, and the content.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use postrider_smtp::{ForwardPath, Host, Mailbox, ReversePath};
+
+use crate::doors::SpoolTrouble;
+use crate::{BoxFuture, CredentialName, MessageId, StreamName, TenantName, Timestamp};
+
+/// The durable facts of one message, without its content. Written once, with the acceptance, and never changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its id, here and everywhere.
+    pub id: MessageId,
+    /// Whose mail it is.
+    pub tenant: TenantName,
+    /// The tenant's class of mail.
+    pub stream: StreamName,
+    /// The reverse-path and its parameters.
+    pub envelope: Envelope,
+    /// How and when it came.
+    pub arrival: Arrival,
+    /// Before others of its lane.
+    pub priority: Priority,
+    /// After this instant it is not sent any more, but bounced (`None`: the retry policy's give-up time alone rules).
+    pub deadline: Option<Timestamp>,
+    /// One delivery for each.
+    pub recipients: Vec<Recipient>,
+    /// Length of the content as it stands in the spool.
+    pub content_octets: u64,
+}
+
+/// The reverse-path and the parameters of MAIL (RFC 5321 §2.3.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// Who hears of failures.
+    pub reverse_path: ReversePath,
+    /// What the content may hold (RFC 6152).
+    pub body: BodyType,
+    /// Whether the addresses or the header may hold UTF-8 (RFC 6531).
+    pub smtputf8: bool,
+}
+
+/// The BODY parameter, or what the content was found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyType {
+    /// Only octets below 128.
+    SevenBit,
+    /// Lines of any octets (RFC 6152).
+    EightBitMime,
+}
+
+/// One recipient of the envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// The address. A bare `Postmaster` was given our domain before acceptance.
+    pub mailbox: Mailbox,
+}
+
+impl Recipient {
+    /// The recipient as a forward-path.
+    pub fn forward_path(&self) -> ForwardPath {
+        ForwardPath::Mailbox(self.mailbox.clone())
+    }
+
+    /// Where it goes.
+    pub fn host(&self) -> &Host {
+        self.mailbox.host()
+    }
+}
+
+/// How a message came to us; the trace field is made from it at each attempt (RFC 5321 §4.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// The instant of the end of data.
+    pub at: Timestamp,
+    /// Submitted by a client of ours, relayed, or made by us.
+    pub role: Role,
+    /// The client's address; `None` for mail made here.
+    pub peer: Option<IpAddr>,
+    /// What the client called itself, as it said it (bounded, printable).
+    pub hello: Box<str>,
+    /// The protocol it spoke.
+    pub protocol: Protocol,
+    /// TLS version and cipher suite, as one phrase, when the session was secured.
+    pub tls: Option<Box<str>>,
+    /// What the client authenticated with.
+    pub credential: Option<CredentialName>,
+}
+
+/// By which door a message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// From a client that proved itself (RFC 6409).
+    Submission,
+    /// From another server (RFC 5321 §3.6).
+    Relay,
+    /// A report made by us (RFC 3464).
+    Report,
+    /// Handed over the control socket.
+    Local,
+}
+
+/// The protocol, for the `with` clause of the trace field (RFC 3848, RFC 6531 §4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HELO was said.
+    Smtp,
+    /// EHLO was said.
+    Esmtp,
+    /// Made or handed over here.
+    Local,
+}
+
+/// Urgency inside a lane; higher goes first. Nothing starves: fairness between lanes does not look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Priority {
+    /// Campaigns.
+    Low,
+    /// The usual.
+    #[default]
+    Normal,
+    /// Pass words and receipts.
+    High,
+}
+
+/// The content of a stored message, ready to be read once from its start.
+pub enum Content {
+    /// All of it, in memory.
+    Held(Bytes),
+    /// Chunk by chunk, for what is too large to hold.
+    Streamed(Box<dyn ContentSource>),
+}
+
+/// A content read chunk by chunk.
+pub trait ContentSource: Send {
+    /// The next chunk, at most 256 KiB; `None` at the end.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, SpoolTrouble>>;
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Content::Held(octets) => write!(f, "Held({} octets)", octets.len()),
+            Content::Streamed(_) => f.write_str("Streamed"),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Policy: an immutable, validated Snapshot. A unit of work takes one at its start; a reload makes a new one.
+
+mod provider;
+mod retry;
+
+pub use provider::{Provider, ProviderMatch, Rate, ReplyRule, RuleAction};
+pub use retry::RetryPolicy;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::SourceName;
+
+/// All that policy says, at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The name we are known by: greeting, trace fields, reports.
+    pub host_name: String,
+    /// The postmaster's local part, for reports and bare `Postmaster`.
+    pub postmaster: String,
+    /// Addresses we send from; at least one.
+    pub sources: Vec<Source>,
+    /// Rule sets in order; the first that matches a Site rules. The last matches all.
+    pub providers: Vec<Provider>,
+    /// When to try again, and when to give up.
+    pub retry: RetryPolicy,
+    /// Bounds on waiting for a peer.
+    pub timeouts: Timeouts,
+    /// The port of the next hops (25; tests and benchmarks use another).
+    pub smtp_port: u16,
+    /// Connections out, over all Sites.
+    pub connections_out_max: u32,
+}
+
+/// An address of ours, and the name it says in EHLO.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// How policy calls it.
+    pub name: SourceName,
+    /// The address to bind; `None` leaves it to the system.
+    pub address: Option<IpAddr>,
+    /// What it says in EHLO (RFC 5321 §4.1.4).
+    pub ehlo_name: String,
+}
+
+/// How long a peer may take (RFC 5321 §4.5.3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To connect.
+    pub connect: Duration,
+    /// The greeting: 5 minutes.
+    pub greeting: Duration,
+    /// EHLO, AUTH, RSET: 5 minutes.
+    pub command: Duration,
+    /// STARTTLS with its handshake.
+    pub tls: Duration,
+    /// MAIL: 5 minutes.
+    pub mail: Duration,
+    /// RCPT: 5 minutes.
+    pub recipient: Duration,
+    /// DATA: 2 minutes.
+    pub data_initiation: Duration,
+    /// One block of content: 3 minutes.
+    pub data_block: Duration,
+    /// The final dot: 10 minutes.
+    pub data_termination: Duration,
+    /// QUIT; we do not insist.
+    pub quit: Duration,
+    /// How long an idle connection out is kept for more mail.
+    pub keep_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let minutes = |m: u64| Duration::from_secs(60 * m);
+        Self {
+            connect: Duration::from_secs(30),
+            greeting: minutes(5),
+            command: minutes(5),
+            tls: minutes(2),
+            mail: minutes(5),
+            recipient: minutes(5),
+            data_initiation: minutes(2),
+            data_block: minutes(3),
+            data_termination: minutes(10),
+            quit: Duration::from_secs(5),
+            keep_idle: Duration::from_secs(4),
+        }
+    }
+}
+
+impl Snapshot {
+    /// The rule set for a Site, by the names of its hosts.
+    pub fn provider_for(&self, site: &crate::SiteName) -> &Provider {
+        let found = self.providers.iter().find(|p| p.matches.matches_site(site));
+        found.or(self.providers.last()).unwrap_or_else(|| Provider::default_ref())
+    }
+}
