@@ -1,1 +1,11 @@
-//! The flow room; see ARCHITECTURE.md.
+//! The stages in motion: plain async recipes over doors, and the drivers of the machines.
+//!
+//! `receive` talks to clients, `submit` takes custody, `dispatch` owns the schedule, `deliver` talks to next hops. Data goes forward
+//! only (ARCHITECTURE.md, "The one way through"). No socket, file, clock or random number is touched here but through a door;
+//! tokio is used for tasks, timers and channels, which the simulator pauses and orders.
+
+#![forbid(unsafe_code)]
+
+mod settings;
+
+pub use settings::{Doors, ListenerSettings, ReceiveLimits};

@@ -3,6 +3,7 @@
 //! All are object-safe and small. Production implements them in `edge`, `spool` and `http`; the simulator in `sim`.
 
 mod desk;
+mod mail_log;
 mod net;
 mod registry;
 mod resolver;
@@ -11,6 +12,7 @@ mod spool;
 pub use desk::{
     Alteration, DeliveryState, DeliveryView, Insight, Journal, QueueCount, QueueFilter, SiteView, SpoolDesk, SpoolHealth, Waiting,
 };
+pub use mail_log::MailLog;
 pub use net::{Connection, Listener, Net, NetTrouble, Peer, Secured, TlsDemand};
 pub use registry::{Principal, Registry, Secret};
 pub use resolver::{AddressAnswer, DnsTrouble, MxAnswer, MxRecord, Resolver};

@@ -1,0 +1,90 @@
+//! What a relay is told when it starts, beside the policy Snapshot.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postrider_model::Role;
+use postrider_model::doors::{Clock, Entropy, MailLog, Net, Registry, Resolver, Spool};
+use postrider_smtp::Domain;
+
+/// The doors of one relay.
+#[derive(Clone)]
+pub struct Doors {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// The DNS.
+    pub resolver: Arc<dyn Resolver>,
+    /// The wire.
+    pub net: Arc<dyn Net>,
+    /// Custody.
+    pub spool: Arc<dyn Spool>,
+    /// Who may send.
+    pub registry: Arc<dyn Registry>,
+    /// The mail log.
+    pub log: Arc<dyn MailLog>,
+}
+
+/// One listening socket's manners.
+#[derive(Debug, Clone)]
+pub struct ListenerSettings {
+    /// How the configuration calls it.
+    pub name: String,
+    /// `Role::Submission` or `Role::Relay`.
+    pub role: Role,
+    /// TLS from the first octet (RFC 8314 §3.3).
+    pub implicit_tls: bool,
+    /// STARTTLS is offered.
+    pub starttls: bool,
+    /// AUTH is offered and taken without TLS. Off, unless the listener says otherwise.
+    pub auth_in_clear: bool,
+    /// MAIL needs AUTH first. Always on for submission; a relay listener offers no AUTH.
+    pub auth_required: bool,
+}
+
+/// Bounds on what clients may do.
+#[derive(Debug, Clone)]
+pub struct ReceiveLimits {
+    /// Octets of one content (SIZE, RFC 1870).
+    pub message_octets_max: u64,
+    /// Recipients of one transaction.
+    pub recipients_max: usize,
+    /// Octets of one line of content, CR LF included.
+    pub text_line_octets_max: usize,
+    /// Refusals after which a session is closed.
+    pub errors_per_session_max: u32,
+    /// Sessions at once.
+    pub sessions_max: usize,
+    /// Sessions at once from one client network (IPv4 /32, IPv6 /64).
+    pub sessions_per_network_max: usize,
+    /// Silence after which a session is closed (RFC 5321 §4.5.3.2.7: 5 minutes).
+    pub idle_timeout: Duration,
+    /// A session's whole time.
+    pub session_time_max: Duration,
+    /// A content that comes slower than this, in octets a second, measured over `idle_timeout`, ends its session.
+    pub content_octets_per_second_min: u64,
+    /// Bare CR and bare LF in content are mended instead of refused.
+    pub normalise_bare_newlines: bool,
+    /// Domains the relay listener takes mail for; empty is none. Never an open relay.
+    pub relay_domains: BTreeSet<Domain>,
+}
+
+impl Default for ReceiveLimits {
+    fn default() -> Self {
+        Self {
+            message_octets_max: 50 * 1024 * 1024,
+            recipients_max: 1_000,
+            text_line_octets_max: 65_536,
+            errors_per_session_max: 20,
+            sessions_max: 20_000,
+            sessions_per_network_max: 20_000,
+            idle_timeout: Duration::from_secs(300),
+            session_time_max: Duration::from_secs(3_600 * 24),
+            content_octets_per_second_min: 100,
+            normalise_bare_newlines: false,
+            relay_domains: BTreeSet::new(),
+        }
+    }
+}
