@@ -83,7 +83,7 @@ pub struct Settlement {
 #[derive(Debug)]
 pub struct Report {
     /// Its facts.
-    pub message: Message,
+    pub message: std::sync::Arc<Message>,
     /// Its content (bounded: a report quotes the header, not the body).
     pub content: Bytes,
 }

@@ -17,7 +17,7 @@ pub trait Spool: Send + Sync {
     fn stage(&self, expected_octets: Option<u64>) -> BoxFuture<'_, Result<Box<dyn Staging>, SpoolTrouble>>;
 
     /// Takes custody. When this returns `Ok`, message and content are on stable storage (docs/custody.md, instant 1).
-    fn accept(&self, message: Message, content: Staged) -> BoxFuture<'_, Result<Receipt, SpoolTrouble>>;
+    fn accept(&self, message: Arc<Message>, content: Staged) -> BoxFuture<'_, Result<Receipt, SpoolTrouble>>;
 
     /// Claims up to `max` groups that have mail due at `now`.
     fn ready(&self, now: Timestamp, max: usize) -> Vec<Group>;
