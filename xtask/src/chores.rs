@@ -1,0 +1,156 @@
+//! The chores that run other programs: `quick`, `ci`, `interop`, `kill`, `fuzz`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::steps::{cargo, clock, exists, output, program, root, step, target_dir};
+use crate::tidy;
+
+/// How often the short run of `ci` kills the relay, with each signal.
+const SHORT_KILLS: &str = "3";
+
+/// Everything `./test` runs after set-up.
+pub fn ci() -> Result<()> {
+    let begin = clock();
+    step("format", cargo().args(["fmt", "--all", "--check"]))?;
+    println!("\n== tidy");
+    tidy::run()?;
+    step("lints", cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    if exists("cargo-nextest") {
+        step("unit tests (nextest)", cargo().args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]))?;
+    } else {
+        step("unit tests", cargo().args(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"]))?;
+    }
+    step("doc tests", cargo().args(["test", "--workspace", "--locked", "--doc"]))?;
+    step("build", cargo().args(["build", "--workspace", "--bins", "--locked"]))?;
+    interop(&[])?;
+    kill(&[SHORT_KILLS.into()])?;
+    kill(&[SHORT_KILLS.into(), "TERM".into()])?;
+    println!("\n== all passed, {:.0} s", begin.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// The check to run while writing.
+pub fn quick() -> Result<()> {
+    let begin = clock();
+    step("format", cargo().args(["fmt", "--all", "--check"]))?;
+    println!("\n== tidy");
+    tidy::run()?;
+    let packages = changed_packages()?;
+    if packages.is_empty() {
+        println!("\n== no crate changed");
+        return Ok(());
+    }
+    let chosen: Vec<String> = packages.iter().flat_map(|name| ["--package".to_owned(), name.clone()]).collect();
+    println!("\n== changed: {}", packages.iter().cloned().collect::<Vec<_>>().join(" "));
+    step("lints", cargo().arg("clippy").args(&chosen).args(["--all-targets", "--", "-D", "warnings"]))?;
+    step("unit tests", cargo().arg("test").args(&chosen).args(["--lib", "--bins"]))?;
+    println!("\n== quick: passed, {:.0} s", begin.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// The packages with files that differ from the common ancestor with the published main branch (or, without one, from the last commit).
+fn changed_packages() -> Result<BTreeSet<String>> {
+    let base = output(program("git").args(["merge-base", "HEAD", "origin/main"])).unwrap_or_else(|_| "HEAD".into());
+    let differing = output(program("git").args(["diff", "--name-only", base.trim()]))?;
+    let unknown = output(program("git").args(["ls-files", "--others", "--exclude-standard"]))?;
+    let mut packages = BTreeSet::new();
+    for path in differing.lines().chain(unknown.lines()) {
+        match path.split('/').collect::<Vec<_>>()[..] {
+            ["crates", "postrider", _, ..] => packages.insert("postrider".to_owned()),
+            ["crates", room, _, ..] => packages.insert(format!("postrider-{room}")),
+            ["xtask", _, ..] => packages.insert("xtask".to_owned()),
+            _ => false,
+        };
+    }
+    Ok(packages)
+}
+
+/// The relay the tests of the outside start: `POSTRIDER_BIN`, or what this workspace built without optimisation.
+fn relay() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("POSTRIDER_BIN") {
+        return Ok(named.into());
+    }
+    step("build", cargo().args(["build", "--workspace", "--bins", "--locked"]))?;
+    Ok(target_dir().join("debug/postrider"))
+}
+
+/// Python with the harness; as root, because Postfix wants it.
+fn python(relay: PathBuf) -> Result<Command> {
+    let root_already = output(program("id").arg("-u"))?.trim() == "0";
+    let mut command = if root_already {
+        program("env")
+    } else {
+        let mut sudo = program("sudo");
+        sudo.arg("env");
+        sudo
+    };
+    command.arg(format!("POSTRIDER_BIN={}", relay.display())).args(["PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1"]);
+    // Debian's own: another Python in PATH may lack what the suite was written for.
+    command.arg(if std::path::Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" });
+    command.current_dir(root().join("tests-interop"));
+    Ok(command)
+}
+
+/// Real mail to and from real peers.
+pub fn interop(names: &[String]) -> Result<()> {
+    let mut command = python(relay()?)?;
+    command.args(["-m", "unittest", "-v"]);
+    if names.is_empty() {
+        command.args(["discover", "-p", "test_*.py"]);
+    }
+    step("interoperability", command.args(names)).map(|_| ())
+}
+
+/// Kills the relay under load and counts.
+pub fn kill(arguments: &[String]) -> Result<()> {
+    let (times, signal) = match arguments {
+        [times] => (times, "KILL"),
+        [times, signal] => (times, signal.as_str()),
+        _ => bail!("xtask kill N [TERM]"),
+    };
+    times.parse::<u32>().context("N is how often to kill")?;
+    step(&format!("kill -{signal}, {times} times"), python(relay()?)?.args(["kill.py", times, signal])).map(|_| ())
+}
+
+/// Runs one fuzz target for some seconds.
+pub fn fuzz(arguments: &[String]) -> Result<()> {
+    let targets = fuzz_targets()?;
+    let (name, seconds) = match arguments {
+        [word] if word == "list" => {
+            for (room, name) in &targets {
+                println!("{name} (crates/{room})");
+            }
+            return Ok(());
+        }
+        [name, seconds] => (name, seconds.parse::<u32>().context("SECS is a number")?),
+        _ => bail!("xtask fuzz TARGET SECS, or xtask fuzz list"),
+    };
+    let Some((room, _)) = targets.iter().find(|(_, target)| target == name) else {
+        bail!("no fuzz target `{name}`; `cargo xtask fuzz list` names them");
+    };
+    if output(cargo().args(["fuzz", "--version"])).is_err() {
+        bail!("cargo-fuzz is not installed: `cargo install cargo-fuzz`. The corpora replay as ordinary tests without it.");
+    }
+    // The sanitizer flags are unstable; this lets the stable compiler take them, so no second toolchain is needed.
+    let mut command = cargo();
+    command.env("RUSTC_BOOTSTRAP", "1").args(["fuzz", "run", "--fuzz-dir", &format!("crates/{room}/fuzz"), name]);
+    command.args(["--", &format!("-max_total_time={seconds}")]);
+    step(&format!("fuzz {name}"), &mut command).map(|_| ())
+}
+
+/// (room, target) for every file in a `fuzz_targets` folder.
+fn fuzz_targets() -> Result<Vec<(String, String)>> {
+    let mut targets = Vec::new();
+    for path in
+        output(program("git").args(["ls-files", "--cached", "--others", "--exclude-standard", "crates/*/fuzz/fuzz_targets/*.rs"]))?.lines()
+    {
+        if let ["crates", room, "fuzz", "fuzz_targets", file] = path.split('/').collect::<Vec<_>>()[..] {
+            targets.push((room.to_owned(), file.trim_end_matches(".rs").to_owned()));
+        }
+    }
+    Ok(targets)
+}
