@@ -1,0 +1,94 @@
+//! `postrider bench`: measures an SMTP relay from outside, over real SMTP on loopback.
+//!
+//! Promises: one load generator, sinks and a DNS server of its own that cost little (see `--direct`); the same work for every relay; costs that
+//! are the relay's alone; no message uncounted: what is lost or doubled is in the report, and a loss is an error.
+//!
+//! Never: sends beyond 127.0.0.0/8, or stops a process that it did not start.
+//!
+//! Does badly: generator and sinks share the machine with the relay, so on two cores they take a part of what the relay could use; the part is
+//! reported as the bench's own CPU.
+
+mod arguments;
+mod content;
+mod dns;
+mod generator;
+mod ledger;
+mod load;
+mod measure;
+pub mod relay;
+mod report;
+mod scan;
+mod sink;
+pub mod world;
+
+use std::io::Write as _;
+
+use anyhow::bail;
+
+pub use arguments::BenchArguments;
+use relay::{External, RelayUnderTest};
+use report::{Report, Row};
+
+/// Runs the bench without a relay of our own: `--direct`, or `--relay` of one that runs.
+///
+/// # Errors
+/// As [`run_with`].
+pub fn run(arguments: BenchArguments) -> anyhow::Result<()> {
+    run_with(arguments, None)
+}
+
+/// Runs the bench; `own` is what `--start` starts.
+///
+/// # Errors
+/// When the arguments contradict, a part fails, or acknowledged mail was lost.
+pub fn run_with(arguments: BenchArguments, own: Option<&dyn RelayUnderTest>) -> anyhow::Result<()> {
+    raise_file_limit();
+    let external = arguments.relay.map(|address| External { address, pid: arguments.pid });
+    let subject: Option<&dyn RelayUnderTest> = match (&external, arguments.start) {
+        (Some(external), _) => Some(external),
+        (None, true) => own,
+        (None, false) => None,
+    };
+    let rows = match subject {
+        None if arguments.start => bail!("this build cannot start a relay of its own; start one and give --relay and --pid"),
+        None if arguments.direct => direct(&arguments)?,
+        None => bail!("say what to measure: --start, --relay HOST:PORT, or --direct"),
+        Some(subject) => against(&arguments, &[subject])?,
+    };
+    let report = Report::new(arguments.in_words(), rows);
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        report.write_json(&mut out)?
+    } else {
+        report.write_table(&mut out)?
+    }
+    out.flush()?;
+    if report.lost() > 0.0 {
+        bail!("{} acknowledged messages did not arrive", report.lost());
+    }
+    Ok(())
+}
+
+fn direct(arguments: &BenchArguments) -> anyhow::Result<Vec<Row>> {
+    (1..=arguments.runs).map(|run| load::run_direct(&arguments.case(run))).collect()
+}
+
+fn against(arguments: &BenchArguments, relays: &[&dyn RelayUnderTest]) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for run in 1..=arguments.runs {
+        for relay in relays {
+            rows.push(load::run_relay(&arguments.case(run), *relay)?);
+        }
+    }
+    Ok(rows)
+}
+
+/// Thousands of sessions need as many file descriptors; where the limit cannot be raised, opening them says so.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Some(200_000);
+    if setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum: limit.maximum.max(wanted) }).is_err() {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+}
