@@ -1,0 +1,55 @@
+"""What the interoperability tests stand on: a private Postfix, a small DNS server, a recording sink, and the relay under test.
+
+Everything listens on loopback, on ports the kernel chose, in directories of its own, and is gone when the test is over.
+"""
+
+import os
+import pathlib
+import shutil
+import socket
+import tempfile
+import time
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_port():
+    """A port nobody listens on now. Somebody may take it before we do; tests that start a server try twice."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(what, condition, seconds=30.0):
+    """Polls until `condition()` is true and returns its value; says `what` was missing otherwise."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.05)
+
+
+def answers(port):
+    """Whether something accepts connections there."""
+    try:
+        socket.create_connection((LOOPBACK, port), 1).close()
+        return True
+    except OSError:
+        return False
+
+
+class Folder:
+    """A temporary directory other users may enter (Postfix's daemons are other users)."""
+
+    def __init__(self, name):
+        self.path = pathlib.Path(tempfile.mkdtemp(prefix=f"postrider-{name}-"))
+        self.path.chmod(0o755)
+
+    def remove(self):
+        if os.environ.get("KEEP"):
+            print(f"kept: {self.path}")
+        else:
+            shutil.rmtree(self.path, ignore_errors=True)
