@@ -6,6 +6,19 @@
 
 #![forbid(unsafe_code)]
 
+mod connect;
+mod deliver;
+mod dispatch;
+mod held;
+mod insight;
+mod patience;
+mod receive;
+mod relay;
+mod render;
+mod returns;
+mod session_out;
 mod settings;
+mod submit;
 
+pub use relay::{Relay, SubmitTrouble};
 pub use settings::{Doors, ListenerSettings, ReceiveLimits};

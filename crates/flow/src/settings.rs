@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postrider_model::Role;
-use postrider_model::doors::{Clock, Entropy, MailLog, Net, Registry, Resolver, Spool};
+use postrider_model::{Priority, Role, StreamName, TenantName};
+use postrider_model::doors::{Clock, Entropy, MailLog, Net, Principal, Registry, Resolver, Spool};
 use postrider_smtp::Domain;
 
 /// The doors of one relay.
@@ -69,6 +69,8 @@ pub struct ReceiveLimits {
     pub normalise_bare_newlines: bool,
     /// Domains the relay listener takes mail for; empty is none. Never an open relay.
     pub relay_domains: BTreeSet<Domain>,
+    /// Whose mail it is that comes by a relay listener.
+    pub relay_principal: Principal,
 }
 
 impl Default for ReceiveLimits {
@@ -85,6 +87,12 @@ impl Default for ReceiveLimits {
             content_octets_per_second_min: 100,
             normalise_bare_newlines: false,
             relay_domains: BTreeSet::new(),
+            relay_principal: Principal {
+                tenant: TenantName::new("default"),
+                stream: StreamName::new("relay"),
+                credential: None,
+                priority: Priority::Normal,
+            },
         }
     }
 }

@@ -1,0 +1,341 @@
+//! One connection out, from its first parcel to QUIT.
+//!
+//! A worker is a task that owns at most one session. It takes parcels from the dispatcher, makes an attempt of each, settles it, and tells the dispatcher what the
+//! Site made of it. Whatever ends the task (an idle time, a hang-up, a panic), no loan is left behind: a parcel that has no outcome is handed back by the
+//! guard that holds it, and parcels not begun go back to the dispatcher with the last note.
+
+use std::sync::Arc;
+
+use postrider_core::classify::{self, Blame, Fate, Judgement};
+use postrider_core::retry::{self, Next};
+use postrider_model::doors::{Opened, SpoolTrouble};
+use postrider_model::policy::{Provider, RuleAction, Snapshot, Source};
+use postrider_model::{AttemptFacts, Diagnosis, Outcome, Parcel, Phase, Reason, Settlement, SiteName, Timestamp, Trouble};
+use postrider_smtp::client::Transaction;
+use postrider_smtp::Reply;
+use tokio::sync::mpsc;
+
+use crate::connect::{NextHop, connect};
+use crate::held::Held;
+use crate::render;
+use crate::returns;
+use crate::session_out::{Broken, SessionOut};
+use crate::Doors;
+
+/// Names a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct WorkerId(pub(crate) u64);
+
+/// What a worker tells the dispatcher.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// A parcel was settled; the Site's part in it.
+    Settled {
+        worker: WorkerId,
+        feedback: Feedback,
+        /// The words or the trouble behind a failure, for `explain`.
+        why: Option<String>,
+    },
+    /// The worker has ended; these parcels were not begun.
+    Closed { worker: WorkerId, returned: Vec<Parcel> },
+}
+
+/// What an attempt says about the Site.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Feedback {
+    /// It takes mail.
+    Succeeded,
+    /// It does not, for a reason that would meet other mail, too.
+    Failed,
+    /// Nothing about other mail.
+    Neutral,
+    /// Its reply told us what to do.
+    Advice(RuleAction),
+}
+
+/// A worker in the making.
+pub(crate) struct Worker {
+    pub(crate) id: WorkerId,
+    pub(crate) doors: Doors,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) site: SiteName,
+    pub(crate) source: Source,
+    pub(crate) hop: NextHop,
+    pub(crate) jobs: mpsc::UnboundedReceiver<Parcel>,
+    pub(crate) notes: mpsc::UnboundedSender<Note>,
+}
+
+/// Sends the last note, however the task ends.
+struct LastNote {
+    id: WorkerId,
+    notes: mpsc::UnboundedSender<Note>,
+    jobs: mpsc::UnboundedReceiver<Parcel>,
+    returned: Vec<Parcel>,
+}
+
+impl Drop for LastNote {
+    fn drop(&mut self) {
+        self.jobs.close();
+        while let Ok(parcel) = self.jobs.try_recv() {
+            self.returned.push(parcel);
+        }
+        let returned = std::mem::take(&mut self.returned);
+        // When the dispatcher is gone the process is ending, and loans end with it.
+        let _ = self.notes.send(Note::Closed { worker: self.id, returned });
+    }
+}
+
+/// What became of a parcel at a session.
+enum Made {
+    /// A reply for each recipient, with the phase it came in.
+    Replies(Vec<(Phase, Reply)>),
+    /// The same diagnosis for all.
+    Failed(Diagnosis),
+    /// A kept session had died before it took anything: no attempt was made.
+    Stale,
+}
+
+impl Worker {
+    /// Runs until there is nothing more to do.
+    pub(crate) async fn run(self) {
+        let Worker { id, doors, snapshot, site, source, hop, jobs, notes } = self;
+        let provider = snapshot.provider_for(&site).clone();
+        let mut end = LastNote { id, notes: notes.clone(), jobs, returned: Vec::new() };
+        let attempts = Attempts { doors, snapshot, provider, site, source, hop };
+        let mut session: Option<SessionOut> = None;
+        while let Some(parcel) = next_job(&mut end.jobs, &mut session, attempts.snapshot.timeouts.keep_idle).await {
+            let held = Held::new(&attempts.doors, parcel);
+            match attempts.attempt(&mut session, held).await {
+                Attempted::Settled { feedback, why } => {
+                    let _ = notes.send(Note::Settled { worker: id, feedback, why });
+                }
+                Attempted::Stale(parcel) => end.returned.push(*parcel),
+                Attempted::HandedBack => {}
+            }
+            // Without a session this worker's permit must be asked for anew.
+            let Some(open) = &session else { break };
+            if open.transactions >= attempts.provider.messages_per_connection_max {
+                break;
+            }
+        }
+        drop(end);
+        if let Some(session) = session {
+            session.quit().await;
+        }
+    }
+}
+
+async fn next_job(
+    jobs: &mut mpsc::UnboundedReceiver<Parcel>,
+    session: &mut Option<SessionOut>,
+    keep_idle: std::time::Duration,
+) -> Option<Parcel> {
+    if let Ok(parcel) = jobs.try_recv() {
+        return Some(parcel);
+    }
+    let Some(open) = session else { return jobs.recv().await };
+    tokio::select! { biased;
+        parcel = jobs.recv() => parcel,
+        () = open.hangs_up() => { *session = None; None }
+        () = tokio::time::sleep(keep_idle) => None,
+    }
+}
+
+/// What an attempt needs, the same for all parcels of a worker.
+struct Attempts {
+    doors: Doors,
+    snapshot: Arc<Snapshot>,
+    provider: Provider,
+    site: SiteName,
+    source: Source,
+    hop: NextHop,
+}
+
+enum Attempted {
+    Settled { feedback: Feedback, why: Option<String> },
+    Stale(Box<Parcel>),
+    HandedBack,
+}
+
+impl Attempts {
+    async fn attempt(&self, session: &mut Option<SessionOut>, held: Held) -> Attempted {
+        let spool = &self.doors.spool;
+        if spool.settle_room().await.is_err() {
+            return Attempted::HandedBack;
+        }
+        let opened = match spool.open(held.parcel().message).await {
+            Ok(opened) => opened,
+            Err(trouble) => return self.unreadable(held, &trouble),
+        };
+        let started_at = self.doors.clock.now();
+        let message = opened.message.clone();
+        let made = self.make(session, held.parcel(), opened).await;
+        let facts = self.facts(session.as_ref(), started_at, &made);
+        let remote = facts.host.clone();
+        let diagnose = |phase, reason| Diagnosis { at: self.doors.clock.now(), phase, reason, remote: remote.clone(), address: facts.address };
+        let null = message.envelope.reverse_path.is_null();
+        let mut verdicts = Vec::with_capacity(held.parcel().deliveries.len());
+        match made {
+            Made::Stale => return Attempted::Stale(Box::new(held.release())),
+            Made::Failed(diagnosis) => {
+                let judgement = self.judge(&diagnosis);
+                verdicts.extend(held.parcel().deliveries.iter().map(|lent| (*lent, judgement.clone(), Err(diagnosis.clone()))));
+            }
+            Made::Replies(replies) => {
+                for (lent, (phase, reply)) in held.parcel().deliveries.iter().zip(replies) {
+                    let judgement = classify::classify_reply(&self.provider, phase, &reply);
+                    let told = match judgement.fate {
+                        Fate::Delivered => Ok(reply),
+                        Fate::Defer | Fate::Bounce => Err(diagnose(phase, Reason::Reply(reply))),
+                    };
+                    verdicts.push((*lent, judgement, told));
+                }
+            }
+        }
+        let feedback = feedback(verdicts.iter().map(|(_, judgement, _)| judgement));
+        let why = verdicts.iter().find_map(|(_, _, told)| told.as_ref().err().map(Diagnosis::describe));
+        let outcomes = verdicts.into_iter().map(|(lent, judgement, told)| {
+            let outcome = match told {
+                Ok(reply) => Outcome::Delivered { reply },
+                Err(diagnosis) => self.fail(held.parcel(), lent.attempts, null, judgement.fate, diagnosis),
+            };
+            (lent.index, outcome)
+        });
+        let outcomes: Vec<_> = outcomes.collect();
+        let settlement = Settlement {
+            loan: held.parcel().loan,
+            message: message.id,
+            at: self.doors.clock.now(),
+            report: returns::report(&self.doors, &self.snapshot, &message, &outcomes).await,
+            attempt: Some(facts),
+            outcomes,
+        };
+        settle(&self.doors, &message, settlement, held);
+        Attempted::Settled { feedback, why }
+    }
+
+    async fn make(&self, session: &mut Option<SessionOut>, parcel: &Parcel, opened: Opened) -> Made {
+        let reused = session.is_some();
+        if session.is_none() {
+            match connect(&self.doors, &self.snapshot, &self.source, &self.hop, self.site.as_str()).await {
+                Ok(open) => *session = Some(open),
+                Err(diagnosis) => return Made::Failed(diagnosis),
+            }
+        }
+        let Some(open) = session.as_mut() else { return Made::Stale };
+        let remote = open.remote.clone();
+        let failed = |broken: Broken| {
+            Made::Failed(Diagnosis {
+                at: self.doors.clock.now(),
+                phase: broken.phase,
+                reason: broken.reason,
+                remote: Some(remote.host.clone()),
+                address: Some(remote.address),
+            })
+        };
+        let message = &opened.message;
+        let recipients: Vec<_> = parcel.deliveries.iter().map(|lent| message.recipients[lent.index as usize].forward_path()).collect();
+        let ascii = message.envelope.reverse_path.is_ascii() && recipients.iter().all(postrider_smtp::ForwardPath::is_ascii);
+        let smtputf8 = message.envelope.smtputf8;
+        if (smtputf8 || !ascii) && !open.hello().is_some_and(|hello| hello.smtputf8) {
+            return failed(Broken { phase: Phase::Mail, reason: Reason::Trouble(Trouble::Unsupported("SMTPUTF8".into())) });
+        }
+        let head = render::head(&self.snapshot, message);
+        let eight_bit = message.envelope.body == postrider_model::BodyType::EightBitMime;
+        let transaction = Transaction {
+            reverse_path: message.envelope.reverse_path.clone(),
+            size: message.content_octets + head.len() as u64,
+            body_8bit: eight_bit,
+            smtputf8: smtputf8 || !ascii,
+            recipients,
+        };
+        match open.transact(transaction, &head, opened.content).await {
+            Ok(report) => {
+                let over = report.closing;
+                let replies = report.into_replies();
+                if over {
+                    *session = None;
+                }
+                Made::Replies(replies)
+            }
+            Err(broken) => {
+                *session = None;
+                let untouched = matches!(broken.phase, Phase::Mail | Phase::Recipient | Phase::Data);
+                if reused && untouched { Made::Stale } else { failed(broken) }
+            }
+        }
+    }
+
+    fn judge(&self, diagnosis: &Diagnosis) -> Judgement {
+        match &diagnosis.reason {
+            Reason::Reply(reply) => classify::classify_reply(&self.provider, diagnosis.phase, reply),
+            Reason::Trouble(trouble) => classify::classify_trouble(trouble),
+        }
+    }
+
+    fn fail(&self, parcel: &Parcel, attempts: u32, null: bool, fate: Fate, diagnosis: Diagnosis) -> Outcome {
+        match fate {
+            Fate::Delivered | Fate::Bounce => Outcome::Bounced { diagnosis },
+            Fate::Defer => {
+                let now = self.doors.clock.now();
+                let random = self.doors.entropy.below(u64::MAX);
+                match retry::next(&self.snapshot.retry, parcel.arrived_at, parcel.deadline, null, attempts + 1, now, random) {
+                    Next::At(due) => Outcome::Deferred { due, diagnosis },
+                    Next::GiveUp => Outcome::Bounced { diagnosis },
+                }
+            }
+        }
+    }
+
+    fn facts(&self, session: Option<&SessionOut>, started_at: Timestamp, made: &Made) -> AttemptFacts {
+        let remote = session.map(|s| s.remote.clone());
+        let (host, address) = match (remote, made) {
+            (Some(remote), _) => (Some(remote.host), Some(remote.address)),
+            (None, Made::Failed(diagnosis)) => (diagnosis.remote.clone(), diagnosis.address),
+            (None, _) => (None, None),
+        };
+        AttemptFacts {
+            started_at,
+            duration_ms: u64::try_from(self.doors.clock.now().since(started_at).as_millis()).unwrap_or(u64::MAX),
+            source: self.source.name.clone(),
+            host,
+            address,
+            tls: session.and_then(|s| s.tls.clone()),
+        }
+    }
+
+    /// The record could not be read. A poisoned log lends nothing more; anything else waits for the operator, an hour at a time.
+    fn unreadable(&self, held: Held, trouble: &SpoolTrouble) -> Attempted {
+        self.doors.log.alarm(Some(held.parcel().message), &format!("cannot read an accepted message: {trouble}"));
+        held.hand_back(Some(self.doors.clock.now().after(std::time::Duration::from_secs(3600))));
+        Attempted::HandedBack
+    }
+}
+
+/// The Site's part in an attempt: its worst word counts, a success anywhere shows that it takes mail.
+fn feedback<'a>(judgements: impl Iterator<Item = &'a Judgement>) -> Feedback {
+    let mut sum = Feedback::Neutral;
+    for judgement in judgements {
+        if let Some(advice) = judgement.advice.filter(|advice| !matches!(advice, RuleAction::Defer | RuleAction::Bounce)) {
+            return Feedback::Advice(advice);
+        }
+        match (judgement.fate, judgement.blame) {
+            (Fate::Delivered, _) => sum = Feedback::Succeeded,
+            (Fate::Defer | Fate::Bounce, Blame::Recipient) => sum = Feedback::Succeeded,
+            (Fate::Defer, Blame::Connection | Blame::Host | Blame::Site) => return Feedback::Failed,
+            (Fate::Defer | Fate::Bounce, Blame::Message | Blame::Connection | Blame::Host | Blame::Site) => {}
+        }
+    }
+    sum
+}
+
+/// Settles, and says so in the mail log. A spool that cannot settle has said why at its own alarm; the mail stays as the log has it.
+pub(crate) fn settle(doors: &Doors, message: &postrider_model::Message, settlement: Settlement, held: Held) {
+    for (index, outcome) in &settlement.outcomes {
+        doors.log.attempted(message, *index, settlement.attempt.as_ref(), outcome);
+    }
+    held.settled();
+    if let Err(trouble) = doors.spool.settle(settlement) {
+        doors.log.alarm(Some(message.id), &format!("an outcome could not be kept: {trouble}"));
+    }
+}

@@ -1,0 +1,140 @@
+//! From groups with due mail to Sites: claims and probes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postrider_core::route::{self, MxPlan};
+use postrider_model::doors::DnsTrouble;
+use postrider_model::{Diagnosis, Group, Phase, Reason, SiteName, Timestamp, Trouble, limits};
+use postrider_smtp::{Domain, Host};
+
+use super::site::{Placement, SiteState};
+use super::{Dispatcher, Errand};
+use crate::connect::NextHop;
+
+/// The shortest time a placement is believed, so that a time to live of zero does not make a look-up for each message.
+const PLACEMENT_MIN: Duration = Duration::from_secs(5);
+
+/// The longest, so that a change of the DNS is seen within an hour whatever the record says.
+const PLACEMENT_MAX: Duration = Duration::from_secs(3600);
+
+/// When a claim for a Site that nobody knows is looked at again.
+const FORGOTTEN_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a look-up of a host gave.
+pub(crate) enum Probed {
+    /// Its Site.
+    Placed(Arc<MxPlan>),
+    /// It has none, or nobody knows.
+    Unplaced(Trouble),
+}
+
+impl Dispatcher {
+    /// Claims groups with due mail: a Site's is served in this round; a host's is looked up first.
+    pub(super) fn claim(&mut self, now: Timestamp) {
+        let free = limits::PROBES_MAX.saturating_sub(self.probing);
+        if free == 0 {
+            return;
+        }
+        for group in self.doors.spool.ready(now, free) {
+            match group {
+                Group::Site(site) => self.claimed(site),
+                Group::Host(host) => self.locate(host, now),
+            }
+        }
+    }
+
+    fn claimed(&mut self, site: SiteName) {
+        match self.sites.get_mut(&site) {
+            Some(state) => {
+                state.claimed = true;
+                self.dirty.insert(site);
+            }
+            // A Site is known as long as a host is placed there, so this is a fault of ours; the mail comes again.
+            None => self.doors.spool.release(&Group::Site(site), self.doors.clock.now().after(FORGOTTEN_PAUSE)),
+        }
+    }
+
+    fn locate(&mut self, host: Host, now: Timestamp) {
+        match &host {
+            Host::Literal(address) => {
+                let site = SiteName::new(&format!("[{address}]"));
+                self.place(host.clone(), site, NextHop::Address(*address), PLACEMENT_MAX, now);
+            }
+            Host::Domain(domain) => {
+                self.probing += 1;
+                let (doors, host, domain) = (self.doors.clone(), host.clone(), domain.clone());
+                let own = self.own_names();
+                self.errands.spawn(async move {
+                    let probed = probe(&doors, &domain, &own).await;
+                    Errand::Probed(host, probed)
+                });
+            }
+        }
+    }
+
+    fn own_names(&self) -> Vec<Domain> {
+        let names = std::iter::once(self.snapshot.host_name.as_str()).chain(self.snapshot.sources.iter().map(|s| s.ehlo_name.as_str()));
+        names.filter_map(|name| Domain::parse(name).ok()).collect()
+    }
+
+    pub(super) fn probed(&mut self, host: Host, probed: Probed) {
+        self.probing -= 1;
+        let now = self.doors.clock.now();
+        match probed {
+            Probed::Placed(plan) => {
+                let (site, ttl) = (plan.site.clone(), plan.ttl);
+                self.place(host, site, NextHop::Mx(plan), ttl, now);
+            }
+            Probed::Unplaced(trouble) => {
+                let diagnosis = Diagnosis { at: now, phase: Phase::Route, reason: Reason::Trouble(trouble), remote: None, address: None };
+                self.settle_unsent(Group::Host(host), diagnosis);
+            }
+        }
+    }
+
+    fn place(&mut self, host: Host, site: SiteName, hop: NextHop, ttl: Duration, now: Timestamp) {
+        let expires = now.after(ttl.clamp(PLACEMENT_MIN, PLACEMENT_MAX));
+        self.forget_host(&host);
+        self.doors.spool.place(&host, &site);
+        self.hosts.insert(host.clone(), Placement { site: site.clone(), expires });
+        self.expiries.insert((expires, host));
+        let state = self.sites.entry(site).or_insert_with(|| SiteState::new(hop.clone()));
+        state.hop = hop;
+        state.hosts += 1;
+    }
+
+    /// Forgets where a host belongs, on our side.
+    fn forget_host(&mut self, host: &Host) {
+        let Some(placement) = self.hosts.remove(host) else { return };
+        self.expiries.remove(&(placement.expires, host.clone()));
+        if let Some(state) = self.sites.get_mut(&placement.site) {
+            state.hosts -= 1;
+            self.dirty.insert(placement.site);
+        }
+    }
+
+    /// What we know of these hosts is too old: their mail waits for a new look-up.
+    pub(super) fn expire_placements(&mut self, now: Timestamp) {
+        while let Some((at, host)) = self.expiries.first().cloned() {
+            if at > now {
+                break;
+            }
+            self.forget_host(&host);
+            self.doors.spool.displace(&host);
+        }
+    }
+}
+
+/// Looks a domain's Site up. Failure is kept apart from absence.
+async fn probe(doors: &crate::Doors, domain: &Domain, own: &[Domain]) -> Probed {
+    let answer = doors.resolver.mx(domain).await;
+    let answer = match &answer {
+        Err(DnsTrouble::Failed(why)) => return Probed::Unplaced(Trouble::DnsFailed(domain.as_str().into(), why.as_str().into())),
+        other => other.as_ref(),
+    };
+    match route::hosts(domain, answer, own) {
+        Ok(plan) => Probed::Placed(Arc::new(plan)),
+        Err(trouble) => Probed::Unplaced(trouble),
+    }
+}

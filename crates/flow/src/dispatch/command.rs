@@ -1,0 +1,78 @@
+//! What others ask of the dispatcher.
+
+use std::sync::Arc;
+
+use postrider_core::shape::Hold;
+use postrider_model::doors::SiteView;
+use postrider_model::policy::Snapshot;
+use postrider_model::{MessageId, SiteName};
+use tokio::sync::oneshot;
+
+use super::Dispatcher;
+
+/// A question or an order.
+pub(crate) enum Command {
+    /// A new Snapshot rules from now on; connections made under the old one end with their present work.
+    Reload(Arc<Snapshot>),
+    /// Lend nothing more, let workers end, and say when they have.
+    Drain(oneshot::Sender<()>),
+    /// How many parcels stand before this message in the schedule.
+    Position(MessageId, oneshot::Sender<Option<u64>>),
+    /// Every Site, or one.
+    Sites(Option<SiteName>, oneshot::Sender<Vec<SiteFacts>>),
+}
+
+/// What is known of a Site.
+pub(crate) struct SiteFacts {
+    pub(crate) view: SiteView,
+    pub(crate) hold: Option<Hold>,
+    pub(crate) last_trouble: Option<String>,
+}
+
+impl Dispatcher {
+    /// Obeys. Gives the answer's sender back when the answer must wait for the end.
+    pub(super) fn command(&mut self, command: Command) -> Option<oneshot::Sender<()>> {
+        match command {
+            Command::Reload(snapshot) => {
+                self.shape.set_total(snapshot.connections_out_max);
+                self.snapshot = snapshot;
+                for worker in self.workers.values_mut() {
+                    worker.jobs = None;
+                }
+                self.dirty.extend(self.sites.keys().cloned());
+                None
+            }
+            Command::Drain(answer) => {
+                self.draining = true;
+                for worker in self.workers.values_mut() {
+                    worker.jobs = None;
+                }
+                Some(answer)
+            }
+            Command::Position(message, answer) => {
+                let _ = answer.send(self.schedule.position(message).map(|ahead| ahead as u64));
+                None
+            }
+            Command::Sites(wanted, answer) => {
+                let names = self.sites.keys().filter(|name| wanted.as_ref().is_none_or(|w| w == *name));
+                let _ = answer.send(names.map(|name| self.facts(name)).collect());
+                None
+            }
+        }
+    }
+
+    fn facts(&self, name: &SiteName) -> SiteFacts {
+        let state = self.sites.get(name);
+        let now = self.doors.clock.now();
+        let hold = state.and_then(|state| state.hold.clone()).filter(|hold| hold.until.is_none_or(|until| until > now));
+        let view = SiteView {
+            site: name.clone(),
+            provider: self.snapshot.provider_for(name).name.to_string(),
+            connections: state.map_or(0, |state| state.workers.len() as u32),
+            window: self.shape.window(name),
+            waiting: self.schedule.waiting(name) as u64,
+            held: None,
+        };
+        SiteFacts { view, hold, last_trouble: state.and_then(|state| state.last_trouble.clone()) }
+    }
+}

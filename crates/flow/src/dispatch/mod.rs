@@ -1,0 +1,172 @@
+//! The dispatcher: one task that owns the schedule, the permits and the workers.
+//!
+//! It is woken by the spool (mail became due), by workers (a parcel was settled, a connection ended), by probes (a host's Site is known), by time (a hold ends), and
+//! by commands. After each waking it looks only at Sites something happened to. Nothing polls: a Site that may not send now leaves the date of its hold behind.
+//!
+//! Mail goes from the spool into the schedule's bounded window, from there to a worker. What leaves the window without an attempt goes back to the spool,
+//! which writes nothing.
+
+mod claim;
+mod command;
+mod serve;
+mod site;
+mod unsent;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use postrider_core::schedule::Schedule;
+use postrider_core::shape::Shape;
+use postrider_model::policy::Snapshot;
+use postrider_model::{SiteName, Timestamp};
+use postrider_smtp::Host;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+pub(crate) use command::Command;
+
+use crate::Doors;
+use crate::deliver::{Note, WorkerId};
+use claim::Probed;
+use site::{Placement, SiteState, WorkerState};
+
+/// Notes handled before the sites they touched are served: enough to make use of one waking, few enough to keep workers busy.
+const NOTES_PER_ROUND: usize = 64;
+
+/// The dispatcher's own state. Ordered maps throughout, so that the same events give the same decisions.
+pub(crate) struct Dispatcher {
+    doors: Doors,
+    snapshot: Arc<Snapshot>,
+    schedule: Schedule,
+    shape: Shape,
+    sites: BTreeMap<SiteName, SiteState>,
+    hosts: BTreeMap<Host, Placement>,
+    workers: BTreeMap<WorkerId, WorkerState>,
+    next_worker: u64,
+    /// Sites something happened to.
+    dirty: BTreeSet<SiteName>,
+    /// Sites to look at when their hold ends.
+    later: BTreeSet<(Timestamp, SiteName)>,
+    /// When what we know of a host's Site is too old.
+    expiries: BTreeSet<(Timestamp, Host)>,
+    /// Sites that wait for one of all connections to end.
+    starved: VecDeque<SiteName>,
+    notes: mpsc::UnboundedReceiver<Note>,
+    notes_to: mpsc::UnboundedSender<Note>,
+    /// Look-ups, and settlements without an attempt, under way.
+    errands: JoinSet<Errand>,
+    probing: usize,
+    draining: bool,
+}
+
+/// What an errand brings back.
+pub(crate) enum Errand {
+    /// A host's Site was looked up.
+    Probed(Host, Probed),
+    /// A batch of mail was settled without an attempt; the group may hold more.
+    Unsent(Option<(postrider_model::Group, postrider_model::Diagnosis)>),
+}
+
+impl Dispatcher {
+    pub(crate) fn new(doors: Doors, snapshot: Arc<Snapshot>) -> Self {
+        let (notes_to, notes) = mpsc::unbounded_channel();
+        Self {
+            schedule: Schedule::new(postrider_core::schedule::Limits::default()),
+            shape: Shape::new(snapshot.connections_out_max),
+            doors,
+            snapshot,
+            sites: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            next_worker: 0,
+            dirty: BTreeSet::new(),
+            later: BTreeSet::new(),
+            expiries: BTreeSet::new(),
+            starved: VecDeque::new(),
+            notes,
+            notes_to,
+            errands: JoinSet::new(),
+            probing: 0,
+            draining: false,
+        }
+    }
+
+    /// Runs until it was told to drain and every worker has ended.
+    pub(crate) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut drained = None;
+        loop {
+            let now = self.doors.clock.now();
+            self.wake_later(now);
+            if !self.draining {
+                self.claim(now);
+            }
+            self.serve_dirty(now);
+            if self.draining && self.workers.is_empty() && self.errands.is_empty() {
+                break;
+            }
+            let pause = self.next_wake(now).map(|at| at.since(now).max(Duration::from_millis(1)));
+            tokio::select! { biased;
+                Some(command) = commands.recv() => {
+                    if let Some(answer) = self.command(command) { drained = Some(answer); }
+                }
+                Some(note) = self.notes.recv() => self.take_notes(note),
+                Some(errand) = self.errands.join_next(), if !self.errands.is_empty() => self.errand_done(errand),
+                () = self.doors.spool.wait(), if !self.draining => {}
+                () = pause_for(pause) => {}
+            }
+        }
+        for parcel in self.sites.keys().flat_map(|site| self.schedule.drain(site)).collect::<Vec<_>>() {
+            self.doors.spool.hand_back(parcel.message, parcel.loan, None);
+        }
+        if let Some(answer) = drained {
+            let _ = answer.send(());
+        }
+    }
+
+    fn take_notes(&mut self, first: Note) {
+        self.note(first);
+        for _ in 1..NOTES_PER_ROUND {
+            let Ok(note) = self.notes.try_recv() else { break };
+            self.note(note);
+        }
+    }
+
+    fn errand_done(&mut self, errand: Result<Errand, tokio::task::JoinError>) {
+        match errand {
+            Ok(Errand::Probed(host, probed)) => self.probed(host, probed),
+            Ok(Errand::Unsent(more)) => {
+                if let Some((group, diagnosis)) = more {
+                    self.settle_unsent(group, diagnosis);
+                }
+            }
+            // The errand's guard handed its loans back; the group is claimed again when they are due.
+            Err(error) => self.doors.log.alarm(None, &format!("a look-up or a settlement ended by a fault of ours: {error}")),
+        }
+    }
+
+    /// Sites whose hold has ended, and hosts whose Site must be looked up anew.
+    fn wake_later(&mut self, now: Timestamp) {
+        while self.later.first().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, site)) = self.later.pop_first() {
+                self.dirty.insert(site);
+            }
+        }
+        self.expire_placements(now);
+    }
+
+    fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
+        let later = self.later.first().map(|(at, _)| *at);
+        let expiry = self.expiries.first().map(|(at, _)| *at);
+        let due = if self.draining || self.probing >= postrider_model::limits::PROBES_MAX { None } else { self.doors.spool.next_due() };
+        // What is due already and was not claimed waits for a place among the probes, whose end wakes us.
+        [later, expiry, due.filter(|at| *at > now)].into_iter().flatten().min()
+    }
+}
+
+async fn pause_for(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}

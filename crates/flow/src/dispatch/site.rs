@@ -1,0 +1,53 @@
+//! What the dispatcher knows of a Site, a host, and a worker.
+
+use std::collections::BTreeSet;
+
+use postrider_core::shape::{Hold, Permit, Route};
+use postrider_model::{Parcel, SiteName, Timestamp};
+use tokio::sync::mpsc;
+
+use crate::connect::NextHop;
+use crate::deliver::WorkerId;
+
+/// Where a recipient host belongs, and until when that may be believed.
+#[derive(Debug, Clone)]
+pub(crate) struct Placement {
+    pub(crate) site: SiteName,
+    pub(crate) expires: Timestamp,
+}
+
+/// A Site with mail, or with workers.
+pub(crate) struct SiteState {
+    pub(crate) hop: NextHop,
+    /// Recipient hosts placed here. A Site is known as long as there is one.
+    pub(crate) hosts: usize,
+    /// The spool holds more for it that is due, and nobody else will tell us.
+    pub(crate) claimed: bool,
+    pub(crate) workers: BTreeSet<WorkerId>,
+    /// What holds it, for `explain`.
+    pub(crate) hold: Option<Hold>,
+    /// Already among those that wait for one of all connections.
+    pub(crate) starved: bool,
+    /// Why its last failed attempt failed.
+    pub(crate) last_trouble: Option<String>,
+    /// Which Source is asked first for the next connection.
+    pub(crate) turn: usize,
+}
+
+impl SiteState {
+    pub(crate) fn new(hop: NextHop) -> Self {
+        Self { hop, hosts: 0, claimed: false, workers: BTreeSet::new(), hold: None, starved: false, last_trouble: None, turn: 0 }
+    }
+}
+
+/// A worker, from outside.
+pub(crate) struct WorkerState {
+    pub(crate) route: Route,
+    pub(crate) permit: Option<Permit>,
+    /// Dropped to let it go.
+    pub(crate) jobs: Option<mpsc::UnboundedSender<Parcel>>,
+    /// Parcels sent to it and not settled.
+    pub(crate) outstanding: u32,
+    /// Parcels sent to it in all.
+    pub(crate) sent: u32,
+}

@@ -1,0 +1,153 @@
+//! Answers to the machine's questions.
+
+use postrider_core::admit;
+use postrider_model::doors::{Secret, SpoolTrouble};
+use postrider_model::{Protocol, Role};
+use postrider_smtp::server::{Question, Verdict};
+use postrider_smtp::{EnhancedStatus, ForwardPath, Reply};
+
+use super::{Pace, Session, Transaction};
+use crate::submit::{Submission, take_custody};
+
+const fn status(class: u8, subject: u16, detail: u16) -> Option<EnhancedStatus> {
+    Some(EnhancedStatus { class, subject, detail })
+}
+
+/// What a client hears of trouble in the spool: always "later", never "no" (RFC 5321 §4.2.1).
+fn spool_reply(trouble: &SpoolTrouble) -> Reply {
+    match trouble {
+        SpoolTrouble::Full => Reply::new(452, status(4, 3, 1), "insufficient system storage, try again later"),
+        SpoolTrouble::Closed => Reply::new(421, status(4, 3, 2), "service is shutting down, try again later"),
+        SpoolTrouble::Poisoned(_) | SpoolTrouble::Corrupt(_) | SpoolTrouble::Unknown(_) | SpoolTrouble::Io(_) => {
+            Reply::new(451, status(4, 3, 0), "local error in processing, try again later")
+        }
+        SpoolTrouble::NoSuchMessage | SpoolTrouble::LoanEnded => Reply::new(451, status(4, 3, 0), "local error in processing, try again later"),
+    }
+}
+
+impl Session<'_> {
+    pub(super) async fn answer(&mut self, question: Question) {
+        let verdict = match question {
+            Question::Connect => Verdict::Accept,
+            Question::Hello { name, esmtp } => {
+                self.hello = name.into();
+                self.esmtp = esmtp;
+                self.transaction = None;
+                Verdict::Accept
+            }
+            Question::Authenticate { authcid, password, .. } => self.authenticate(&authcid, password).await,
+            Question::Mail { reverse_path, parameters } => {
+                let client = admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some() };
+                match admit::mail(&self.reception.rules, &client, &reverse_path) {
+                    Ok(()) => {
+                        let eight_bit = parameters.body.is_some_and(|body| body != postrider_smtp::command::Body::SevenBit);
+                        self.transaction = Some(Transaction::new(reverse_path, parameters.size, eight_bit, parameters.smtputf8));
+                        Verdict::Accept
+                    }
+                    Err(refusal) => self.refuse(&format!("MAIL FROM:{reverse_path}"), refusal.reply()),
+                }
+            }
+            Question::Recipient { forward_path, .. } => self.recipient(&forward_path),
+            Question::Data => self.data().await,
+            Question::Reset => {
+                self.transaction = None;
+                Verdict::Accept
+            }
+            Question::EndOfContent => self.end_of_content().await,
+        };
+        self.server.answer(verdict);
+    }
+
+    fn refuse(&self, what: &str, reply: Reply) -> Verdict {
+        self.reception.doors.log.refused(self.peer.remote.ip(), what, &reply);
+        Verdict::Refuse(reply)
+    }
+
+    async fn authenticate(&mut self, user: &str, password: Vec<u8>) -> Verdict {
+        match self.reception.doors.registry.authenticate(user, Secret(password)).await {
+            Some(principal) => {
+                self.principal = Some(principal);
+                Verdict::Accept
+            }
+            None => self.refuse(&format!("AUTH {user}"), Reply::new(535, status(5, 7, 8), "authentication credentials invalid")),
+        }
+    }
+
+    fn recipient(&mut self, path: &ForwardPath) -> Verdict {
+        let client = admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some() };
+        match admit::recipient(&self.reception.rules, &client, path) {
+            Ok(mailbox) => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.recipients.push(mailbox);
+                }
+                Verdict::Accept
+            }
+            Err(refusal) => self.refuse(&format!("RCPT TO:{path}"), refusal.reply()),
+        }
+    }
+
+    async fn data(&mut self) -> Verdict {
+        let Some(transaction) = &mut self.transaction else {
+            return Verdict::Refuse(Reply::new(503, status(5, 5, 1), "no transaction"));
+        };
+        match self.reception.doors.spool.stage(transaction.size).await {
+            Ok(staging) => {
+                transaction.staging = Some(staging);
+                transaction.pace = Pace::new();
+                Verdict::Accept
+            }
+            Err(trouble) => self.refuse("DATA", spool_reply(&trouble)),
+        }
+    }
+
+    /// Moves what memory should not hold to disk. Trouble is told at the end of data; the rest of the content is read and dropped.
+    pub(super) async fn drain(&mut self) {
+        let Some(transaction) = &mut self.transaction else { return };
+        let Some(staging) = &mut transaction.staging else { return };
+        if let Err(trouble) = staging.drain().await {
+            transaction.staging = None;
+            transaction.trouble = Some(trouble);
+        }
+    }
+
+    async fn end_of_content(&mut self) -> Verdict {
+        let Some(mut transaction) = self.transaction.take() else {
+            return Verdict::Refuse(Reply::new(503, status(5, 5, 1), "no transaction"));
+        };
+        if let Some(trouble) = &transaction.trouble {
+            return self.refuse("end of data", spool_reply(trouble));
+        }
+        if let Err(refusal) = admit::hops(transaction.watch.hops()) {
+            return self.refuse("end of data", refusal.reply());
+        }
+        let Some(staging) = transaction.staging.take() else {
+            return Verdict::Refuse(Reply::new(451, status(4, 3, 0), "local error in processing, try again later"));
+        };
+        let staged = match staging.finish().await {
+            Ok(staged) => staged,
+            Err(trouble) => return self.refuse("end of data", spool_reply(&trouble)),
+        };
+        let submission = self.submission(transaction);
+        match take_custody(&self.reception.doors, submission, staged).await {
+            Ok(receipt) => Verdict::AcceptWith(format!("Ok: queued as {}", receipt.message)),
+            Err(trouble) => self.refuse("end of data", spool_reply(&trouble)),
+        }
+    }
+
+    fn submission(&self, transaction: Transaction) -> Submission {
+        let principal = self.principal.clone().unwrap_or_else(|| self.reception.limits.relay_principal.clone());
+        let role = if self.reception.settings.role == Role::Relay { Role::Relay } else { Role::Submission };
+        Submission {
+            principal,
+            role,
+            body: transaction.body(),
+            reverse_path: transaction.reverse_path,
+            smtputf8: transaction.smtputf8,
+            recipients: transaction.recipients,
+            peer: Some(self.peer.remote.ip()),
+            hello: self.hello.clone(),
+            protocol: if self.esmtp { Protocol::Esmtp } else { Protocol::Smtp },
+            tls: self.tls.as_ref().map(|tls| format!("{} {}", tls.version, tls.cipher).into()),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A session with a client: the driver of the server machine.
+//!
+//! One loop with one match. The machine knows grammar, legality and limits; here are the waits, the content on its way to the spool, and the questions,
+//! which `core::admit` answers. A 250 to the end of data is written only after the spool took custody (docs/custody.md, instant 1).
+//!
+//! Content never gathers here: each slice the machine yields goes on to the staging, which holds at most `limits::INLINE_CONTENT_OCTETS_MAX`.
+
+mod answer;
+mod gate;
+mod transaction;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postrider_core::admit;
+use postrider_model::TlsFacts;
+use postrider_model::doors::{Connection, Peer, Principal};
+use postrider_smtp::Reply;
+use postrider_smtp::server::{Server, Step, Wait};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::patience::Patience;
+use crate::{Doors, ListenerSettings, ReceiveLimits};
+pub(crate) use gate::{Gate, Pass};
+use transaction::Transaction;
+
+/// What every session of one listener shares.
+pub(crate) struct Reception {
+    pub(crate) doors: Doors,
+    pub(crate) settings: ListenerSettings,
+    pub(crate) limits: Arc<ReceiveLimits>,
+    pub(crate) rules: admit::Rules,
+    /// What the machine is told; `plain` before TLS, `secured` under it.
+    pub(crate) plain: Arc<postrider_smtp::server::Config>,
+    pub(crate) secured: Arc<postrider_smtp::server::Config>,
+    /// Turns true when no new work is taken.
+    pub(crate) closing: watch::Receiver<bool>,
+}
+
+/// How a session ended, for those who count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// By QUIT, by the peer, or by the machine's own word.
+    Closed,
+    /// Time ran out.
+    TimedOut,
+}
+
+/// One session.
+pub(crate) struct Session<'a> {
+    reception: &'a Reception,
+    peer: Peer,
+    server: Server,
+    patience: Patience,
+    tls: Option<TlsFacts>,
+    principal: Option<Principal>,
+    hello: Box<str>,
+    esmtp: bool,
+    transaction: Option<Transaction>,
+}
+
+/// Serves one client, from its connection to its end.
+pub(crate) async fn serve(reception: Arc<Reception>, connection: Box<dyn Connection>, peer: Peer, pass: Pass) {
+    let mut patience = Patience::new(reception.limits.session_time_max);
+    let (connection, tls) = if reception.settings.implicit_tls {
+        let handshake = reception.doors.net.accept_secure(connection);
+        match patience.within(reception.limits.idle_timeout, handshake).await {
+            Ok(Ok(secured)) => (secured.connection, Some(secured.facts)),
+            Ok(Err(_)) | Err(_) => return,
+        }
+    } else {
+        (connection, None)
+    };
+    let config = if tls.is_some() { &reception.secured } else { &reception.plain };
+    let server = Server::new(config.clone(), tls.is_some());
+    let mut session = Session {
+        reception: &reception,
+        peer,
+        server,
+        patience,
+        tls,
+        principal: None,
+        hello: "".into(),
+        esmtp: false,
+        transaction: None,
+    };
+    session.run(connection).await;
+    drop(pass);
+}
+
+/// Tells a client that there is no place, and closes. Under implicit TLS it would not understand, so the connection just ends.
+pub(crate) async fn turn_away(mut connection: Box<dyn Connection>, reply: Reply, implicit_tls: bool) {
+    if !implicit_tls {
+        let mut octets = Vec::new();
+        reply.write_to(&mut octets);
+        let _ = tokio::time::timeout(Duration::from_secs(5), connection.write_all(&octets)).await;
+    }
+    let _ = tokio::time::timeout(Duration::from_secs(5), connection.shutdown()).await;
+}
+
+impl Session<'_> {
+    async fn run(&mut self, mut connection: Box<dyn Connection>) -> End {
+        let idle = self.reception.limits.idle_timeout;
+        let mut closing = self.reception.closing.clone();
+        loop {
+            match self.server.next() {
+                Step::Write(octets) => match self.patience.within(idle, connection.write_all(octets)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return End::Closed,
+                    Err(_) => return End::TimedOut,
+                },
+                Step::Content(octets) => {
+                    let drain = self.transaction.as_mut().is_some_and(|transaction| transaction.append(octets));
+                    if drain {
+                        self.drain().await;
+                    }
+                }
+                Step::Ask(question) => self.answer(question).await,
+                Step::Read => {
+                    let wait = self.server.waits_for();
+                    let limit = self.limit(wait);
+                    let in_transaction = self.transaction.is_some();
+                    let read = connection.read(self.server.space());
+                    let read = async {
+                        tokio::select! { biased;
+                            octets = read => Some(octets),
+                            _ = closing.wait_for(|closing| *closing), if !in_transaction => None,
+                        }
+                    };
+                    match self.patience.within(limit, read).await {
+                        Ok(Some(Ok(0))) => {
+                            self.server.end_of_input();
+                            return End::Closed;
+                        }
+                        Ok(Some(Ok(octets))) => self.read(octets),
+                        Ok(Some(Err(_))) => return End::Closed,
+                        Ok(None) => self.server.close("4.3.2", "service is shutting down"),
+                        Err(_) if matches!(wait, Wait::Command) && !in_transaction => self.server.close("4.4.2", "timeout"),
+                        Err(_) => {
+                            self.transaction = None;
+                            self.server.close("4.4.2", "timeout");
+                        }
+                    }
+                }
+                Step::StartTls => {
+                    let handshake = self.reception.doors.net.accept_secure(connection);
+                    match self.patience.within(idle, handshake).await {
+                        Ok(Ok(secured)) => {
+                            connection = secured.connection;
+                            self.tls = Some(secured.facts);
+                            self.forget();
+                            self.server.secured(self.reception.secured.clone());
+                        }
+                        Ok(Err(_)) => return End::Closed,
+                        Err(_) => return End::TimedOut,
+                    }
+                }
+                Step::Close => {
+                    let _ = self.patience.within(Duration::from_secs(5), connection.shutdown()).await;
+                    return End::Closed;
+                }
+            }
+        }
+    }
+
+    /// Before TLS nothing was heard (RFC 3207 §4.2).
+    fn forget(&mut self) {
+        self.transaction = None;
+        self.principal = None;
+        self.hello = "".into();
+        self.esmtp = false;
+    }
+
+    fn read(&mut self, octets: usize) {
+        self.server.filled(octets);
+        if let Some(transaction) = &mut self.transaction {
+            transaction.pace.arrived(octets);
+        }
+    }
+
+    /// How long the next octet may take. Content has to come at a minimum rate, so that dripping does not hold a session for ever.
+    fn limit(&self, wait: Wait) -> Duration {
+        let idle = self.reception.limits.idle_timeout;
+        match (wait, &self.transaction) {
+            (Wait::Content, Some(transaction)) => transaction.pace.left(idle, self.reception.limits.content_octets_per_second_min),
+            _ => idle,
+        }
+    }
+}
+
+/// Measures how fast content comes: over each span of the idle time-out it must reach the minimum rate.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    since: Instant,
+    octets: u64,
+}
+
+impl Pace {
+    pub(crate) fn new() -> Self {
+        Self { since: Instant::now(), octets: 0 }
+    }
+
+    fn arrived(&mut self, octets: usize) {
+        self.octets += octets as u64;
+    }
+
+    /// The time left until the span is judged; a span that reached the rate is followed by a new one.
+    fn left(&self, span: Duration, octets_per_second_min: u64) -> Duration {
+        // What has come entitles to as much time as it would have taken at the minimum rate.
+        let earned = Duration::from_secs_f64(self.octets as f64 / octets_per_second_min.max(1) as f64);
+        (span + earned).saturating_sub(self.since.elapsed()).min(span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn dripping_ends_and_steady_content_does_not() {
+        let span = Duration::from_secs(60);
+        for (octets_per_second, survives) in [(1usize, false), (99, false), (200, true), (100_000, true)] {
+            let mut pace = Pace::new();
+            let mut seconds = 0;
+            while seconds < 10_000 && pace.left(span, 100) > Duration::ZERO {
+                tokio::time::advance(Duration::from_secs(1)).await;
+                pace.arrived(octets_per_second);
+                seconds += 1;
+            }
+            assert_eq!(seconds == 10_000, survives, "{octets_per_second} octets a second, ended after {seconds} s");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! One relay: its listeners, its dispatcher, and the ways to speak to both. Two relays can live in one process.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use postrider_core::admit;
+use postrider_mail::HeaderWatch;
+use postrider_model::doors::{Insight, Listener, NetTrouble, Principal, Receipt, SpoolDesk, SpoolTrouble};
+use postrider_model::policy::Snapshot;
+use postrider_model::{BodyType, Protocol, Role};
+use postrider_smtp::server;
+use postrider_smtp::{EnhancedStatus, Mailbox, Reply, ReversePath};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::dispatch::{Command, Dispatcher};
+use crate::insight::RelayInsight;
+use crate::receive::{self, Gate, Reception};
+use crate::submit::{Submission, take_custody};
+use crate::{Doors, ListenerSettings, ReceiveLimits};
+
+/// How long a listener rests after a fault of the socket, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a reload replaces.
+#[derive(Clone)]
+struct Current {
+    snapshot: Arc<Snapshot>,
+    limits: Arc<ReceiveLimits>,
+    version: u64,
+}
+
+/// A running relay.
+pub struct Relay {
+    doors: Doors,
+    current: Mutex<Current>,
+    gate: Arc<Gate>,
+    commands: mpsc::UnboundedSender<Command>,
+    closing: watch::Sender<bool>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitTrouble {
+    /// Nobody to send it to.
+    #[error("the message has no recipients")]
+    NoRecipients,
+    /// It is larger than the limit.
+    #[error("the message has {octets} octets, more than the {max} allowed")]
+    TooLarge {
+        /// Its length.
+        octets: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// Too many servers have had it already.
+    #[error("the message loops: {0} Received fields")]
+    Loops(u32),
+    /// The spool did not take it.
+    #[error(transparent)]
+    Spool(#[from] SpoolTrouble),
+}
+
+impl Relay {
+    /// Starts the dispatcher on the current runtime. Without `deliver` nothing leaves the spool (capture).
+    pub fn start(doors: Doors, snapshot: Arc<Snapshot>, limits: Arc<ReceiveLimits>, deliver: bool) -> Arc<Self> {
+        let (commands, received) = mpsc::unbounded_channel();
+        let mut tasks = JoinSet::new();
+        if deliver {
+            tasks.spawn(Dispatcher::new(doors.clone(), snapshot.clone()).run(received));
+        }
+        let current = Mutex::new(Current { snapshot, limits, version: 0 });
+        Arc::new(Self { doors, current, gate: Arc::default(), commands, closing: watch::channel(false).0, tasks: Mutex::new(tasks) })
+    }
+
+    fn current(&self) -> Current {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn reception(&self, current: &Current, settings: &ListenerSettings) -> Reception {
+        let rules = rules(current, settings);
+        let config = |tls_active| Arc::new(server_config(current, settings, tls_active));
+        Reception {
+            doors: self.doors.clone(),
+            settings: settings.clone(),
+            limits: current.limits.clone(),
+            rules,
+            plain: config(false),
+            secured: config(true),
+            closing: self.closing.subscribe(),
+        }
+    }
+
+    /// Takes clients from a listener until the relay drains.
+    pub fn listen(self: &Arc<Self>, listener: Arc<dyn Listener>, settings: ListenerSettings) {
+        let relay = self.clone();
+        let serving = async move { relay.accept_loop(&*listener, &settings).await };
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(serving);
+    }
+
+    async fn accept_loop(&self, listener: &dyn Listener, settings: &ListenerSettings) {
+        let mut closing = self.closing.subscribe();
+        let mut current = self.current();
+        let mut reception = Arc::new(self.reception(&current, settings));
+        let mut sessions = JoinSet::new();
+        loop {
+            let accepted = tokio::select! { biased;
+                _ = closing.wait_for(|closing| *closing) => break,
+                accepted = listener.accept() => accepted,
+                Some(ended) = sessions.join_next(), if !sessions.is_empty() => { self.ended(ended); continue }
+            };
+            let (connection, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(trouble) => {
+                    self.listener_trouble(settings, &trouble);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let newest = self.current();
+            if newest.version != current.version {
+                current = newest;
+                reception = Arc::new(self.reception(&current, settings));
+            }
+            let limits = &current.limits;
+            match self.gate.enter(peer.remote.ip(), limits.sessions_max, limits.sessions_per_network_max) {
+                Ok(pass) => {
+                    sessions.spawn(receive::serve(reception.clone(), connection, peer, pass));
+                }
+                Err(turned) => {
+                    let reply = Reply::new(421, Some(EnhancedStatus { class: 4, subject: 7, detail: 0 }), turned.text());
+                    self.doors.log.refused(peer.remote.ip(), "connection", &reply);
+                    sessions.spawn(receive::turn_away(connection, reply, settings.implicit_tls));
+                }
+            }
+        }
+        while let Some(ended) = sessions.join_next().await {
+            self.ended(ended);
+        }
+    }
+
+    /// A session that panicked took nothing with it: what was not acknowledged is the client's, and its pass is given back.
+    fn ended(&self, ended: Result<(), tokio::task::JoinError>) {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            self.doors.log.alarm(None, "a session ended by a fault of ours; its client was not acknowledged and will try again");
+        }
+    }
+
+    fn listener_trouble(&self, settings: &ListenerSettings, trouble: &NetTrouble) {
+        self.doors.log.alarm(None, &format!("listener {}: {trouble}", settings.name));
+    }
+
+    /// Takes custody of a message that did not come by SMTP.
+    pub async fn submit(
+        &self,
+        principal: Principal,
+        reverse_path: ReversePath,
+        recipients: Vec<Mailbox>,
+        content: Bytes,
+    ) -> Result<Receipt, SubmitTrouble> {
+        let max = self.current().limits.message_octets_max;
+        if recipients.is_empty() {
+            return Err(SubmitTrouble::NoRecipients);
+        }
+        if content.len() as u64 > max {
+            return Err(SubmitTrouble::TooLarge { octets: content.len() as u64, max });
+        }
+        let mut header = HeaderWatch::new();
+        header.feed(&content);
+        let facts = header.finish();
+        if admit::hops(facts.hops).is_err() {
+            return Err(SubmitTrouble::Loops(facts.hops));
+        }
+        let mut staging = self.doors.spool.stage(Some(content.len() as u64)).await?;
+        for chunk in content.chunks(64 * 1024) {
+            if staging.append(chunk) {
+                staging.drain().await?;
+            }
+        }
+        let staged = staging.finish().await?;
+        let smtputf8 = facts.header_8bit || !reverse_path.is_ascii() || !recipients.iter().all(Mailbox::is_ascii);
+        let submission = Submission {
+            principal,
+            role: Role::Local,
+            reverse_path,
+            body: if facts.body_8bit || facts.header_8bit { BodyType::EightBitMime } else { BodyType::SevenBit },
+            smtputf8,
+            recipients,
+            peer: None,
+            hello: "".into(),
+            protocol: Protocol::Local,
+            tls: None,
+        };
+        Ok(take_custody(&self.doors, submission, staged).await?)
+    }
+
+    /// Another policy rules from now on. Sessions under way end under the old one.
+    pub fn reload(&self, snapshot: Arc<Snapshot>, limits: Arc<ReceiveLimits>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = Current { snapshot: snapshot.clone(), limits, version: current.version + 1 };
+        let _ = self.commands.send(Command::Reload(snapshot));
+    }
+
+    /// A look at the live schedule, and at the queue behind it.
+    pub fn insight(&self, desk: Arc<dyn SpoolDesk>) -> Arc<dyn Insight> {
+        Arc::new(RelayInsight::new(self.commands.clone(), desk, self.doors.clock.clone()))
+    }
+
+    /// Sessions with clients at present.
+    pub fn sessions(&self) -> usize {
+        self.gate.sessions()
+    }
+
+    /// Takes no new work, lets transactions under way end within `limit`, hands loans back, and syncs. Nothing is lost.
+    pub async fn drain(&self, limit: Duration) {
+        let _ = self.closing.send(true);
+        let (answer, drained) = oneshot::channel();
+        let _ = self.commands.send(Command::Drain(answer));
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let ending = async {
+            let _ = drained.await;
+            while tasks.join_next().await.is_some() {}
+        };
+        let _ = tokio::time::timeout(limit, ending).await;
+        tasks.shutdown().await;
+        let _ = self.doors.spool.flush().await;
+    }
+}
+
+fn rules(current: &Current, settings: &ListenerSettings) -> admit::Rules {
+    let postmaster = format!("{}@{}", current.snapshot.postmaster, current.snapshot.host_name);
+    let fallback = || Mailbox::parse("postmaster@localhost").expect("a constant address");
+    admit::Rules {
+        role: if settings.role == Role::Relay { admit::ListenerRole::Relay } else { admit::ListenerRole::Submission },
+        tls_required: settings.starttls && settings.auth_required && !settings.auth_in_clear,
+        postmaster: Mailbox::parse(&postmaster).unwrap_or_else(|_| fallback()),
+        local_domains: Vec::new(),
+        relay_domains: current.limits.relay_domains.iter().cloned().collect(),
+    }
+}
+
+fn server_config(current: &Current, settings: &ListenerSettings, tls_active: bool) -> server::Config {
+    let limits = &current.limits;
+    let mut config = server::Config::new(&current.snapshot.host_name);
+    config.message_octets_max = limits.message_octets_max;
+    config.recipients_max = limits.recipients_max;
+    config.text_line_octets_max = limits.text_line_octets_max;
+    config.errors_max = limits.errors_per_session_max;
+    config.normalise_bare_newlines = limits.normalise_bare_newlines;
+    config.starttls = settings.starttls && !tls_active;
+    config.auth_offered = settings.role == Role::Submission && (tls_active || settings.auth_in_clear);
+    config.auth_required = settings.auth_required;
+    config
+}

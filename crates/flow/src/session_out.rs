@@ -1,0 +1,234 @@
+//! A session with a next hop: the driver of the client machine.
+//!
+//! One loop with one match. Each wait has the limit that RFC 5321 §4.5.3.2 gives it. What goes wrong comes back as a [`Broken`]: typed, with
+//! the phase it happened in, and with the word whether the peer may have taken the message.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use postrider_model::doors::{Connection, Net, TlsDemand};
+use postrider_model::policy::Timeouts;
+use postrider_model::{Content, Phase, Reason, TlsFacts, Trouble};
+use postrider_smtp::client::{self, Client, Report, Step, Transaction, Wait};
+use postrider_smtp::{Hello, Reply};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::patience::Patience;
+
+/// A session that cannot go on.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    pub(crate) phase: Phase,
+    pub(crate) reason: Reason,
+}
+
+impl Broken {
+    fn trouble(phase: Phase, trouble: Trouble) -> Self {
+        Self { phase, reason: Reason::Trouble(trouble) }
+    }
+}
+
+/// Who the next hop is.
+#[derive(Debug, Clone)]
+pub(crate) struct Remote {
+    pub(crate) host: Arc<str>,
+    pub(crate) address: SocketAddr,
+}
+
+/// An open session, ready for a transaction.
+pub(crate) struct SessionOut {
+    connection: Box<dyn Connection>,
+    client: Client,
+    patience: Patience,
+    timeouts: Timeouts,
+    pub(crate) remote: Remote,
+    pub(crate) tls: Option<TlsFacts>,
+    /// Transactions begun so far.
+    pub(crate) transactions: u32,
+}
+
+/// What the machine reports, without the loan on it.
+enum Came {
+    Ready,
+    TlsGranted,
+    WantContent,
+    Report(Report),
+    Refused(Reply),
+    Closed,
+}
+
+/// The machine's wait as the phase that reports name.
+fn phase_of(wait: Wait) -> Phase {
+    match wait {
+        Wait::Greeting => Phase::Greeting,
+        Wait::Hello => Phase::Hello,
+        Wait::StartTls => Phase::StartTls,
+        Wait::Auth => Phase::Auth,
+        Wait::Mail | Wait::Reset | Wait::Quit => Phase::Mail,
+        Wait::Recipient => Phase::Recipient,
+        Wait::DataInitiation => Phase::Data,
+        Wait::DataBlock => Phase::Content,
+        Wait::DataTermination => Phase::EndOfData,
+    }
+}
+
+impl SessionOut {
+    /// Greets, says EHLO, and secures the session where the peer offers it. A handshake that fails is told as such, so that the caller
+    /// may dial again in the clear (RFC 7435: some protection some of the time).
+    pub(crate) async fn greet(
+        net: &dyn Net,
+        connection: Box<dyn Connection>,
+        remote: Remote,
+        ehlo_name: &str,
+        try_tls: bool,
+        timeouts: Timeouts,
+    ) -> Result<Self, Broken> {
+        let client = Client::new(client::Config::new(ehlo_name));
+        let patience = Patience::new(std::time::Duration::from_secs(86_400));
+        let mut session = Self { connection, client, patience, timeouts, remote, tls: None, transactions: 0 };
+        session.expect_ready(Phase::Hello).await?;
+        if try_tls && session.hello().is_some_and(|hello| hello.starttls) {
+            session = session.upgrade(net).await?;
+        }
+        Ok(session)
+    }
+
+    /// What the peer offered.
+    pub(crate) fn hello(&self) -> Option<&Hello> {
+        self.client.hello()
+    }
+
+    async fn upgrade(mut self, net: &dyn Net) -> Result<Self, Broken> {
+        self.client.start_tls();
+        match self.advance().await? {
+            Came::TlsGranted => {}
+            // A refusal of STARTTLS leaves a session in the clear, which is what opportunistic means.
+            Came::Refused(_) | Came::Ready => return Ok(self),
+            _ => return Err(Broken::trouble(Phase::StartTls, Trouble::Tls("the peer did not start TLS".into()))),
+        }
+        let name = self.remote.host.clone();
+        let limit = self.timeouts.tls;
+        let secured = match self.patience.within(limit, net.secure(self.connection, &name, TlsDemand::Opportunistic)).await {
+            Err(_) => return Err(Broken::trouble(Phase::StartTls, Trouble::Tls("the handshake took too long".into()))),
+            Ok(Err(trouble)) => return Err(Broken::trouble(Phase::StartTls, Trouble::Tls(trouble.to_string().into()))),
+            Ok(Ok(secured)) => secured,
+        };
+        self.connection = secured.connection;
+        self.tls = Some(secured.facts);
+        self.client.secured();
+        self.expect_ready(Phase::Hello).await?;
+        Ok(self)
+    }
+
+    async fn expect_ready(&mut self, phase: Phase) -> Result<(), Broken> {
+        match self.advance().await? {
+            Came::Ready => Ok(()),
+            Came::Refused(reply) => Err(Broken { phase, reason: Reason::Reply(reply) }),
+            _ => Err(Broken::trouble(phase, Trouble::Dropped("closed before the session was ready".into()))),
+        }
+    }
+
+    /// One transaction. `Ok` holds a reply for each recipient; `Err` says that the session is over, and how.
+    pub(crate) async fn transact(&mut self, transaction: Transaction, head: &[u8], content: Content) -> Result<Report, Broken> {
+        self.transactions += 1;
+        self.client.begin(transaction);
+        match self.advance().await? {
+            Came::WantContent => {}
+            Came::Report(report) => return Ok(report),
+            _ => return Err(Broken::trouble(Phase::Data, Trouble::Protocol("no word on the transaction".into()))),
+        }
+        self.client.content(head);
+        match content {
+            Content::Held(octets) => self.client.content(&octets),
+            Content::Streamed(mut source) => loop {
+                match source.next().await {
+                    Ok(Some(chunk)) => {
+                        self.client.content(&chunk);
+                        match self.advance().await? {
+                            Came::WantContent => {}
+                            Came::Report(report) => return Ok(report),
+                            _ => return Err(Broken::trouble(Phase::Content, Trouble::Protocol("no word on the content".into()))),
+                        }
+                    }
+                    Ok(None) => break,
+                    // The final dot is never sent after a fault of ours: the peer must not take half a message for a whole one.
+                    Err(trouble) => return Err(Broken::trouble(Phase::Local, Trouble::Internal(trouble.to_string().into()))),
+                }
+            },
+        }
+        self.client.end_of_content();
+        match self.advance().await? {
+            Came::Report(report) => Ok(report),
+            _ => Err(Broken::trouble(Phase::EndOfData, Trouble::Protocol("no word on the end of data".into()))),
+        }
+    }
+
+    /// Says QUIT, and does not insist.
+    pub(crate) async fn quit(mut self) {
+        self.client.quit();
+        let limit = self.timeouts.quit;
+        let _ = tokio::time::timeout(limit, self.advance()).await;
+    }
+
+    /// Returns when the peer speaks or closes although nothing was asked: an idle session is then over.
+    pub(crate) async fn hangs_up(&mut self) {
+        let space = self.client.space();
+        // Whatever comes unasked (a 421, an end of stream) ends the session, so the octets need no reading.
+        let _ = self.connection.read(space).await;
+    }
+
+    fn limit(&self, wait: Wait) -> std::time::Duration {
+        match wait {
+            Wait::Greeting => self.timeouts.greeting,
+            Wait::Hello | Wait::Auth | Wait::Reset => self.timeouts.command,
+            Wait::StartTls => self.timeouts.tls,
+            Wait::Mail => self.timeouts.mail,
+            Wait::Recipient => self.timeouts.recipient,
+            Wait::DataInitiation => self.timeouts.data_initiation,
+            Wait::DataBlock => self.timeouts.data_block,
+            Wait::DataTermination => self.timeouts.data_termination,
+            Wait::Quit => self.timeouts.quit,
+        }
+    }
+
+    async fn advance(&mut self) -> Result<Came, Broken> {
+        loop {
+            let wait = self.client.waits_for();
+            let limit = self.limit(wait);
+            match self.client.next() {
+                Step::Ready(_) => return Ok(Came::Ready),
+                Step::TlsGranted => return Ok(Came::TlsGranted),
+                Step::WantContent => return Ok(Came::WantContent),
+                Step::Report(report) => return Ok(Came::Report(report)),
+                Step::Refused(reply) => return Ok(Came::Refused(reply)),
+                Step::Close => return Ok(Came::Closed),
+                Step::Trouble(trouble) => return Err(self.broken(wait, Trouble::Protocol(trouble.to_string().into()))),
+                Step::Write(octets) => {
+                    let written = self.patience.within(limit, self.connection.write_all(octets)).await;
+                    match written {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => return Err(self.broken(wait, Trouble::Dropped(error.to_string().into()))),
+                        Err(_) => return Err(self.broken(wait, Trouble::Silent(limit.as_secs()))),
+                    }
+                }
+                Step::Read => match self.patience.within(limit, self.connection.read(self.client.space())).await {
+                    Ok(Ok(0)) => {
+                        self.client.end_of_input();
+                        return Err(self.broken(wait, Trouble::Dropped("the peer closed the connection".into())));
+                    }
+                    Ok(Ok(octets)) => self.client.filled(octets),
+                    Ok(Err(error)) => return Err(self.broken(wait, Trouble::Dropped(error.to_string().into()))),
+                    Err(_) => return Err(self.broken(wait, Trouble::Silent(limit.as_secs()))),
+                },
+            }
+        }
+    }
+
+    fn broken(&self, wait: Wait, trouble: Trouble) -> Broken {
+        let phase = phase_of(wait);
+        if self.client.ambiguous() {
+            return Broken::trouble(Phase::EndOfData, Trouble::Ambiguous(trouble.to_string().into()));
+        }
+        Broken::trouble(phase, trouble)
+    }
+}
