@@ -1,0 +1,90 @@
+//! What holds for any octets. The fuzz targets and the replay of their corpora (`tests/corpus.rs`) both call these.
+
+use postrider_mail::{Action, Fields, HeaderFacts, HeaderWatch, Received, RecipientReport, Report, With, Words, header};
+
+/// Every split of a content gives the same facts, and both readers of headers agree.
+pub fn header_watch(content: &[u8]) {
+    let whole = watch(content, content.len().max(1));
+    for slice_octets in [1, 2, 5, 13] {
+        assert_eq!(watch(content, slice_octets), whole, "slices of {slice_octets} octets");
+    }
+    let fields: Vec<_> = Fields::of(content).collect();
+    assert_eq!(whole.fields as usize, fields.len());
+    assert_eq!(whole.hops as usize, fields.iter().filter(|field| field.is("Received")).count());
+    assert_eq!(whole.header_octets as usize, fields.iter().map(|field| field.whole.len()).sum::<usize>());
+    assert_eq!(whole.content_octets as usize, content.len());
+    let (head, body) = header::split(content);
+    assert_eq!([head, body].concat(), content);
+    let (head, body) = content.split_at(whole.header_octets as usize);
+    assert_eq!((whole.header_8bit, whole.body_8bit), (!head.is_ascii(), !body.is_ascii()));
+    for text in [&whole.message_id_text, &whole.subject_text].into_iter().flatten() {
+        assert!(text.len() <= 200 && !text.chars().any(char::is_control));
+    }
+}
+
+fn watch(content: &[u8], slice_octets: usize) -> HeaderFacts {
+    let mut watch = HeaderWatch::new();
+    content.chunks(slice_octets).for_each(|slice| watch.feed(slice));
+    watch.finish()
+}
+
+/// A report and a trace field whose every argument is hostile hold no line break but ours.
+pub fn dsn(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    let (first, second) = text.split_at(text.floor_char_boundary(text.len() / 2));
+    let recipient = RecipientReport {
+        final_recipient: first,
+        original_recipient: Some(second),
+        action: Action::Delayed,
+        status: (4, 2, 2),
+        remote_mta: Some(second),
+        words: Some(Words::Remote(first)),
+        last_attempt: None,
+        will_retry_until: Some(u64::MAX),
+    };
+    let report = Report {
+        boundary: first,
+        message_id: second,
+        date: 0,
+        from: first,
+        to: second,
+        reporting_mta: first,
+        arrival_date: u64::MAX,
+        id: second,
+        envelope_id: Some(first),
+        original_message_id: Some(second),
+        recipients: vec![recipient],
+        original: octets,
+    };
+    let message = report.render();
+    lines_are_ours(&message);
+    assert!(report.needs_smtputf8() || message.is_ascii());
+    assert_eq!(Fields::of(&message).filter(|field| !field.is("References") && !field.is("Content-Transfer-Encoding")).count(), 8);
+
+    let mut field = Vec::new();
+    let with = With::Esmtp;
+    let received = Received {
+        hello: first,
+        peer: None,
+        by: second,
+        with,
+        tls: Some(first),
+        authenticated: true,
+        smtputf8: true,
+        id: second,
+        recipient: Some(first),
+        at: 0,
+    };
+    received.write(&mut field);
+    lines_are_ours(&field);
+    assert!(Fields::of(&field).next().is_some_and(|one| one.is("Received") && one.whole == field));
+}
+
+fn lines_are_ours(octets: &[u8]) {
+    for line in octets.strip_suffix(b"\r\n").expect("a last line end").split(|octet| *octet == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        assert!(line.len() <= 998 && !line.contains(&b'\r') && !line.contains(&0), "{:?}", String::from_utf8_lossy(line));
+    }
+    let (cr, lf) = octets.iter().fold((0, 0), |(cr, lf), octet| (cr + usize::from(*octet == b'\r'), lf + usize::from(*octet == b'\n')));
+    assert_eq!(cr, lf, "no bare CR or LF");
+}
