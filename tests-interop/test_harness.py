@@ -7,8 +7,9 @@ import unittest
 
 from harness import LOOPBACK
 from harness.dns import NXDOMAIN, SERVFAIL, Dns, encode_name
+from harness.judge import Judge
 from harness.postfix import Postfix
-from harness.sink import Sink
+from harness.sink import Arrival, Sink
 
 MESSAGE = b"Subject: dots\r\n\r\n.one\r\n..two\r\n.\r\n\xff\r\n"
 
@@ -56,6 +57,42 @@ class PostfixKeeps(unittest.TestCase):
                 client.sendmail("a@x.test", ["bob@mail.test"], MESSAGE)
         mail = postfix.wait_for_mail("ann@mail.test")[0]
         self.assertIn(b"\n.one\n..two\n.\n\xff\n", mail)
+
+
+class JudgeNotices(unittest.TestCase):
+    """The controls of the kill test: each kind of fault, made by hand, is seen."""
+
+    def judge(self, arrivals, kills=()):
+        judge = Judge()
+        judge.kills = list(kills)
+        for recipient, times in arrivals.items():
+            judge.arrived[recipient] = list(times)
+        return judge
+
+    def test_a_lost_delivery(self):
+        promised = {"0-1": ["take-0-1-0@d0.test", "take-0-1-1@d1.test"]}
+        self.assertEqual(self.judge({"take-0-1-0@d0.test": [1]}).missing(promised), {"take-0-1-1@d1.test"})
+
+    def test_a_lost_report(self):
+        promised = {"0-2": ["gone-0-2-0@d0.test"]}
+        self.assertEqual(self.judge({}).missing(promised), {"back-0-2@d0.test"})
+        self.assertEqual(self.judge({"back-0-2@d0.test": [1]}).missing(promised), set())
+
+    def test_extra_copies_with_and_without_a_crash_between(self):
+        judge = self.judge({"take-0-1-0@d0.test": [1, 3], "take-0-2-0@d0.test": [4, 5], "take-0-3-0@d0.test": [4]}, kills=[2])
+        self.assertEqual(dict(judge.duplicates()), {0: 1, -1: 1})
+
+    def test_the_content_of_another(self):
+        judge = Judge()
+        judge.keep(Arrival("a@x.test", ("take-0-1-0@d0.test",), b"X-Token: 0-1\r\n\r\n"))
+        self.assertEqual(judge.wrong, [])
+        judge.keep(Arrival("a@x.test", ("take-0-1-0@d0.test",), b"X-Token: 0-2\r\n\r\n"))
+        judge.keep(Arrival("", ("take-0-1-0@d0.test",), b"X-Token: 0-1\r\n\r\n"))
+        self.assertEqual(len(judge.wrong), 2)
+
+    def test_a_recipient_deferred_once(self):
+        judge = Judge()
+        self.assertEqual([judge.answer("later-0-1-0@d0.test") is None for _ in range(2)], [False, True])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: the benchmark on a journaled file system of its own.
 //!
 //! Figures of a durable spool mean something only with the file system named; this makes an ext4 in a file, mounts it, runs `postrider bench` with its
-//! data there, and unmounts it again. Needs root, `mkfs.ext4` and `mount`.
+//! work there, and unmounts it again. Needs root, `mkfs.ext4` and `mount`.
 
 use std::path::PathBuf;
 
@@ -29,16 +29,16 @@ pub fn run(arguments: &[String]) -> Result<()> {
     step("build, optimised", cargo().args(["build", "--release", "--locked", "--package", "postrider"]))?;
     let mut command = program(target_dir().join("release/postrider"));
     command.arg("bench").args(arguments);
-    if arguments.iter().any(|argument| argument == "--data" || argument.starts_with("--data=") || argument == "--help") {
+    if arguments.iter().any(|argument| argument == "--work" || argument.starts_with("--work=") || argument == "--help") {
         return step("bench", &mut command).map(|_| ());
     }
     let mount = mount()?;
-    step("bench on ext4 (loop mount)", command.arg("--data").arg(mount.place.join("data"))).map(|_| ())
+    step("bench on ext4 (loop mount)", command.arg("--work").arg(&mount.place)).map(|_| ())
 }
 
 fn mount() -> Result<Mount> {
     if output(program("id").arg("-u"))?.trim() != "0" {
-        bail!("a loop mount needs root; or give --data a directory on the file system to measure");
+        bail!("a loop mount needs root; or give --work a directory on the file system to measure");
     }
     let folder = target_dir().join("bench");
     let (image, place) = (folder.join("ext4.img"), folder.join("mount"));
