@@ -1,1 +1,29 @@
-//! The core room; see ARCHITECTURE.md.
+//! Decisions: pure functions and pure machines.
+//!
+//! **Promises.** The same arguments give the same decision: time comes as `now`, chance as a number, policy as a value. Nothing here waits,
+//! reads, writes, logs or spawns, and no decision calls another; `flow` composes them. The two machines, [`schedule::Schedule`] and
+//! [`shape::Shape`], hold bounded memory and pay at most the logarithm of what they hold.
+//!
+//! **Never** makes a delivery permanent by default: what bounces is named, one by one, in [`classify`].
+//!
+//! | module | question |
+//! |---|---|
+//! | [`admit`] | may this client say this, here? |
+//! | [`route`] | which hosts, in which order, and which addresses? |
+//! | [`schedule`] | whose mail goes next at this Site? |
+//! | [`shape`] | may a connection be opened, a message be sent, now? |
+//! | [`classify`] | what does this reply, or this trouble, make of the delivery? |
+//! | [`retry`] | when is it tried again, and when do we give up? |
+//! | [`returns`] | who must be told? |
+//! | [`explain`] | why does this delivery wait? |
+
+#![forbid(unsafe_code)]
+
+pub mod admit;
+pub mod classify;
+pub mod explain;
+pub mod retry;
+pub mod returns;
+pub mod route;
+pub mod schedule;
+pub mod shape;

@@ -1,0 +1,137 @@
+//! May this client say this, here? (RFC 5321 §3.6, §4.5.1, §6.3, §7; RFC 6409 §4)
+//!
+//! **Promises.** Nothing is relayed for a stranger: a recipient is taken only when the client proved itself, is trusted by configuration,
+//! or writes to a domain that is named in [`Rules`], of which there is none by default. A local part is never read as a way to another
+//! host: `user%other.example@ours.example` is a mailbox at `ours.example` and nothing else, and on its way to a *relay* domain such a
+//! local part is refused from strangers, because the next server might still read it the old way.
+//!
+//! **Never** asks who somebody is (`Registry` does), and never decides about content.
+//!
+//! **Does badly.** A tenant may use any reverse-path; which domains it may speak for comes with the registry of domains.
+
+use postrider_model::doors::Principal;
+use postrider_model::limits::HOPS_MAX;
+use postrider_smtp::{Domain, EnhancedStatus, ForwardPath, Host, Mailbox, Reply, ReversePath};
+
+/// What a listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerRole {
+    /// Clients of ours hand mail in (RFC 6409).
+    Submission,
+    /// Servers hand over mail for domains of ours (RFC 5321 §3.6).
+    Relay,
+}
+
+/// What policy says about one listener.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// What it is for.
+    pub role: ListenerRole,
+    /// Whether MAIL is refused in clear text.
+    pub tls_required: bool,
+    /// Where mail to the bare `Postmaster` goes (RFC 5321 §4.5.1).
+    pub postmaster: Mailbox,
+    /// Domains whose mail ends here, in lower case.
+    pub local_domains: Vec<Domain>,
+    /// Domains whose mail we take to hand it on, in lower case.
+    pub relay_domains: Vec<Domain>,
+}
+
+/// What is known of the client.
+#[derive(Debug, Clone, Copy)]
+pub struct Client<'a> {
+    /// Who it proved to be.
+    pub principal: Option<&'a Principal>,
+    /// Whether configuration trusts its address.
+    pub trusted: bool,
+    /// Whether the session is under TLS.
+    pub tls: bool,
+}
+
+impl Client<'_> {
+    fn may_relay(&self) -> bool {
+        self.principal.is_some() || self.trusted
+    }
+}
+
+/// Why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// STARTTLS comes first (RFC 3207 §4).
+    #[error("Must issue a STARTTLS command first")]
+    TlsRequired,
+    /// AUTH comes first (RFC 4954 §6).
+    #[error("Authentication required")]
+    AuthenticationRequired,
+    /// Neither the client nor the recipient's domain is ours.
+    #[error("Relay access denied")]
+    RelayDenied,
+    /// Too many Received fields (RFC 5321 §6.3).
+    #[error("Too many hops, this message is looping")]
+    TooManyHops,
+}
+
+impl Refusal {
+    /// The reply that says it.
+    pub fn reply(self) -> Reply {
+        let (code, status) = match self {
+            Refusal::TlsRequired => (530, EnhancedStatus::new(5, 7, 0)),
+            Refusal::AuthenticationRequired => (530, EnhancedStatus::new(5, 7, 0)),
+            Refusal::RelayDenied => (554, EnhancedStatus::new(5, 7, 1)),
+            Refusal::TooManyHops => (554, EnhancedStatus::new(5, 4, 6)),
+        };
+        Reply::new(code, Some(status), self.to_string())
+    }
+}
+
+/// May the client begin a transaction with this reverse-path?
+pub fn mail(rules: &Rules, client: &Client<'_>, _reverse_path: &ReversePath) -> Result<(), Refusal> {
+    if rules.tls_required && !client.tls {
+        return Err(Refusal::TlsRequired);
+    }
+    match rules.role {
+        ListenerRole::Submission if !client.may_relay() => Err(Refusal::AuthenticationRequired),
+        ListenerRole::Submission | ListenerRole::Relay => Ok(()),
+    }
+}
+
+/// May the client name this recipient? Gives the mailbox the delivery is for: the postmaster's, for the bare `Postmaster`.
+pub fn recipient(rules: &Rules, client: &Client<'_>, path: &ForwardPath) -> Result<Mailbox, Refusal> {
+    if rules.role == ListenerRole::Submission && !client.may_relay() {
+        return Err(Refusal::AuthenticationRequired);
+    }
+    let mailbox = match path {
+        // RFC 5321 §4.5.1: every server takes mail for its postmaster, from anybody.
+        ForwardPath::Postmaster => return Ok(rules.postmaster.clone()),
+        ForwardPath::Mailbox(mailbox) => mailbox,
+    };
+    if client.may_relay() || is_for_us(rules, mailbox) { Ok(mailbox.clone()) } else { Err(Refusal::RelayDenied) }
+}
+
+/// May content with so many Received fields go on?
+pub fn hops(received_fields: u32) -> Result<(), Refusal> {
+    if received_fields > HOPS_MAX { Err(Refusal::TooManyHops) } else { Ok(()) }
+}
+
+/// Whether a stranger may write to this mailbox.
+fn is_for_us(rules: &Rules, mailbox: &Mailbox) -> bool {
+    // An address literal names an interface, not a domain that policy could list.
+    let Host::Domain(domain) = mailbox.host() else { return false };
+    if lists(&rules.local_domains, domain) {
+        return true;
+    }
+    lists(&rules.relay_domains, domain) && !has_route_in_it(mailbox.local_part())
+}
+
+fn lists(domains: &[Domain], domain: &Domain) -> bool {
+    domains.iter().any(|listed| listed == domain || listed.to_ascii() == domain.to_ascii())
+}
+
+/// The percent-hack, a bang path, or a second `@` in quotes: what old mailers read as "send it on from there" (RFC 5321 appendix F.2).
+fn has_route_in_it(local_part: &str) -> bool {
+    local_part.contains(['@', '%', '!'])
+}
+
+#[cfg(test)]
+#[path = "admit_tests.rs"]
+mod tests;

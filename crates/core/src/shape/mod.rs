@@ -1,0 +1,371 @@
+//! Permits: may a connection be opened, may a message be sent, now?
+//!
+//! **Promises.** For each Route (Source and Site), and for each Source at a provider whose Sites share: never more connections than the policy, the concurrency
+//! window ([`window`]) and the relay as a whole allow; never more connections or messages in a time than the rates say ([`gcra`]); no
+//! connection while it rests. A permit is taken from all that covers it, or from none. Every refusal says what holds, since when, and
+//! until when, if time alone ends it. Who is refused is told by [`Shape::awake`] when it is worth asking again, in the order of asking: where many Sites share
+//! what is scarce, none of them starves.
+//!
+//! **Never** reads a clock, opens anything, or keeps policy: the provider's rules are given with each call, so a reload reaches every Route at once.
+//!
+//! **Does badly.** Rates and rests are forgotten by a restart. More than [`IDLE_ROUTES_MAX`] Routes without a connection are not remembered;
+//! those go first whose memory would have ended first. A connection may be opened for a message whose rate another connection uses up meanwhile.
+//!
+//! **Costs.** A message costs no search. A connection costs a look-up by name and the logarithm of what waits.
+
+mod bucket;
+mod gcra;
+mod hold;
+mod line;
+mod routes;
+mod window;
+
+use std::collections::BTreeMap;
+
+use postrider_model::policy::{Provider, RuleAction};
+use postrider_model::{ProviderName, SiteName, SourceName, Timestamp};
+
+pub use hold::{Hold, HoldReason};
+
+use bucket::{Bucket, held};
+use line::{Line, RouteId};
+use routes::{Place, Routes};
+
+pub use routes::IDLE_ROUTES_MAX;
+
+/// From where, to where.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Route {
+    /// To the hosts of this Site. First, so that the Routes of a Site stand together.
+    pub site: SiteName,
+    /// From this address of ours.
+    pub source: SourceName,
+}
+
+/// The right to one connection. It must come back by [`Shape::closed`], whatever became of the connection.
+#[must_use = "a permit that is lost is a connection that is never counted out"]
+#[derive(Debug)]
+pub struct Permit {
+    route: RouteId,
+    shared: Option<usize>,
+    messages: u32,
+}
+
+impl Permit {
+    /// Messages that were let go on this connection.
+    pub fn messages(&self) -> u32 {
+        self.messages
+    }
+}
+
+/// How a Site stands, over all Sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// Connections open.
+    pub connections: u32,
+    /// How many there may be now.
+    pub window: u32,
+    /// What would hold a further connection, when it would from every Source that was used.
+    pub held: Option<Hold>,
+}
+
+/// All permits and what they were given for.
+#[derive(Debug)]
+pub struct Shape {
+    connections: u32,
+    connections_max: u32,
+    opened_at: Timestamp,
+    routes: Routes,
+    shared: Vec<Shared>,
+    shared_index: BTreeMap<(ProviderName, SourceName), usize>,
+    /// Who waits for one of the relay's connections.
+    line: Line,
+}
+
+/// What the Sites of one provider share for one Source. There are as many as policy has providers and Sources, so they stay.
+#[derive(Debug, Default)]
+struct Shared {
+    bucket: Bucket,
+    line: Line,
+    /// The provider's connections, as last seen.
+    connections_max: u32,
+}
+
+impl Shape {
+    /// No connection, and at most so many over all Sites.
+    pub fn new(connections_max: u32) -> Self {
+        Self {
+            connections: 0,
+            connections_max,
+            opened_at: Timestamp::default(),
+            routes: Routes::default(),
+            shared: Vec::new(),
+            shared_index: BTreeMap::new(),
+            line: Line::default(),
+        }
+    }
+
+    /// After a reload: how many connections there may be over all Sites. Those open stay.
+    pub fn set_connections_max(&mut self, connections_max: u32) {
+        self.connections_max = connections_max;
+    }
+
+    /// Connections open, over all Sites.
+    pub fn connections(&self) -> u32 {
+        self.connections
+    }
+
+    /// May a connection be opened? A refused Route will be told by [`Shape::awake`]; who has no use for it any more says [`Shape::decline`].
+    pub fn connection(&mut self, route: &Route, provider: &Provider, now: Timestamp) -> Result<Permit, Hold> {
+        self.routes.sweep(now);
+        let shared = self.share(route, provider);
+        let id = self.routes.find_or_insert(route);
+        match self.check(id, shared, provider, now) {
+            Ok(()) => Ok(self.open(id, shared, provider, now)),
+            Err((hold, place)) => {
+                self.park(id, hold.until, place, shared, now);
+                Err(hold)
+            }
+        }
+    }
+
+    /// May a message be sent on this connection? A message is counted here, and nowhere else.
+    pub fn message(&mut self, permit: &mut Permit, provider: &Provider, now: Timestamp) -> Result<(), Hold> {
+        let messages = provider.messages_per_connection_max.max(1);
+        if permit.messages >= messages {
+            return Err(Hold { reason: HoldReason::UsedUp { messages }, since: now, until: Some(now) });
+        }
+        let bucket = self.bucket(permit.route, permit.shared);
+        if let Err(hold) = bucket.check_rest(provider, now).and_then(|()| bucket.check_message_rate(provider, now)) {
+            self.park(permit.route, hold.until, Place::Own, permit.shared, now);
+            return Err(hold);
+        }
+        self.bucket_mut(permit.route, permit.shared).count_message(provider, now);
+        permit.messages += 1;
+        Ok(())
+    }
+
+    /// The session worked: greeting and handshake went well, and a transaction ended, however it ended. Once for each transaction.
+    pub fn succeeded(&mut self, permit: &Permit, provider: &Provider) {
+        let node = self.routes.node_mut(permit.route);
+        if node.window.success(provider, node.connections) {
+            self.routes.wake(permit.route);
+        }
+    }
+
+    /// No connection, no greeting, or no handshake, at any host of the Site. Once for each permit.
+    pub fn failed(&mut self, permit: &Permit, provider: &Provider, now: Timestamp) {
+        self.routes.node_mut(permit.route).window.failure(provider, now);
+    }
+
+    /// A rule of the provider matched a reply in this session.
+    pub fn advise(&mut self, permit: &Permit, action: RuleAction, now: Timestamp) {
+        self.bucket_mut(permit.route, permit.shared).advise(action, now);
+    }
+
+    /// The connection is closed, or never came to be.
+    pub fn closed(&mut self, permit: Permit, now: Timestamp) {
+        let bucket = self.bucket_mut(permit.route, permit.shared);
+        bucket.connections = bucket.connections.saturating_sub(1);
+        self.connections = self.connections.saturating_sub(1);
+        let node = self.routes.node_mut(permit.route);
+        node.connections = node.connections.saturating_sub(1);
+        if node.waits_for_own() {
+            self.routes.wake(permit.route);
+        }
+        self.routes.rest_or_forget(permit.route, now);
+    }
+
+    /// The next Route that was held and may be let go now. Ask until there is none. A Route that comes here and does not ask again for a
+    /// connection keeps what it was called for from the others for a second, unless it declines.
+    pub fn awake(&mut self, now: Timestamp) -> Option<Route> {
+        self.routes.sweep(now);
+        self.routes.wake_due(now);
+        if let Some(id) = self.routes.next_ready() {
+            self.unpark(id);
+            return Some(self.told(id, now));
+        }
+        let free = self.connections_max.saturating_sub(self.connections);
+        let mut shared = self.shared.iter_mut();
+        let called = shared.find_map(|shared| shared.line.call(shared.bucket.free(shared.connections_max, now), now));
+        let (id, until) = called.or_else(|| self.line.call(free, now))?;
+        self.routes.unpark_called(id, until);
+        Some(self.told(id, now))
+    }
+
+    /// The Route has no mail any more: it leaves every line.
+    pub fn decline(&mut self, route: &Route, now: Timestamp) {
+        if let Some(id) = self.routes.find(route) {
+            self.unpark(id);
+            self.routes.rest_or_forget(id, now);
+        }
+    }
+
+    /// When [`Shape::awake`] may have an answer, if nothing else happens; `None` when nobody is held by time.
+    pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
+        let free = self.connections_max.saturating_sub(self.connections);
+        let shared_lines = self.shared.iter().map(|s| (&s.line, s.bucket.free(s.connections_max, now), s.bucket.free_at(now)));
+        let lines = shared_lines.chain([(&self.line, free, None)]).filter(|(line, ..)| !line.is_empty());
+        let calls = lines.flat_map(|(line, free, free_at)| {
+            let call = if line.would_call(free, now) { Some(now) } else { line.next_change() };
+            [call, free_at].into_iter().flatten()
+        });
+        calls.chain(self.routes.next_wake(now)).min().map(|at| at.max(now))
+    }
+
+    /// How a Site stands.
+    pub fn view(&self, site: &SiteName, provider: &Provider, now: Timestamp) -> View {
+        let mut view = View { connections: 0, window: 0, held: None };
+        let mut free = false;
+        for (route, id) in self.routes.of_site(site) {
+            let node = self.routes.node(id);
+            view.connections += node.connections;
+            view.window += node.window.size(provider);
+            let shared = self.shared_index.get(&(provider.name.clone(), route.source.clone())).copied().filter(|_| provider.shared);
+            match self.check(id, shared, provider, now) {
+                Ok(()) => free = true,
+                Err((hold, _)) => keep_earliest(&mut view.held, hold),
+            }
+        }
+        if view.window == 0 {
+            view.window = provider.window_initial.clamp(1, provider.connections_max.max(1));
+            let total = (self.connections >= self.connections_max).then(|| self.total());
+            return View { held: total, ..view };
+        }
+        if free { View { held: None, ..view } } else { view }
+    }
+
+    /// How many Routes are remembered.
+    pub fn remembered(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// The one place that refuses connections. Says, with the hold, where the Route must wait.
+    fn check(&self, id: RouteId, shared: Option<usize>, provider: &Provider, now: Timestamp) -> Result<(), (Hold, Place)> {
+        let own = |hold| (hold, Place::Own);
+        let node = self.routes.node(id);
+        if let Some((rest, rests)) = node.window.resting(now) {
+            return Err(own(held(HoldReason::Resting { rests }, rest.since, rest.until)));
+        }
+        let bucket = self.bucket(id, shared);
+        bucket.check_rest(provider, now).map_err(own)?;
+        let window = node.window.size(provider);
+        let free = bucket.free(provider.connections_max, now);
+        if free == 0 {
+            return Err((bucket.full(provider, now), if shared.is_some() { Place::Shared } else { Place::Own }));
+        }
+        if node.connections >= window {
+            let reason = HoldReason::Window { used: node.connections, window };
+            return Err(own(Hold { reason, since: node.bucket.opened_at.max(bucket.opened_at), until: None }));
+        }
+        bucket.check_connection_rate(provider, now).map_err(own)?;
+        bucket.check_message_rate(provider, now).map_err(own)?;
+        if let Some(shared) = shared.and_then(|shared| self.shared.get(shared))
+            && !shared.line.lets(id, node.ticket(Place::Shared), free, now)
+        {
+            let reason = HoldReason::Line { shared: Some(provider.name.clone()) };
+            return Err((Hold { reason, since: now, until: None }, Place::Shared));
+        }
+        let free = self.connections_max.saturating_sub(self.connections);
+        if free == 0 {
+            return Err((self.total(), Place::Total));
+        }
+        if !self.line.lets(id, node.ticket(Place::Total), free, now) {
+            return Err((Hold { reason: HoldReason::Line { shared: None }, since: now, until: None }, Place::Total));
+        }
+        Ok(())
+    }
+
+    fn total(&self) -> Hold {
+        Hold { reason: HoldReason::Total { max: self.connections_max }, since: self.opened_at, until: None }
+    }
+
+    fn open(&mut self, id: RouteId, shared: Option<usize>, provider: &Provider, now: Timestamp) -> Permit {
+        self.unpark(id);
+        self.bucket_mut(id, shared).open(provider, now);
+        let node = self.routes.node_mut(id);
+        node.connections += 1;
+        node.bucket.opened_at = now;
+        self.connections += 1;
+        self.opened_at = now;
+        self.routes.in_use(id);
+        Permit { route: id, shared, messages: 0 }
+    }
+
+    /// A held Route waits: for time, at its own door, or in a line, where it keeps its place.
+    fn park(&mut self, id: RouteId, until: Option<Timestamp>, place: Place, shared: Option<usize>, now: Timestamp) {
+        let node = self.routes.node(id);
+        let ticket = node.ticket(place).filter(|_| node.shared == shared);
+        if ticket.is_none() {
+            self.unpark(id);
+        }
+        let ticket = match (place, ticket, shared) {
+            (_, Some(ticket), _) => Some(ticket),
+            (Place::Own, ..) => None,
+            (Place::Shared, _, Some(index)) => self.shared.get_mut(index).map(|shared| shared.line.join(id)),
+            (Place::Shared, _, None) => None,
+            (Place::Total, ..) => Some(self.line.join(id)),
+        };
+        // What time gives to a whole line, the line hands on in its order.
+        let until = until.filter(|_| place == Place::Own);
+        self.routes.park(id, place, ticket, shared, until);
+        self.routes.rest_or_forget(id, now);
+    }
+
+    /// Takes a Route out of every line.
+    fn unpark(&mut self, id: RouteId) {
+        let node = self.routes.node(id);
+        let (in_shared, in_total) = (node.ticket(Place::Shared), node.ticket(Place::Total));
+        if let Some(shared) = node.shared.and_then(|index| self.shared.get_mut(index)) {
+            shared.line.leave(id, in_shared);
+        }
+        self.line.leave(id, in_total);
+        self.routes.unpark(id);
+    }
+
+    /// The Route that is told to ask again; nobody waits for it any more.
+    fn told(&mut self, id: RouteId, now: Timestamp) -> Route {
+        let route = self.routes.node(id).route.clone();
+        self.routes.rest_or_forget(id, now);
+        route
+    }
+
+    fn share(&mut self, route: &Route, provider: &Provider) -> Option<usize> {
+        if !provider.shared {
+            return None;
+        }
+        let shared = &mut self.shared;
+        let key = (provider.name.clone(), route.source.clone());
+        let index = *self.shared_index.entry(key).or_insert_with(|| {
+            shared.push(Shared::default());
+            shared.len() - 1
+        });
+        if let Some(shared) = shared.get_mut(index) {
+            shared.connections_max = provider.connections_max;
+        }
+        Some(index)
+    }
+
+    fn bucket(&self, id: RouteId, shared: Option<usize>) -> &Bucket {
+        let own = &self.routes.node(id).bucket;
+        shared.and_then(|index| self.shared.get(index)).map_or(own, |shared| &shared.bucket)
+    }
+
+    fn bucket_mut(&mut self, id: RouteId, shared: Option<usize>) -> &mut Bucket {
+        match shared.and_then(|index| self.shared.get_mut(index)) {
+            Some(shared) => &mut shared.bucket,
+            None => &mut self.routes.node_mut(id).bucket,
+        }
+    }
+}
+
+/// Of the holds of several Sources, the one that ends first is what the Site waits for.
+fn keep_earliest(kept: &mut Option<Hold>, hold: Hold) {
+    let end = |hold: &Hold| hold.until.unwrap_or(Timestamp::NEVER);
+    if kept.as_ref().is_none_or(|kept| end(&hold) < end(kept)) {
+        *kept = Some(hold);
+    }
+}
+
+#[cfg(test)]
+mod tests;
