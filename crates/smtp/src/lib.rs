@@ -11,8 +11,15 @@
 //! 3461 (DSN parameters), 4616 and 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8).
 
 pub mod address;
+pub mod command;
+pub mod data;
+pub mod extension;
+pub mod line;
+pub mod parameters;
 pub mod path;
 pub mod reply;
+pub mod sasl;
+pub mod server;
 pub mod status;
 
 pub use address::{AddressTrouble, Domain, Host, Mailbox};

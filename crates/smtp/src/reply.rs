@@ -12,7 +12,7 @@ use crate::address::deceives;
 use crate::status::EnhancedStatus;
 
 /// Lines kept of one reply; further lines of a peer are read and dropped.
-pub const LINES_KEPT_MAX: usize = 64;
+pub const LINES_KEPT_MAX: usize = 128;
 /// Octets kept of one line; the rest is dropped and marked.
 pub const LINE_OCTETS_KEPT_MAX: usize = 2048;
 
