@@ -1,7 +1,7 @@
 //! The chores that run other programs: `quick`, `ci`, `interop`, `kill`, `fuzz`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -19,16 +19,19 @@ pub fn ci() -> Result<()> {
     println!("\n== tidy");
     tidy::run()?;
     step("lints", cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    // One build for tests and binary: apart, cargo would choose other features for shared crates and build those twice.
+    step("build", cargo().args(["build", "--workspace", "--lib", "--bins", "--tests", "--locked"]))?;
     if exists("cargo-nextest") {
         step("unit tests (nextest)", cargo().args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]))?;
     } else {
         step("unit tests", cargo().args(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"]))?;
     }
     step("doc tests", cargo().args(["test", "--workspace", "--locked", "--doc"]))?;
-    step("build", cargo().args(["build", "--workspace", "--bins", "--locked"]))?;
-    interop(&[])?;
-    kill(&[SHORT_KILLS.into()])?;
-    kill(&[SHORT_KILLS.into(), "TERM".into()])?;
+    let relay = target_dir().join("debug/postrider");
+    interop_with(&relay, &[])?;
+    for signal in ["KILL", "TERM"] {
+        kill_with(&relay, SHORT_KILLS, signal)?;
+    }
     println!("\n== all passed, {:.0} s", begin.elapsed().as_secs_f64());
     Ok(())
 }
@@ -74,12 +77,12 @@ fn relay() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("POSTRIDER_BIN") {
         return Ok(named.into());
     }
-    step("build", cargo().args(["build", "--workspace", "--bins", "--locked"]))?;
+    step("build", cargo().args(["build", "--package", "postrider", "--locked"]))?;
     Ok(target_dir().join("debug/postrider"))
 }
 
 /// Python with the harness; as root, because Postfix wants it.
-fn python(relay: PathBuf) -> Result<Command> {
+fn python(relay: &Path) -> Result<Command> {
     let root_already = output(program("id").arg("-u"))?.trim() == "0";
     let mut command = if root_already {
         program("env")
@@ -90,14 +93,18 @@ fn python(relay: PathBuf) -> Result<Command> {
     };
     command.arg(format!("POSTRIDER_BIN={}", relay.display())).args(["PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1"]);
     // Debian's own: another Python in PATH may lack what the suite was written for.
-    command.arg(if std::path::Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" });
+    command.arg(if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" });
     command.current_dir(root().join("tests-interop"));
     Ok(command)
 }
 
 /// Real mail to and from real peers.
 pub fn interop(names: &[String]) -> Result<()> {
-    let mut command = python(relay()?)?;
+    interop_with(&relay()?, names)
+}
+
+fn interop_with(relay: &Path, names: &[String]) -> Result<()> {
+    let mut command = python(relay)?;
     command.args(["-m", "unittest", "-v"]);
     if names.is_empty() {
         command.args(["discover", "-p", "test_*.py"]);
@@ -113,7 +120,11 @@ pub fn kill(arguments: &[String]) -> Result<()> {
         _ => bail!("xtask kill N [TERM]"),
     };
     times.parse::<u32>().context("N is how often to kill")?;
-    step(&format!("kill -{signal}, {times} times"), python(relay()?)?.args(["kill.py", times, signal])).map(|_| ())
+    kill_with(&relay()?, times, signal)
+}
+
+fn kill_with(relay: &Path, times: &str, signal: &str) -> Result<()> {
+    step(&format!("kill -{signal}, {times} times"), python(relay)?.args(["kill.py", times, signal])).map(|_| ())
 }
 
 /// Runs one fuzz target for some seconds.
