@@ -1,1 +1,44 @@
-//! The http room; see ARCHITECTURE.md.
+//! The control API: HTTP/1.1 and JSON over a private unix socket in the data directory. It is how the command line reaches a running relay.
+//!
+//! **Promises.** The relay is reached only through doors ([`ControlDoors`]); nothing here decides about mail. Whatever octets arrive on the
+//! socket, the process lives on: a bad request ends its own connection. Requests are bounded in size and time, connections in number,
+//! lists are paged ([`PAGE_MAX`]), and a message's content is streamed, never held whole. Only the user who runs the relay, and root, are
+//! answered.
+//!
+//! **Never** listens on the network, and never shows or takes a secret.
+//!
+//! **Does badly.** A page of the queue is not a snapshot: deliveries that move while somebody pages are seen once, twice or not at all.
+//! `/v1/submit` holds its message in memory, at most [`SUBMITS_MAX`] at once.
+
+#![forbid(unsafe_code)]
+
+mod body;
+mod doors;
+mod queue;
+mod relay;
+mod routes;
+mod serve;
+mod submit;
+#[cfg(test)]
+mod tests;
+mod trouble;
+pub mod wire;
+
+pub use doors::{About, ControlDoors, Intake, IntakeTrouble, LocalMail, Reload};
+pub use serve::serve;
+pub use submit::encode_submission;
+
+/// Deliveries in one page of the queue. One delivery is about 400 octets of JSON, so a page stays under half a megabyte.
+pub const PAGE_MAX: usize = 1_000;
+
+/// Octets of a JSON request.
+pub const JSON_OCTETS_MAX: usize = 64 * 1024;
+
+/// Submissions held at once; more wait their turn.
+pub const SUBMITS_MAX: usize = 4;
+
+/// Connections at once; more wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 64;
+
+/// How long a client may take to send the head of a request, in milliseconds.
+pub const HEAD_TIMEOUT_MS: u64 = 10_000;

@@ -1,2 +1,3 @@
 //! The binary: configuration, command line, wiring.
+mod config;
 fn main() {}

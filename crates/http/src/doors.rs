@@ -1,0 +1,83 @@
+//! What the API reaches the relay through.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use postrider_model::doors::{Clock, Insight, Receipt, Spool, SpoolDesk};
+use postrider_model::{BoxFuture, StreamName, TenantName};
+use postrider_smtp::{Mailbox, ReversePath};
+
+use crate::wire;
+
+/// The doors of the control API.
+#[derive(Clone)]
+pub struct ControlDoors {
+    /// The queue in a person's hands.
+    pub desk: Arc<dyn SpoolDesk>,
+    /// For contents.
+    pub spool: Arc<dyn Spool>,
+    /// The live schedule.
+    pub insight: Arc<dyn Insight>,
+    /// Where submitted mail goes.
+    pub intake: Arc<dyn Intake>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Reads the configuration again.
+    pub reload: Reload,
+    /// What does not change while the relay runs.
+    pub about: Arc<About>,
+}
+
+/// Reads the configuration again; gives what changed, or why the old one stays, as lines for people.
+pub type Reload = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
+/// What does not change while the relay runs.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// The program's version.
+    pub version: String,
+    /// The name the relay is known by.
+    pub host_name: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it started, in milliseconds since the epoch.
+    pub started_ms: u64,
+    /// Mail is kept and shown instead of delivered.
+    pub capture: bool,
+    /// What listens where.
+    pub listeners: Vec<wire::ListenerView>,
+    /// Octets of one submitted message.
+    pub message_octets_max: u64,
+}
+
+/// Takes custody of mail that is handed over here.
+pub trait Intake: Send + Sync {
+    /// When this returns `Ok`, the mail is on stable storage.
+    fn submit(&self, mail: LocalMail) -> BoxFuture<'_, Result<Receipt, IntakeTrouble>>;
+}
+
+/// One message handed over.
+#[derive(Debug, Clone)]
+pub struct LocalMail {
+    /// Who hears of failures.
+    pub reverse_path: ReversePath,
+    /// At least one.
+    pub recipients: Vec<Mailbox>,
+    /// Whose mail; `None` is the relay's first tenant.
+    pub tenant: Option<TenantName>,
+    /// Its class; `None` is the tenant's first stream.
+    pub stream: Option<StreamName>,
+    /// Header and body, with CR LF.
+    pub content: Bytes,
+}
+
+/// Why mail was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IntakeTrouble {
+    /// It would not be taken later either.
+    #[error("{0}")]
+    Refused(String),
+    /// Not now: try again.
+    #[error("{0}")]
+    NotNow(String),
+}

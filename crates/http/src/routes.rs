@@ -1,0 +1,46 @@
+//! Which path means what.
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use crate::doors::ControlDoors;
+use crate::submit::{ENVELOPE_OCTETS_MAX, SubmitDoors};
+use crate::trouble::Refusal;
+use crate::{JSON_OCTETS_MAX, queue, relay, submit};
+
+/// All routes over the doors.
+pub(crate) fn routes(doors: ControlDoors) -> Router {
+    let submit_max = usize::try_from(doors.about.message_octets_max).unwrap_or(usize::MAX).saturating_add(ENVELOPE_OCTETS_MAX);
+    let state = SubmitDoors::new(doors.clone());
+    let submission = Router::new()
+        .route("/v1/submit", post(submit::submit))
+        .layer(DefaultBodyLimit::max(submit_max))
+        .layer(middleware::from_fn_with_state(state.clone(), in_turn))
+        .with_state(state);
+    Router::new()
+        .route("/v1/status", get(relay::status))
+        .route("/v1/health", get(relay::health))
+        .route("/v1/sites", get(relay::sites))
+        .route("/v1/reload", post(relay::reload))
+        .route("/v1/queue", get(queue::page))
+        .route("/v1/queue/count", get(queue::count))
+        .route("/v1/queue/{id}", get(queue::show))
+        .route("/v1/explain/{id}", get(queue::explain))
+        .route("/v1/message/{id}/content", get(queue::content))
+        .route("/v1/retry", post(queue::retry))
+        .layer(DefaultBodyLimit::max(JSON_OCTETS_MAX))
+        .with_state(doors)
+        .merge(submission)
+        .fallback(async || Refusal::nothing_here())
+}
+
+/// Takes a turn before the body is read, so that waiting submissions hold no memory.
+async fn in_turn(State(state): State<SubmitDoors>, request: Request, next: Next) -> Response {
+    let Some(_turn) = state.turn().await else {
+        return Refusal::nothing_here().into_response();
+    };
+    next.run(request).await
+}

@@ -1,0 +1,301 @@
+//! What goes over the control socket, as JSON. Instants are RFC 3339 in UTC; absent members are left out. Members may be added, never renamed.
+
+use serde::{Deserialize, Serialize};
+
+/// A request was refused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Refused {
+    /// One sentence.
+    pub error: String,
+}
+
+/// `GET /v1/status`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// The name the relay is known by.
+    pub host_name: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: String,
+    /// Since then, in seconds.
+    pub uptime_seconds: u64,
+    /// `deliver` or `capture`.
+    pub mode: String,
+    /// What listens where.
+    pub listeners: Vec<ListenerView>,
+    /// Messages with a live delivery.
+    pub messages: u64,
+    /// Live deliveries.
+    pub deliveries: u64,
+    /// Of them with a worker.
+    pub lent: u64,
+    /// The spool.
+    pub health: Health,
+}
+
+/// One listening socket.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerView {
+    /// How the configuration calls it.
+    pub name: String,
+    /// Where it really listens.
+    pub address: String,
+    /// `submission` or `relay`.
+    pub role: String,
+    /// `none`, `starttls` or `implicit`.
+    pub tls: String,
+}
+
+/// `GET /v1/health`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Health {
+    /// Syncs of the log since the start.
+    pub syncs: u64,
+    /// Messages accepted since the start.
+    pub accepted: u64,
+    /// Outcomes settled since the start.
+    pub settled: u64,
+    /// Segments on disk, free ones included.
+    pub segments: u64,
+    /// Of them free.
+    pub segments_free: u64,
+    /// Octets of disk in use.
+    pub disk_octets: u64,
+    /// Octets that live mail needs.
+    pub live_octets: u64,
+    /// New mail is refused for want of disk.
+    pub full: bool,
+    /// Why nothing more is acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poisoned: Option<String>,
+}
+
+/// `GET /v1/queue?message=&tenant=&host=&site=&after=&max=`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct QueuePage {
+    /// In the order of their ids.
+    pub deliveries: Vec<Delivery>,
+    /// What to give as `after` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// One live delivery.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Delivery {
+    /// `message/index`.
+    pub id: String,
+    /// Whose.
+    pub tenant: String,
+    /// Its class.
+    pub stream: String,
+    /// Where to.
+    pub host: String,
+    /// The Site, once known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+    /// When custody began.
+    pub arrived_at: String,
+    /// When it is next due.
+    pub due: String,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// `waiting` or `lent`.
+    pub state: String,
+    /// Length of the content.
+    pub content_octets: u64,
+    /// How many deliveries of the same group go before it.
+    pub ahead: u64,
+}
+
+/// `GET /v1/queue/count`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Count {
+    /// Messages with a live delivery.
+    pub messages: u64,
+    /// Live deliveries.
+    pub deliveries: u64,
+    /// Of them with a worker.
+    pub lent: u64,
+    /// By group, the largest first.
+    pub groups: Vec<GroupCount>,
+}
+
+/// Mail that waits together.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GroupCount {
+    /// `host NAME` or `site NAMES`.
+    pub group: String,
+    /// Deliveries in it.
+    pub deliveries: u64,
+}
+
+/// `GET /v1/queue/{message}` and `GET /v1/explain/{message}`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Message {
+    /// Its id.
+    pub id: String,
+    /// Whose.
+    pub tenant: String,
+    /// Its class.
+    pub stream: String,
+    /// The reverse-path, with its brackets.
+    pub from: String,
+    /// When custody began.
+    pub arrived_at: String,
+    /// `submission`, `relay`, `report` or `local`.
+    pub role: String,
+    /// The client's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// What the client authenticated with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// TLS version and cipher suite of the client's session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
+    /// Recipients in all, settled ones included.
+    pub recipients: usize,
+    /// Length of the content.
+    pub content_octets: u64,
+    /// The live deliveries; at most a page.
+    pub deliveries: Vec<Recipient>,
+}
+
+/// One live delivery of a message, with what is known of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Recipient {
+    /// The forward-path's mailbox.
+    pub to: String,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub delivery: Delivery,
+    /// What the last attempt met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastAttempt>,
+    /// What holds it; only `explain` tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Waiting>,
+}
+
+/// What the last attempt met.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LastAttempt {
+    /// When.
+    pub at: String,
+    /// Where in the session.
+    pub phase: String,
+    /// The enhanced status.
+    pub status: String,
+    /// What was said, or what went wrong.
+    pub diagnosis: String,
+    /// The remote MTA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
+    /// Its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+}
+
+/// What holds a delivery or a Site.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Waiting {
+    /// One sentence.
+    pub reason: String,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Until when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// How many stand before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<u64>,
+}
+
+/// `GET /v1/sites?max=`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sites {
+    /// As the schedule sees them, at most a page.
+    pub sites: Vec<Site>,
+    /// How many there are in all.
+    pub total: usize,
+}
+
+/// One Site.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Site {
+    /// Its name.
+    pub site: String,
+    /// The provider whose rules it follows.
+    pub provider: String,
+    /// Connections open.
+    pub connections: u32,
+    /// How many it may have now.
+    pub window: u32,
+    /// Parcels waiting in the schedule.
+    pub waiting: u64,
+    /// What holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Waiting>,
+}
+
+/// `POST /v1/retry`: which deliveries are due now. Without a member: all.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// One message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// A tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// A recipient host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// A Site's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+}
+
+/// The answer to [`Retry`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Altered {
+    /// How many deliveries are due now.
+    pub deliveries: usize,
+}
+
+/// The first line of `POST /v1/submit`; the content follows its line feed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Submission {
+    /// The reverse-path's mailbox; empty is the null reverse-path.
+    pub from: String,
+    /// The recipients.
+    pub to: Vec<String>,
+    /// Whose mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Its class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
+}
+
+/// Custody began.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The message.
+    pub id: String,
+    /// When.
+    pub at: String,
+}
+
+/// The answer to `POST /v1/reload`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What changed, for people.
+    pub said: String,
+}

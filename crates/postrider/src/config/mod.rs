@@ -1,0 +1,224 @@
+//! The configuration: one TOML file, read whole, validated whole, with all faults told at once and each with its line.
+//!
+//! **Promises.** What [`Config`] holds is valid: listeners, tenants and credentials agree with each other, and the policy Snapshot is complete.
+//! A key that nobody knows is a fault, not a comment. An absent key has the default that the commented file shows; a test holds the two
+//! together.
+//!
+//! **Never** touches the world but for reading the file: whether a certificate exists or an address can be bound is found out when it is used.
+
+mod default_file;
+mod fault;
+mod policy;
+mod provider;
+mod reader;
+mod sections;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use postrider_flow::{ListenerSettings, ReceiveLimits};
+use postrider_model::policy::Snapshot;
+use postrider_model::{CredentialName, Priority, StreamName, TenantName};
+use toml::de::DeTable;
+
+pub use default_file::{FirstCredential, commented_file};
+use fault::Collector;
+pub use fault::Faults;
+use reader::Section;
+
+/// The file's name in the data directory.
+pub const FILE_NAME: &str = "postrider.toml";
+
+/// Octets of a configuration file; a file above this is a mistake.
+const FILE_OCTETS_MAX: u64 = 16 * 1024 * 1024;
+
+/// A valid configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Policy.
+    pub snapshot: Snapshot,
+    /// Bounds on clients.
+    pub receive: ReceiveLimits,
+    /// What to listen on; at least one.
+    pub listeners: Vec<ListenerConfig>,
+    /// The certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+    /// Whose mail may be sent; at least one, each with at least one stream.
+    pub tenants: Vec<Tenant>,
+    /// Who may send.
+    pub credentials: Vec<Credential>,
+    /// DNS servers to ask; empty is what the system says.
+    pub dns_servers: Vec<SocketAddr>,
+    /// Threads of the runtime; `None` is one for each core.
+    pub workers: Option<usize>,
+    /// How long a stop may take.
+    pub drain_timeout: Duration,
+    /// Logging.
+    pub log: LogConfig,
+    /// What `check` dials.
+    pub probe: String,
+    /// Things worth knowing that are no faults.
+    pub notes: Vec<String>,
+}
+
+/// One listening socket.
+#[derive(Debug, Clone)]
+pub struct ListenerConfig {
+    /// Where.
+    pub address: SocketAddr,
+    /// Its manners.
+    pub settings: ListenerSettings,
+}
+
+/// Whose mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its name.
+    pub name: TenantName,
+    /// Its classes of mail; the first is the default.
+    pub streams: Vec<(StreamName, Priority)>,
+}
+
+/// Who may send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// The user name of AUTH.
+    pub user: CredentialName,
+    /// SHA-256 of the secret's octets.
+    pub secret_sha256: [u8; 32],
+    /// Whose mail.
+    pub tenant: TenantName,
+    /// Which class.
+    pub stream: StreamName,
+    /// The stream's urgency.
+    pub priority: Priority,
+}
+
+/// Logging.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How lines look.
+    pub format: LogFormat,
+    /// From which level on.
+    pub level: tracing::Level,
+    /// Where the mail log goes.
+    pub mail_log: MailLogTarget,
+}
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where the mail log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MailLogTarget {
+    /// Standard output.
+    StandardOutput,
+    /// Nowhere.
+    None,
+    /// Appended to a file.
+    File(PathBuf),
+}
+
+impl MailLogTarget {
+    /// `-`, `none`, or a path.
+    pub fn parse(text: &str, directory: &Path) -> Self {
+        match text {
+            "-" => Self::StandardOutput,
+            "none" => Self::None,
+            path => Self::File(directory.join(path)),
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigTrouble {
+    /// It cannot be read.
+    #[error("cannot read the configuration file {file}: {why}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// What the system said.
+        why: String,
+    },
+    /// It is wrong.
+    #[error("{0}")]
+    Wrong(#[from] Faults),
+}
+
+impl Config {
+    /// Reads a file. Relative paths in it start at `directory`, the data directory.
+    pub fn load(file: &Path, directory: &Path) -> Result<Self, ConfigTrouble> {
+        let unreadable = |why: String| ConfigTrouble::Unreadable { file: file.display().to_string(), why };
+        let octets = std::fs::metadata(file).map_err(|trouble| unreadable(trouble.to_string()))?.len();
+        if octets > FILE_OCTETS_MAX {
+            return Err(unreadable(format!("{octets} octets are too many for a configuration")));
+        }
+        let text = std::fs::read_to_string(file).map_err(|trouble| unreadable(trouble.to_string()))?;
+        Ok(Self::parse(&text, &file.display().to_string(), directory, &system_host_name())?)
+    }
+
+    /// Reads a text. `host_name` is what the system calls itself, for the default.
+    pub fn parse(text: &str, file: &str, directory: &Path, host_name: &HostName) -> Result<Self, Faults> {
+        let faults = Collector::new(text);
+        let config = read(text, directory, host_name, &faults);
+        faults.verdict(file)?;
+        Ok(config)
+    }
+}
+
+/// Reads a text; the result is only of use when no fault was found.
+fn read(text: &str, directory: &Path, host_name: &HostName, faults: &Collector) -> Config {
+    let (table, troubles) = DeTable::parse_recoverable(text);
+    // What a broken text seems to say is not worth judging: only the breaks are told.
+    let broken = !troubles.is_empty();
+    let aside = Collector::new(text);
+    for trouble in troubles {
+        faults.add(trouble.span().unwrap_or_default(), format!("not TOML: {}", trouble.message()));
+    }
+    let top = Section::top(&table, if broken { &aside } else { faults });
+    let config = sections::config(&top, directory, host_name);
+    top.finish();
+    config
+}
+
+/// What the system calls itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostName {
+    /// A domain name.
+    pub name: String,
+    /// Whether it is only a stand-in.
+    pub guessed: bool,
+}
+
+/// The system's fully qualified name, from the kernel or the hosts file; else a stand-in.
+pub fn system_host_name() -> HostName {
+    let node = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    qualified(&node, &hosts)
+}
+
+fn qualified(node: &str, hosts: &str) -> HostName {
+    let usable = |name: &str| name.contains('.') && !name.starts_with("localhost.") && postrider_smtp::Domain::parse(name).is_ok();
+    let in_hosts = || {
+        let lines = hosts.lines().map(|line| line.split('#').next().unwrap_or_default());
+        let mut named = lines.filter(|line| line.split_whitespace().skip(1).any(|name| name.eq_ignore_ascii_case(node)));
+        named.find_map(|line| line.split_whitespace().skip(1).map(str::to_lowercase).find(|name| usable(name)))
+    };
+    let found = if usable(node) { Some(node.to_owned()) } else { in_hosts() };
+    HostName { guessed: found.is_none(), name: found.unwrap_or_else(|| "localhost.localdomain".to_owned()) }
+}

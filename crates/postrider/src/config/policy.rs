@@ -1,0 +1,80 @@
+//! The policy Snapshot, from the sections that speak of delivery.
+
+use std::time::Duration;
+
+use postrider_model::SourceName;
+use postrider_model::policy::{RetryPolicy, Snapshot, Source, Timeouts};
+
+use super::provider;
+use super::reader::Section;
+use super::values;
+
+/// The Snapshot.
+pub fn snapshot(top: &Section<'_>, host_name: String, postmaster: String) -> Snapshot {
+    let delivery = top.section("delivery");
+    let smtp_port = delivery.or("smtp_port", 25, |v| values::number(v, 1..=65_535));
+    let connections_out_max = delivery.or("connections_out_max", 1_000, |v| values::number(v, 1..=1_000_000));
+    let timeouts = timeouts(delivery.section("timeouts"));
+    delivery.finish();
+    let retry = retry(top.section("retry"));
+    let sources = sources(top, &host_name);
+    let providers = provider::table(top);
+    Snapshot { host_name, postmaster, sources, providers, retry, timeouts, smtp_port, connections_out_max }
+}
+
+fn timeouts(section: Section<'_>) -> Timeouts {
+    let bounds = || Duration::from_millis(100)..=Duration::from_secs(86_400);
+    let default = Timeouts::default();
+    let read = Timeouts {
+        connect: section.or("connect", default.connect, |v| values::duration(v, bounds())),
+        greeting: section.or("greeting", default.greeting, |v| values::duration(v, bounds())),
+        command: section.or("command", default.command, |v| values::duration(v, bounds())),
+        tls: section.or("tls", default.tls, |v| values::duration(v, bounds())),
+        mail: section.or("mail", default.mail, |v| values::duration(v, bounds())),
+        recipient: section.or("recipient", default.recipient, |v| values::duration(v, bounds())),
+        data_initiation: section.or("data_initiation", default.data_initiation, |v| values::duration(v, bounds())),
+        data_block: section.or("data_block", default.data_block, |v| values::duration(v, bounds())),
+        data_termination: section.or("data_termination", default.data_termination, |v| values::duration(v, bounds())),
+        quit: section.or("quit", default.quit, |v| values::duration(v, bounds())),
+        keep_idle: section.or("keep_idle", default.keep_idle, |v| values::duration(v, Duration::ZERO..=Duration::from_secs(300))),
+    };
+    section.finish();
+    read
+}
+
+fn retry(section: Section<'_>) -> RetryPolicy {
+    let default = RetryPolicy::default();
+    let second = Duration::from_secs(1);
+    let intervals = section.list("intervals", |v| values::duration(v, second..=30 * 86_400 * second)).unwrap_or(default.intervals);
+    if intervals.is_empty() {
+        section.fault("intervals", "at least one is needed");
+    }
+    let read = RetryPolicy {
+        intervals,
+        jitter_percent: section.or("jitter_percent", default.jitter_percent, |v| values::number(v, 0..=50)),
+        give_up: section.or("give_up", default.give_up, values::any_duration),
+        give_up_reports: section.or("give_up_reports", default.give_up_reports, values::any_duration),
+    };
+    section.finish();
+    read
+}
+
+fn sources(top: &Section<'_>, host_name: &str) -> Vec<Source> {
+    let mut sources: Vec<Source> = Vec::new();
+    for section in top.sections("source") {
+        let name = section.required("name", values::name).map(|name| SourceName::new(&name));
+        let address = section.optional("address", values::ip_address);
+        let ehlo_name = section.or("ehlo_name", host_name.to_owned(), |v| values::domain(v).map(|domain| domain.to_ascii().into_owned()));
+        if let Some(name) = name {
+            if sources.iter().any(|other| other.name == name) {
+                section.fault("name", format!("{name} is taken by another source"));
+            }
+            sources.push(Source { name, address, ehlo_name });
+        }
+        section.finish();
+    }
+    if sources.is_empty() {
+        sources.push(Source { name: SourceName::new("default"), address: None, ehlo_name: host_name.to_owned() });
+    }
+    sources
+}

@@ -1,0 +1,284 @@
+//! The sections of the file, one function each, and what must agree between them.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use postrider_flow::{ListenerSettings, ReceiveLimits};
+use postrider_model::{CredentialName, Priority, Role, StreamName, TenantName};
+
+use super::reader::Section;
+use super::values::{self, Read};
+use super::{Config, Credential, HostName, ListenerConfig, LogConfig, LogFormat, MailLogTarget, Tenant, policy};
+
+/// The whole file.
+pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Config {
+    let relay = top.section("relay");
+    let known_as = relay.or("host_name", host_name.name.clone(), |v| values::domain(v).map(|domain| domain.as_str().to_owned()));
+    let postmaster = relay.or("postmaster", "postmaster".to_owned(), local_part);
+    let relay_domains = relay.list("relay_domains", values::domain).unwrap_or_default();
+    let workers = relay.optional("workers", |v| values::number::<usize>(v, 1..=1024));
+    let drain_timeout = relay.or("drain_timeout", Duration::from_secs(30), |v| values::duration(v, Duration::ZERO..=Duration::from_secs(3600)));
+    let mut notes = Vec::new();
+    if host_name.guessed && !relay.has("host_name") {
+        notes.push(format!("host_name is not set and this system has no fully qualified name: calling ourselves {known_as}"));
+    }
+    relay.finish();
+
+    let tls = top.section("tls");
+    let certificate = directory.join(tls.or("certificate", "tls/certificate.pem".to_owned(), values::text));
+    let key = directory.join(tls.or("key", "tls/key.pem".to_owned(), values::text));
+    tls.finish();
+
+    let mut receive = limits(top.section("limits"));
+    receive.relay_domains = relay_domains.into_iter().collect();
+    let listeners = listeners(top);
+    let tenants = tenants(top);
+    let credentials = credentials(top, &tenants);
+
+    let dns = top.section("dns");
+    let dns_servers = dns.list("servers", values::dns_server).unwrap_or_default();
+    dns.finish();
+
+    let check = top.section("check");
+    let probe = check.or("probe", "gmail-smtp-in.l.google.com:25".to_owned(), host_and_port);
+    check.finish();
+
+    Config {
+        snapshot: policy::snapshot(top, known_as, postmaster),
+        receive,
+        listeners,
+        certificate,
+        key,
+        tenants,
+        credentials,
+        dns_servers,
+        workers,
+        drain_timeout,
+        log: log(top.section("log"), directory),
+        probe,
+        notes,
+    }
+}
+
+fn local_part(value: &toml::de::DeValue<'_>) -> Read<String> {
+    let text = values::text(value)?;
+    let probe = postrider_smtp::Mailbox::parse(&format!("{text}@localhost"));
+    probe.map(|_| text.clone()).map_err(|_| format!("{text:?} is not the local part of a mailbox"))
+}
+
+fn host_and_port(value: &toml::de::DeValue<'_>) -> Read<String> {
+    let text = values::text(value)?;
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+    if port.is_some() { Ok(text) } else { Err(format!("{text:?} is not HOST:PORT")) }
+}
+
+fn limits(section: Section<'_>) -> ReceiveLimits {
+    let default = ReceiveLimits::default();
+    let second = Duration::from_secs(1);
+    let read = ReceiveLimits {
+        message_octets_max: section.or("message_size_max", default.message_octets_max, |v| values::octets(v, 1024..=1 << 40)),
+        recipients_max: section.or("recipients_max", default.recipients_max, |v| values::number(v, 1..=100_000)),
+        text_line_octets_max: section.or("text_line_size_max", default.text_line_octets_max, |v| {
+            // RFC 5321 §4.5.3.1.6 obliges us to take 1,000 octets.
+            values::octets(v, 1_000..=16 << 20).map(|octets| usize::try_from(octets).unwrap_or(usize::MAX))
+        }),
+        errors_per_session_max: section.or("errors_per_session_max", default.errors_per_session_max, |v| values::number(v, 1..=10_000)),
+        sessions_max: section.or("sessions_max", default.sessions_max, |v| values::number(v, 1..=1_000_000)),
+        sessions_per_network_max: section
+            .or("sessions_per_network_max", default.sessions_per_network_max, |v| values::number(v, 1..=1_000_000)),
+        idle_timeout: section.or("idle_timeout", default.idle_timeout, |v| values::duration(v, second..=86_400 * second)),
+        session_time_max: section.or("session_time_max", default.session_time_max, |v| values::duration(v, second..=30 * 86_400 * second)),
+        content_octets_per_second_min: section
+            .or("content_rate_min", default.content_octets_per_second_min, |v| values::octets(v, 0..=1 << 30)),
+        normalise_bare_newlines: section
+            .or("bare_newlines", default.normalise_bare_newlines, |v| values::one_of(v, &[("refuse", false), ("mend", true)])),
+        relay_domains: BTreeSet::new(),
+    };
+    section.finish();
+    read
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tls {
+    None,
+    StartTls,
+    Implicit,
+}
+
+fn listeners(top: &Section<'_>) -> Vec<ListenerConfig> {
+    let sections = top.sections("listener");
+    if sections.is_empty() {
+        if top.has("listener") {
+            top.fault("listener", "at least one is needed");
+        }
+        return default_listeners();
+    }
+    let mut read: Vec<ListenerConfig> = Vec::new();
+    for section in sections {
+        let one = listener(&section);
+        if let Some(one) = one {
+            if read.iter().any(|other| other.settings.name == one.settings.name) {
+                section.fault("name", format!("{:?} is taken by another listener", one.settings.name));
+            }
+            if one.address.port() != 0 && read.iter().any(|other| other.address == one.address) {
+                section.fault("address", format!("{} is taken by another listener", one.address));
+            }
+            read.push(one);
+        }
+        section.finish();
+    }
+    read
+}
+
+fn listener(section: &Section<'_>) -> Option<ListenerConfig> {
+    let name = section.required("name", values::name);
+    let address = section.required("address", values::socket_address);
+    let role = section.required("role", |v| values::one_of(v, &[("submission", Role::Submission), ("relay", Role::Relay)]));
+    let words = [("none", Tls::None), ("starttls", Tls::StartTls), ("implicit", Tls::Implicit)];
+    let tls = section.or("tls", Tls::StartTls, |v| values::one_of(v, &words));
+    let auth_in_clear = section.or("auth_in_clear", false, values::flag);
+    if role == Some(Role::Submission) && tls == Tls::None && !auth_in_clear {
+        section.fault("tls", "a submission listener without TLS takes no AUTH, so nobody could send; set tls, or auth_in_clear = true");
+    }
+    if role == Some(Role::Relay) && auth_in_clear {
+        section.fault("auth_in_clear", "a relay listener offers no AUTH");
+    }
+    Some(listener_config(name?, address?, role?, tls, auth_in_clear))
+}
+
+fn listener_config(name: String, address: SocketAddr, role: Role, tls: Tls, auth_in_clear: bool) -> ListenerConfig {
+    let settings = ListenerSettings {
+        name,
+        role,
+        implicit_tls: tls == Tls::Implicit,
+        starttls: tls == Tls::StartTls,
+        auth_in_clear,
+        auth_required: role == Role::Submission,
+    };
+    ListenerConfig { address, settings }
+}
+
+/// What listens when the file names no listener.
+fn default_listeners() -> Vec<ListenerConfig> {
+    let here = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    vec![
+        listener_config("submission".to_owned(), here(2587), Role::Submission, Tls::StartTls, false),
+        listener_config("submissions".to_owned(), here(2465), Role::Submission, Tls::Implicit, false),
+        listener_config("relay".to_owned(), here(2525), Role::Relay, Tls::StartTls, false),
+    ]
+}
+
+const PRIORITIES: [(&str, Priority); 3] = [("low", Priority::Low), ("normal", Priority::Normal), ("high", Priority::High)];
+
+fn tenants(top: &Section<'_>) -> Vec<Tenant> {
+    let mut tenants: Vec<Tenant> = Vec::new();
+    for section in top.sections("tenant") {
+        let name = section.required("name", values::name);
+        let mut streams: Vec<(StreamName, Priority)> = Vec::new();
+        for stream in section.sections("stream") {
+            let name = stream.required("name", values::name).map(|name| StreamName::new(&name));
+            let priority = stream.or("priority", Priority::Normal, |v| values::one_of(v, &PRIORITIES));
+            if let Some(name) = name {
+                if streams.iter().any(|(other, _)| *other == name) {
+                    stream.fault("name", format!("{name} is taken by another stream of this tenant"));
+                }
+                streams.push((name, priority));
+            }
+            stream.finish();
+        }
+        if streams.is_empty() {
+            streams.push((StreamName::new("default"), Priority::Normal));
+        }
+        if let Some(name) = name.map(|name| TenantName::new(&name)) {
+            if tenants.iter().any(|other| other.name == name) {
+                section.fault("name", format!("{name} is taken by another tenant"));
+            }
+            tenants.push(Tenant { name, streams });
+        }
+        section.finish();
+    }
+    if tenants.is_empty() {
+        tenants.push(Tenant { name: TenantName::new("default"), streams: vec![(StreamName::new("default"), Priority::Normal)] });
+    }
+    tenants
+}
+
+fn credentials(top: &Section<'_>, tenants: &[Tenant]) -> Vec<Credential> {
+    let mut credentials: Vec<Credential> = Vec::new();
+    for section in top.sections("credential") {
+        let read = credential(&section, tenants);
+        if let Some(read) = read {
+            if credentials.iter().any(|other| other.user == read.user) {
+                section.fault("user", format!("{} is taken by another credential", read.user));
+            }
+            credentials.push(read);
+        }
+        section.finish();
+    }
+    credentials
+}
+
+fn credential(section: &Section<'_>, tenants: &[Tenant]) -> Option<Credential> {
+    let user = section.required("user", user_name);
+    let secret = section.required("secret_sha256", sha256);
+    let tenant = section.optional("tenant", values::name);
+    let stream = section.optional("stream", values::name);
+    let found = match &tenant {
+        Some(name) => tenants.iter().find(|tenant| tenant.name.as_str() == name),
+        None => tenants.first(),
+    };
+    let Some(found) = found else {
+        section.fault("tenant", format!("there is no [[tenant]] of the name {:?}", tenant.unwrap_or_default()));
+        return None;
+    };
+    let class = match &stream {
+        Some(name) => found.streams.iter().find(|(known, _)| known.as_str() == name),
+        None => found.streams.first(),
+    };
+    let Some((stream, priority)) = class.cloned() else {
+        section.fault("stream", format!("the tenant {} has no stream of the name {:?}", found.name, stream.unwrap_or_default()));
+        return None;
+    };
+    Some(Credential { user: CredentialName::new(&user?), secret_sha256: secret?, tenant: found.name.clone(), stream, priority })
+}
+
+/// User names may look like mailboxes; many clients insist on that.
+fn user_name(value: &toml::de::DeValue<'_>) -> Read<String> {
+    let name = values::text(value)?;
+    let plain = (1..=128).contains(&name.len()) && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"._-@+".contains(&octet));
+    if plain { Ok(name) } else { Err(format!("{name:?} is not a user name: 1 to 128 of a-z A-Z 0-9 . _ - @ +")) }
+}
+
+fn sha256(value: &toml::de::DeValue<'_>) -> Read<[u8; 32]> {
+    let digits = values::text(value)?;
+    let wrong = || format!("expected 64 hexadecimal digits (the SHA-256 of the secret), found {} letters", digits.chars().count());
+    if digits.len() != 64 || !digits.bytes().all(|octet| octet.is_ascii_hexdigit()) {
+        return Err(wrong());
+    }
+    let mut octets = [0; 32];
+    for (octet, pair) in octets.iter_mut().zip(digits.as_bytes().chunks(2)) {
+        let pair = std::str::from_utf8(pair).map_err(|_| wrong())?;
+        *octet = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
+    }
+    Ok(octets)
+}
+
+fn log(section: Section<'_>, directory: &Path) -> LogConfig {
+    let formats = [("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)];
+    let levels = [
+        ("error", tracing::Level::ERROR),
+        ("warn", tracing::Level::WARN),
+        ("info", tracing::Level::INFO),
+        ("debug", tracing::Level::DEBUG),
+    ];
+    let target = section.or("mail_log", "-".to_owned(), values::text);
+    let read = LogConfig {
+        format: section.or("format", LogFormat::Auto, |v| values::one_of(v, &formats)),
+        level: section.or("level", tracing::Level::INFO, |v| values::one_of(v, &levels)),
+        mail_log: MailLogTarget::parse(&target, directory),
+    };
+    section.finish();
+    read
+}

@@ -1,0 +1,140 @@
+//! Files and what is said of them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::*;
+
+fn host() -> HostName {
+    HostName { name: "mx.shop.example".to_owned(), guessed: false }
+}
+
+fn parse(text: &str) -> Result<Config, Faults> {
+    Config::parse(text, "postrider.toml", Path::new("/data"), &host())
+}
+
+/// The faults of a text, as they are printed.
+fn faults(text: &str) -> String {
+    parse(text).expect_err(text).to_string()
+}
+
+/// The commented file with every commented default taken at its word.
+fn uncommented(file: &str) -> String {
+    let bare = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    file.lines().map(bare).collect::<Vec<_>>().join("\n")
+}
+
+fn first_file() -> String {
+    let credential = FirstCredential { user: "app".to_owned(), secret_sha256: "5e".repeat(32) };
+    commented_file(&host(), 7, Some(&credential))
+}
+
+#[test]
+fn the_commented_file_says_the_defaults() {
+    let absent = parse("[[credential]]\nuser = \"app\"\nsecret_sha256 = \"5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e\"").unwrap();
+    let mut spelled = parse(&uncommented(&first_file())).unwrap_or_else(|faults| panic!("{faults}"));
+    let as_it_stands = parse(&first_file()).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(format!("{as_it_stands:#?}"), format!("{absent:#?}"));
+    assert_eq!(spelled.workers.take(), Some(7));
+    assert_eq!(format!("{spelled:#?}"), format!("{absent:#?}"));
+}
+
+#[test]
+fn the_commented_file_names_every_key_and_no_other() {
+    let example = |line: &str| line.strip_prefix("#   ").filter(|rest| rest.starts_with('[') || rest.contains(" = ")).map(str::to_owned);
+    let spelled: Vec<String> = first_file().lines().map(|line| example(line).unwrap_or_else(|| line.to_owned())).collect();
+    let text = uncommented(&spelled.join("\n"));
+    let collector = Collector::new(&text);
+    read(&text, Path::new("/data"), &host(), &collector);
+    let known = collector.keys();
+    collector.verdict("the commented file").unwrap_or_else(|faults| panic!("{faults}"));
+    let mut written = BTreeSet::new();
+    let mut section = String::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_matches(|c| c == '[' || c == ']').to_owned();
+            let parts: Vec<&str> = section.split('.').collect();
+            written.extend((1..=parts.len()).map(|n| parts[..n].join(".")));
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            written.insert(format!("{section}.{key}"));
+        }
+    }
+    assert_eq!(written, known, "left: in the file; right: in the code");
+}
+
+#[test]
+fn each_fault_is_told_with_its_line() {
+    for (text, said) in [
+        ("[limits]\nrecipient_max = 5", "postrider.toml:2: unknown key `limits.recipient_max`; did you mean `recipients_max`?"),
+        ("\n\n[lmits]\nx = 1", "postrider.toml:3: unknown key `lmits`; did you mean `limits`?"),
+        ("[limits]\nrecipients_max = 0", "postrider.toml:2: limits.recipients_max: 0 is not between 1 and 100000"),
+        ("[limits]\nrecipients_max = -1", "postrider.toml:2: limits.recipients_max: -1 is not between 1 and 100000"),
+        ("[limits]\nrecipients_max = \"5\"", "postrider.toml:2: limits.recipients_max: expected a whole number, found a text"),
+        ("limits = 1", "postrider.toml:1: limits: expected a section `[limits]`, found a number"),
+        ("[retry]\nintervals = []", "postrider.toml:2: retry.intervals: at least one is needed"),
+        ("[tenant]\nname = \"a\"", "postrider.toml:1: tenant: expected sections `[[tenant]]`, found a section"),
+        ("[relay]\nhost_name = \"a b\"", "postrider.toml:2: relay.host_name: \"a b\" is not a domain: bad domain"),
+        ("[[credential]]\nuser = \"a\"\nsecret_sha256 = \"abc\"", "postrider.toml:3: credential.secret_sha256: expected 64 hexadecimal digits (the SHA-256 of the secret), found 3 letters"),
+        ("[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:25\"", "postrider.toml:1: listener.role: the key is missing"),
+        ("listener = []", "postrider.toml:1: listener: at least one is needed"),
+        (
+            "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:25\"\nrole = \"submission\"\ntls = \"none\"",
+            "postrider.toml:5: listener.tls: a submission listener without TLS takes no AUTH, so nobody could send; set tls, or auth_in_clear = true",
+        ),
+    ] {
+        assert_eq!(faults(text), said, "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_toml_is_told_with_its_line() {
+    for (text, line) in [("[relay]\nhost_name = \"open", 2), ("[relay\n", 1), ("a = 1\na = 2", 2), ("a = 1\n\u{1b}[2J", 2)] {
+        let said = faults(text);
+        assert!(said.starts_with(&format!("postrider.toml:{line}: not TOML: ")), "{text:?}: {said}");
+    }
+}
+
+#[test]
+fn all_faults_are_told_at_once_in_order() {
+    let text = "[relay]\nworker = 1\n[retry]\nintervals = [\"1m\", \"soon\", \"never\"]\n[[credential]]\nuser = \"a\"\ntenant = \"x\"\n";
+    let said = faults(text);
+    let lines: Vec<&str> = said.lines().map(|line| line.split(": ").next().unwrap_or_default()).collect();
+    let at = |line: usize| format!("postrider.toml:{line}");
+    assert_eq!(lines, [at(2), at(4), at(4), at(5), at(7)], "{said}");
+}
+
+#[test]
+fn names_are_given_once_and_found() {
+    let credential = |tail: &str| format!("[[credential]]\nuser = \"a\"\nsecret_sha256 = \"{}\"\n{tail}", "00".repeat(32));
+    let tenants = "[[tenant]]\nname = \"shop\"\n[[tenant.stream]]\nname = \"receipts\"\npriority = \"high\"\n[[tenant.stream]]\nname = \"news\"\n";
+    let good = parse(&format!("{tenants}{}", credential("stream = \"news\""))).unwrap();
+    assert_eq!((good.credentials[0].tenant.as_str(), good.credentials[0].stream.as_str()), ("shop", "news"));
+    let first = parse(&format!("{tenants}{}", credential(""))).unwrap();
+    assert_eq!(first.credentials[0].priority, Priority::High);
+    for (text, said) in [
+        (credential("tenant = \"x\""), "postrider.toml:4: credential.tenant: there is no [[tenant]] of the name \"x\""),
+        (credential("stream = \"x\""), "postrider.toml:4: credential.stream: the tenant default has no stream of the name \"x\""),
+        (credential("").repeat(2), "postrider.toml:5: credential.user: a is taken by another credential"),
+        (tenants.repeat(2), "postrider.toml:9: tenant.name: shop is taken by another tenant"),
+        ("[[source]]\nname = \"s\"\n".repeat(2), "postrider.toml:4: source.name: s is taken by another source"),
+    ] {
+        assert_eq!(faults(&text), said);
+    }
+}
+
+#[test]
+fn a_host_name_is_found_or_stood_in_for() {
+    let hosts = "127.0.0.1 localhost.localdomain localhost\n192.0.2.1 mail mail.shop.example # mail x.example\n";
+    for (node, name, guessed) in [
+        ("mx1.shop.example", "mx1.shop.example", false),
+        ("mail", "mail.shop.example", false),
+        ("other", "localhost.localdomain", true),
+        ("localhost", "localhost.localdomain", true),
+        ("bad_.-name.", "localhost.localdomain", true),
+    ] {
+        assert_eq!(qualified(node, hosts), HostName { name: name.to_owned(), guessed }, "{node}");
+    }
+}
