@@ -1,0 +1,190 @@
+//! The mail log: one greppable line for each acceptance, attempt, refusal and alarm.
+//!
+//! **Promises.** A line is one line: whatever a peer or a client said is escaped, so that nobody forges a line, a field, or a terminal's
+//! colours. The call formats into a buffer that is used again and hands it over; one thread writes, many lines at a time. The mail never
+//! waits for the log: when what is not yet written exceeds [`writer::PENDING_OCTETS_MAX`] (the disk or the pipe stands still), lines are
+//! dropped, and the next line says how many.
+//!
+//! **Never** holds a secret or a message's content.
+//!
+//! **Does badly.** A line may be a fiftieth of a second late, and the lines of that time are lost when the process is killed; the spool's
+//! journal is the record that counts.
+//!
+//! For people (`logfmt`), a value stands bare when it is plain and in double quotes otherwise:
+//! ```text
+//! 2026-11-23T20:37:00.000Z accepted id=… tenant=shop stream=receipts from=<a@shop.example> to=<b@c.example> nrcpt=1 size=10240 client=192.0.2.7 …
+//! 2026-11-23T20:37:00.041Z delivered id=…/0 to=<b@c.example> host=mx.c.example addr=198.51.100.2:25 tls="TLSv1.3 …" reply="250 2.0.0 queued" delay=0.041
+//! ```
+//! For machines, the same members as one JSON object, with `time` and `event`.
+
+mod line;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use postrider_model::doors::{Clock, MailLog};
+use postrider_model::{AttemptFacts, DeliveryId, Diagnosis, Message, MessageId, Outcome, Phase, Reason, Role};
+use postrider_smtp::Reply;
+
+use line::Line;
+pub use writer::{Sink, Writer};
+
+/// The mail log over a writer.
+pub struct LineLog {
+    writer: Arc<Writer>,
+    clock: Arc<dyn Clock>,
+    json: bool,
+}
+
+impl LineLog {
+    /// A log that writes through `writer`, as JSON or for people.
+    pub fn new(writer: Arc<Writer>, clock: Arc<dyn Clock>, json: bool) -> Self {
+        Self { writer, clock, json }
+    }
+
+    fn write(&self, event: &str, fill: impl FnOnce(&mut Line<'_>)) {
+        thread_local! {
+            static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.clear();
+            let mut line = Line::begin(buffer, self.json, self.clock.now(), event);
+            fill(&mut line);
+            line.end();
+            self.writer.append(buffer);
+        });
+    }
+}
+
+impl MailLog for LineLog {
+    fn accepted(&self, message: &Message) {
+        self.write("accepted", |line| {
+            line.plain("id", message.id);
+            line.text("tenant", message.tenant.as_str());
+            line.text("stream", message.stream.as_str());
+            match message.envelope.reverse_path.mailbox() {
+                Some(mailbox) => line.path("from", mailbox),
+                None => line.plain("from", "<>"),
+            }
+            if let Some(first) = message.recipients.first() {
+                line.path("to", &first.mailbox);
+            }
+            line.number("nrcpt", message.recipients.len() as u64);
+            line.number("size", message.content_octets);
+            line.plain("role", role(message.arrival.role));
+            if let Some(peer) = message.arrival.peer {
+                line.plain("client", peer);
+            }
+            if !message.arrival.hello.is_empty() {
+                line.text("hello", &message.arrival.hello);
+            }
+            if let Some(credential) = &message.arrival.credential {
+                line.text("user", credential.as_str());
+            }
+            if let Some(tls) = &message.arrival.tls {
+                line.text("tls", tls);
+            }
+        });
+    }
+
+    fn attempted(&self, message: &Message, index: u32, attempt: Option<&AttemptFacts>, outcome: &Outcome) {
+        let event = match outcome {
+            Outcome::Delivered { .. } => "delivered",
+            Outcome::Deferred { .. } => "deferred",
+            Outcome::Bounced { .. } => "bounced",
+        };
+        self.write(event, |line| {
+            line.plain("id", DeliveryId { message: message.id, index });
+            if let Some(recipient) = message.recipients.get(index as usize) {
+                line.path("to", &recipient.mailbox);
+            }
+            line.text("tenant", message.tenant.as_str());
+            line.text("stream", message.stream.as_str());
+            if let Some(attempt) = attempt {
+                facts(line, attempt);
+            }
+            match outcome {
+                Outcome::Delivered { reply } => line.shown("reply", reply),
+                Outcome::Deferred { due, diagnosis: said } => {
+                    diagnosis(line, said);
+                    line.plain("due", due);
+                }
+                Outcome::Bounced { diagnosis: said } => diagnosis(line, said),
+            }
+            line.seconds("delay", self.clock.now().since(message.arrival.at));
+        });
+    }
+
+    fn refused(&self, peer: IpAddr, what: &str, reply: &Reply) {
+        self.write("refused", |line| {
+            line.plain("client", peer);
+            line.quoted("what", what);
+            line.shown("reply", reply);
+        });
+    }
+
+    fn alarm(&self, message: Option<MessageId>, text: &str) {
+        tracing::error!(message = message.map(tracing::field::display), "{}", line::Clean(text));
+        self.write("alarm", |line| {
+            if let Some(id) = message {
+                line.plain("id", id);
+            }
+            line.quoted("text", text);
+        });
+    }
+}
+
+fn facts(line: &mut Line<'_>, attempt: &AttemptFacts) {
+    if let Some(host) = &attempt.host {
+        line.text("host", host);
+    }
+    if let Some(address) = attempt.address {
+        line.plain("addr", address);
+    }
+    line.text("source", attempt.source.as_str());
+    if let Some(tls) = &attempt.tls {
+        let trusted = if tls.trusted { "trusted" } else { "untrusted" };
+        line.shown("tls", format_args!("{} {} {trusted}", tls.version, tls.cipher));
+    }
+    line.number("attempt_ms", attempt.duration_ms);
+}
+
+fn diagnosis(line: &mut Line<'_>, said: &Diagnosis) {
+    line.plain("status", said.status());
+    line.plain("phase", phase(said.phase));
+    match &said.reason {
+        Reason::Reply(reply) => line.shown("reply", reply),
+        Reason::Trouble(trouble) => line.shown("reason", trouble as &dyn Display),
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Submission => "submission",
+        Role::Relay => "relay",
+        Role::Report => "report",
+        Role::Local => "local",
+    }
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Route => "route",
+        Phase::Connect => "connect",
+        Phase::Greeting => "greeting",
+        Phase::Hello => "ehlo",
+        Phase::StartTls => "starttls",
+        Phase::Auth => "auth",
+        Phase::Mail => "mail",
+        Phase::Recipient => "rcpt",
+        Phase::Data => "data",
+        Phase::Content => "content",
+        Phase::EndOfData => "end-of-data",
+        Phase::Local => "local",
+    }
+}
