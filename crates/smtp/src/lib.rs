@@ -11,6 +11,7 @@
 //! 3461 (DSN parameters), 4616 and 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8).
 
 pub mod address;
+pub mod client;
 pub mod command;
 pub mod data;
 pub mod extension;

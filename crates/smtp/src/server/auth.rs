@@ -45,7 +45,7 @@ impl Server {
         match self.split(self.config.auth_line_octets_max) {
             Split::Partial => self.wait(),
             Split::TooLong => {
-                self.state = State::LineEnd(replies::AUTH_LINE_TOO_LONG);
+                self.state = State::LineEnd(replies::AUTH_LINE_TOO_LONG, 0);
                 None
             }
             Split::Stray => self.expel(replies::BARE_NEWLINE),

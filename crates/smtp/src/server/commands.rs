@@ -11,6 +11,8 @@ use crate::reply::{self, Reply};
 
 /// Recipients beyond the limit that are refused before each further one counts as an error.
 const RECIPIENTS_BEYOND_MAX: usize = 1000;
+/// Octets of a line that is too long, before the session ends without waiting for its end.
+const LONG_LINE_OCTETS_MAX: usize = 64 * 1024;
 
 impl Server {
     /// Takes one command line, when it is there.
@@ -21,7 +23,7 @@ impl Server {
         match self.split(octets_max) {
             Split::Partial => self.wait(),
             Split::TooLong => {
-                self.state = State::LineEnd(if is_auth { replies::AUTH_LINE_TOO_LONG } else { replies::LINE_TOO_LONG });
+                self.state = State::LineEnd(if is_auth { replies::AUTH_LINE_TOO_LONG } else { replies::LINE_TOO_LONG }, 0);
                 None
             }
             Split::Stray => self.expel(replies::BARE_NEWLINE),
@@ -41,9 +43,9 @@ impl Server {
         }
     }
 
-    /// Drops a line that is too long up to its end, then says so. Each buffer full of it is one more error.
+    /// Drops a line that is too long up to its end, then says so.
     pub(super) fn skip_line(&mut self) -> Option<Stride> {
-        let State::LineEnd(canned) = self.state else { return None };
+        let State::LineEnd(canned, dropped_before) = self.state else { return None };
         let unread = self.inbox.unread();
         match memchr::memchr(b'\n', unread) {
             Some(at) => {
@@ -60,8 +62,9 @@ impl Server {
                 let kept = usize::from(unread.last() == Some(&b'\r'));
                 let dropped = unread.len() - kept;
                 self.inbox.consume(dropped);
-                self.errors += u32::from(dropped >= self.config.command_line_octets_max);
-                if self.errors >= self.config.errors_max { self.expel(canned) } else { self.wait() }
+                let dropped_in_all = dropped_before + dropped;
+                self.state = State::LineEnd(canned, dropped_in_all);
+                if dropped_in_all > LONG_LINE_OCTETS_MAX { self.expel(canned) } else { self.wait() }
             }
         }
     }

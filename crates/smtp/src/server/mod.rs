@@ -75,8 +75,8 @@ enum State {
     Connect,
     Answer(Asked),
     Command,
-    /// The end of a command line that is too long.
-    LineEnd(Canned),
+    /// The end of a line that is too long; with what is said then, and the octets dropped so far.
+    LineEnd(Canned, usize),
     AuthLine(Exchange),
     Content,
     Chunk(content::Chunk),
@@ -286,7 +286,7 @@ impl Server {
                 None
             }
             State::Command => self.command_line(),
-            State::LineEnd(_) => self.skip_line(),
+            State::LineEnd(..) => self.skip_line(),
             State::AuthLine(_) => self.auth_line(),
             State::Content => self.content(),
             State::Chunk(_) => self.chunk(),

@@ -1,0 +1,275 @@
+//! One transaction: MAIL, RCPT, DATA, content, and whose reply is whose (RFC 5321 §3.3, RFC 2920 §3.1).
+
+use super::config::{ProtocolTrouble, Report, Transaction, Unsendable, Wait};
+use super::{Client, PIPELINED_COMMANDS_MAX, State, Stride};
+use crate::address::{Host, Mailbox};
+use crate::data::Encoder;
+use crate::path::ForwardPath;
+use crate::reply::Reply;
+
+/// A transaction in progress.
+#[derive(Debug)]
+pub(super) struct Job {
+    transaction: Transaction,
+    /// RSET goes first.
+    reset: bool,
+    /// Say UTF-8 as it is; else domains in A-labels.
+    utf8: bool,
+    /// Commands written, and replies heard, of RSET, MAIL, RCPT..., DATA.
+    written: usize,
+    answered: usize,
+    mail: Option<Reply>,
+    recipients: Vec<Option<Reply>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Reset,
+    Mail,
+    Recipient(usize),
+    Data,
+    Nothing,
+}
+
+impl Job {
+    fn word(&self, nth: usize) -> Word {
+        match nth.checked_sub(usize::from(self.reset)) {
+            None => Word::Reset,
+            Some(0) => Word::Mail,
+            Some(nth) if nth <= self.recipients.len() => Word::Recipient(nth - 1),
+            Some(nth) if nth == self.recipients.len() + 1 => Word::Data,
+            Some(_) => Word::Nothing,
+        }
+    }
+
+    pub(super) fn waits_for(&self) -> Wait {
+        match self.word(self.answered) {
+            Word::Reset => Wait::Reset,
+            Word::Mail => Wait::Mail,
+            Word::Recipient(_) => Wait::Recipient,
+            Word::Data | Word::Nothing => Wait::DataInitiation,
+        }
+    }
+
+    pub(super) fn has_accepted(&self) -> bool {
+        self.mail.as_ref().is_some_and(Reply::is_positive_completion) && self.recipients.iter().flatten().any(Reply::is_positive_completion)
+    }
+
+    pub(super) fn refused_so_far(&self) -> impl Iterator<Item = (usize, &Reply)> {
+        let refused_whole = self.mail.as_ref().filter(|reply| !reply.is_positive_completion());
+        self.recipients.iter().enumerate().filter_map(move |(index, own)| {
+            let reply = refused_whole.or(own.as_ref())?;
+            (!reply.is_positive_completion()).then_some((index, reply))
+        })
+    }
+
+    /// The report. `last` is the reply that ended the transaction: it goes to every recipient that has no refusal of its own.
+    fn report(self, last: &Reply, data: Option<Reply>, closing: bool) -> Report {
+        let mail = self.mail.unwrap_or_else(|| last.clone());
+        let refused_whole = (!mail.is_positive_completion()).then(|| mail.clone());
+        let settle =
+            |own: Option<Reply>| refused_whole.clone().or(own.filter(|own| !own.is_positive_completion())).unwrap_or_else(|| last.clone());
+        let recipients = self.recipients.into_iter().map(settle).collect();
+        Report { mail, recipients, data, closing }
+    }
+}
+
+impl Client {
+    /// Begins a transaction. Only at [`super::Step::Ready`]. On error nothing was said, and the session stays ready.
+    pub fn begin(&mut self, transaction: Transaction) -> Result<(), Unsendable> {
+        if transaction.recipients.is_empty() {
+            return Err(Unsendable::NoRecipients);
+        }
+        let utf8 = transaction.smtputf8 || !local_parts_are_ascii(&transaction);
+        if utf8 && !self.hello.smtputf8 {
+            return Err(Unsendable::NeedsSmtpUtf8);
+        }
+        self.dot_is_out = false;
+        let recipients = vec![None; transaction.recipients.len()];
+        self.job = Some(Job { transaction, reset: self.dangling, utf8, written: 0, answered: 0, mail: None, recipients });
+        if self.leave_idle() {
+            self.state = State::Envelope;
+            self.write_commands();
+        }
+        Ok(())
+    }
+
+    /// Appends content. Only at [`super::Step::WantContent`]; it is ignored when the session has ended meanwhile.
+    pub fn content(&mut self, octets: &[u8]) {
+        if matches!(self.state, State::Content) {
+            self.empty_what_was_written();
+            self.encoder.encode(octets, &mut self.outbox);
+        }
+    }
+
+    /// The content is complete. Only at [`super::Step::WantContent`].
+    pub fn end_of_content(&mut self) {
+        if matches!(self.state, State::Content) {
+            self.empty_what_was_written();
+            self.encoder.finish(&mut self.outbox);
+            self.state = State::EndOfData;
+        }
+    }
+
+    fn empty_what_was_written(&mut self) {
+        if std::mem::take(&mut self.handed) {
+            self.outbox.clear();
+        }
+    }
+
+    /// Writes the next group of commands: as many as are allowed, or one.
+    fn write_commands(&mut self) {
+        let Some(job) = &mut self.job else { return };
+        let group = if self.hello.pipelining && self.config.pipelining { PIPELINED_COMMANDS_MAX } else { 1 };
+        for _ in 0..group {
+            match job.word(job.written) {
+                Word::Reset => self.outbox.extend_from_slice(b"RSET\r\n"),
+                Word::Mail => write_mail(&mut self.outbox, &job.transaction, job.utf8, &self.hello),
+                Word::Recipient(index) => write_recipient(&mut self.outbox, &job.transaction.recipients[index], job.utf8),
+                Word::Data => self.outbox.extend_from_slice(b"DATA\r\n"),
+                Word::Nothing => return,
+            }
+            job.written += 1;
+        }
+    }
+
+    pub(super) fn heard_of_envelope(&mut self, reply: Reply) -> Option<Stride> {
+        let Some(job) = &mut self.job else { return self.trouble(ProtocolTrouble::Unexpected(reply)) };
+        if reply.code() == 421 {
+            return self.report(&reply, None, true);
+        }
+        let word = job.word(job.answered);
+        job.answered += 1;
+        if word == Word::Data {
+            return self.heard_of_data_command(reply);
+        }
+        if reply.is_positive_intermediate() || (word == Word::Reset && !reply.is_positive_completion()) {
+            return self.trouble(ProtocolTrouble::Unexpected(reply));
+        }
+        match word {
+            Word::Mail => {
+                self.dangling = reply.is_positive_completion();
+                job.mail = Some(reply);
+            }
+            Word::Recipient(index) => job.recipients[index] = Some(reply),
+            Word::Reset | Word::Data | Word::Nothing => self.dangling = false,
+        }
+        self.go_on()
+    }
+
+    /// A reply was heard; write more, or see that nobody is left to write for.
+    fn go_on(&mut self) -> Option<Stride> {
+        let job = self.job.as_ref()?;
+        if job.answered < job.written {
+            return None;
+        }
+        if self.has_unsolicited() {
+            return self.trouble(ProtocolTrouble::Unsolicited);
+        }
+        let refused_whole = job.mail.as_ref().filter(|reply| !reply.is_positive_completion());
+        let all_refused = job.word(job.written) == Word::Data && !job.has_accepted();
+        let last_refusal = job.recipients.last().and_then(Option::as_ref).filter(|_| all_refused);
+        match refused_whole.or(last_refusal).cloned() {
+            Some(refusal) => self.report(&refusal, None, false),
+            None => {
+                self.write_commands();
+                None
+            }
+        }
+    }
+
+    fn heard_of_data_command(&mut self, reply: Reply) -> Option<Stride> {
+        let job = self.job.as_ref()?;
+        let some_recipient = job.recipients.iter().flatten().any(Reply::is_positive_completion);
+        if reply.is_positive_completion() {
+            return self.trouble(ProtocolTrouble::Unexpected(reply));
+        }
+        if !reply.is_positive_intermediate() {
+            return self.report(&reply, Some(reply.clone()), false);
+        }
+        self.encoder = Encoder::new();
+        if job.has_accepted() {
+            self.state = State::Content;
+        } else if some_recipient {
+            // MAIL was refused, RCPT and DATA were not: a lone dot could send an empty message.
+            return self.trouble(ProtocolTrouble::Unexpected(reply));
+        } else {
+            // RFC 2920 §3.1: the server wants content for nobody; it gets none.
+            self.encoder.finish(&mut self.outbox);
+            self.state = State::EndOfData;
+        }
+        None
+    }
+
+    pub(super) fn heard_of_data(&mut self, reply: Reply) -> Option<Stride> {
+        if reply.is_positive_intermediate() {
+            return self.trouble(ProtocolTrouble::Unexpected(reply));
+        }
+        self.dangling = false;
+        self.dot_is_out = false;
+        let closing = reply.code() == 421;
+        self.report(&reply, Some(reply.clone()), closing)
+    }
+
+    /// Content is being sent, and the driver may have read meanwhile. A refusal ends it at once: there is no way back to commands but the
+    /// end of data, and that must not be sent for half a message.
+    pub(super) fn heard_while_sending(&mut self) -> Option<Stride> {
+        match self.reader.take(&mut self.inbox, true) {
+            Ok(Some(reply)) if reply.is_transient() || reply.is_permanent() => self.report(&reply, Some(reply.clone()), true),
+            Ok(Some(_)) => self.trouble(ProtocolTrouble::Unsolicited),
+            Ok(None) if self.ended => self.trouble(ProtocolTrouble::ConnectionLost(Wait::DataBlock)),
+            Ok(None) => Some(Stride::WantContent),
+            Err(trouble) => self.trouble(trouble),
+        }
+    }
+
+    fn report(&mut self, last: &Reply, data: Option<Reply>, closing: bool) -> Option<Stride> {
+        let job = self.job.take()?;
+        self.state = if closing { State::Over(None) } else { State::Idle };
+        Some(Stride::Report(job.report(last, data, closing)))
+    }
+}
+
+/// Whether all can be said in ASCII: a domain can (in A-labels), a local part may not.
+fn local_parts_are_ascii(transaction: &Transaction) -> bool {
+    let recipients = transaction.recipients.iter().filter_map(ForwardPath::mailbox);
+    transaction.reverse_path.mailbox().into_iter().chain(recipients).all(|mailbox| mailbox.local_part().is_ascii())
+}
+
+fn write_mail(out: &mut Vec<u8>, transaction: &Transaction, utf8: bool, hello: &crate::extension::Hello) {
+    out.extend_from_slice(b"MAIL FROM:<");
+    if let Some(mailbox) = transaction.reverse_path.mailbox() {
+        write_mailbox(out, mailbox, utf8);
+    }
+    out.push(b'>');
+    if hello.size.is_some() {
+        out.extend_from_slice(b" SIZE=");
+        out.extend_from_slice(transaction.size.to_string().as_bytes());
+    }
+    if hello.eight_bit_mime && transaction.body_8bit {
+        out.extend_from_slice(b" BODY=8BITMIME");
+    }
+    if utf8 {
+        out.extend_from_slice(b" SMTPUTF8");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_recipient(out: &mut Vec<u8>, path: &ForwardPath, utf8: bool) {
+    out.extend_from_slice(b"RCPT TO:<");
+    match path {
+        ForwardPath::Postmaster => out.extend_from_slice(b"Postmaster"),
+        ForwardPath::Mailbox(mailbox) => write_mailbox(out, mailbox, utf8),
+    }
+    out.extend_from_slice(b">\r\n");
+}
+
+fn write_mailbox(out: &mut Vec<u8>, mailbox: &Mailbox, utf8: bool) {
+    out.extend_from_slice(mailbox.local_part().as_bytes());
+    out.push(b'@');
+    match mailbox.host() {
+        Host::Domain(domain) if utf8 => out.extend_from_slice(domain.as_str().as_bytes()),
+        Host::Domain(domain) => out.extend_from_slice(domain.to_ascii().as_bytes()),
+        literal => out.extend_from_slice(literal.to_string().as_bytes()),
+    }
+}
