@@ -11,6 +11,12 @@ use super::load::Case;
 use super::sink::Personality;
 use super::world::{World, ZONE};
 
+/// Messages per second with --idle: between two there is time for the relay to come to rest.
+const IDLE_RATE: f64 = 200.0;
+
+/// Messages per second with --tarpit: the relay must have room, or its own queue hides what the tarpit does.
+const TARPIT_RATE: f64 = 1000.0;
+
 /// How all sinks behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SinkChoice {
@@ -22,6 +28,13 @@ pub enum SinkChoice {
     Tempfail,
     /// Answer 421 to every connection.
     Busy,
+}
+
+/// Another relay for the same work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Rival {
+    /// Postfix from the distribution's package, as a private instance.
+    Postfix,
 }
 
 /// Measures an SMTP relay from outside, over real SMTP on loopback.
@@ -39,12 +52,46 @@ pub struct BenchArguments {
     /// Start this relay on a fresh spool for each run, and stop it.
     #[arg(long)]
     pub start: bool,
+    /// Put another relay through the same work in the same call, run by run in turn. Alone, only that one is measured.
+    #[arg(long, value_enum, conflicts_with = "direct")]
+    pub against: Option<Rival>,
+    /// Run Postfix without a log (it writes one otherwise, as in service).
+    #[arg(long, requires = "against")]
+    pub postfix_without_log: bool,
+    /// A line for Postfix's main.cf, after the bench's own; may be given several times.
+    #[arg(long, value_name = "NAME=VALUE", requires = "against")]
+    pub postfix_setting: Vec<String>,
     /// Runs; the report gives medians.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub runs: u16,
-    /// Messages in a run.
-    #[arg(long, default_value_t = 20_000)]
-    pub messages: usize,
+    /// One message at a time: each waits until the last reached its sink. Measures the way through an idle relay.
+    #[arg(long, group = "mode")]
+    pub idle: bool,
+    /// Open this many sessions, say nothing on them, and measure the relay's memory and how fast a new session is answered.
+    #[arg(long, value_name = "N", group = "mode", conflicts_with = "direct")]
+    pub idle_sessions: Option<usize>,
+    /// With --idle-sessions: each session does STARTTLS (any certificate will do).
+    #[arg(long, requires = "idle_sessions")]
+    pub tls: bool,
+    /// Send this many messages of --large-bytes at once, and measure the peak of the relay's memory.
+    #[arg(long, value_name = "N", group = "mode", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub large: Option<u16>,
+    /// Octets of a message of --large; k, MB and GB are understood.
+    #[arg(long, default_value = "50MB", value_parser = parse_octets)]
+    pub large_bytes: usize,
+    /// Each run twice, the second time with one destination whose replies come this many seconds late; measures what the others notice.
+    /// Gives each domain a sink of its own, and has a --rate of 1,000 unless given.
+    #[arg(long, value_name = "SECONDS", group = "mode", conflicts_with = "direct")]
+    pub tarpit: Option<u64>,
+    /// Queue this many messages over 10,000 domains that are down, measure memory and acceptance, then kill -9, drop the page cache and start again.
+    #[arg(long, value_name = "N", group = "mode", conflicts_with = "direct")]
+    pub queue: Option<usize>,
+    /// With --queue: wait at most this many seconds until each message failed once.
+    #[arg(long, default_value_t = 600)]
+    pub queue_wait: u64,
+    /// Messages in a run [default: 20000; with --idle 1000].
+    #[arg(long)]
+    pub messages: Option<usize>,
     /// Messages before them that are not counted.
     #[arg(long, default_value_t = 200)]
     pub warmup: usize,
@@ -113,13 +160,14 @@ pub struct BenchArguments {
 impl BenchArguments {
     /// The work of run `run`.
     pub fn case(&self, run: u16) -> Case {
-        Case {
+        let mut case = Case {
             name: None,
             run,
             plan: self.plan(),
-            messages: self.messages,
+            messages: self.messages.unwrap_or(20_000),
             warmup: self.warmup,
             octets: self.size,
+            warmup_octets: self.size,
             personality: match self.personality {
                 SinkChoice::Normal => Personality::Normal,
                 SinkChoice::Down => Personality::Down,
@@ -133,7 +181,33 @@ impl BenchArguments {
             sink_threads: self.sink_threads,
             dns_port: self.dns_port,
             work_dir: self.work.clone(),
+        };
+        if !matches!(case.personality, Personality::Normal) {
+            // Nothing arrives, so there is nothing to warm up but the way in.
+            case.warmup = 0;
         }
+        if self.idle {
+            case.messages = self.messages.unwrap_or(1000);
+            case.plan.sessions = 1;
+            case.plan.one_at_a_time = true;
+            case.plan.rate = Some(self.rate.unwrap_or(IDLE_RATE));
+        }
+        if let Some(large) = self.large {
+            case.messages = usize::from(large);
+            case.plan.sessions = usize::from(large);
+            case.octets = self.large_bytes;
+        }
+        if self.tarpit.is_some() {
+            case.plan.world = self.world(50, self.domains.map_or(50, |domains| domains as usize));
+            case.plan.rate = Some(self.rate.unwrap_or(TARPIT_RATE));
+            case.without_last_sink = true;
+        }
+        if self.queue.is_some() {
+            let domains = self.domains.map_or(10_000, |domains| domains as usize);
+            case.plan.world = World { domains, mx_hosts: self.mx_hosts.map_or(domains, |hosts| hosts as usize), ..self.world(domains, 10) };
+            case.personality = Personality::Down;
+        }
+        case
     }
 
     fn plan(&self) -> LoadPlan {
@@ -152,7 +226,7 @@ impl BenchArguments {
     }
 
     /// Names and addresses, where not given with these defaults.
-    pub fn world(&self, domains: usize, sinks: usize) -> World {
+    fn world(&self, domains: usize, sinks: usize) -> World {
         let sinks = self.sinks.map_or(sinks, usize::from);
         World {
             domains: self.domains.map_or(domains, |domains| domains as usize),
@@ -164,11 +238,98 @@ impl BenchArguments {
 
     /// The work, for the head of the report.
     pub fn in_words(&self) -> String {
+        if let Some(sessions) = self.idle_sessions {
+            return format!("{sessions} idle sessions{}, {} runs", if self.tls { " under TLS" } else { "" }, self.runs);
+        }
         let case = self.case(1);
         let world = &case.plan.world;
+        let kind = match (self.idle, self.tarpit, self.queue) {
+            (true, ..) => ", one at a time".to_owned(),
+            (_, Some(seconds), _) => format!(", of which one destination answers {seconds} s late"),
+            (.., Some(_)) => ", all of them down".to_owned(),
+            _ => String::new(),
+        };
+        let rate = case.plan.rate.map(|rate| format!(", {rate} messages per second")).unwrap_or_default();
         format!(
-            "{} messages of {} octets, {} recipients each, {} domains on {} sinks, {} sessions, {} runs",
-            case.messages, case.octets, case.plan.recipients, world.domains, world.sinks, case.plan.sessions, self.runs
+            "{} messages of {} octets, {} recipients each, {} domains on {} sinks{kind}{rate}, {} sessions{}, {} runs",
+            self.queue.unwrap_or(case.messages),
+            case.octets,
+            case.plan.recipients,
+            world.domains,
+            world.sinks,
+            case.plan.sessions,
+            if case.plan.pipelining { "" } else { " without PIPELINING" },
+            self.runs
         )
+    }
+}
+
+/// Reads a count of octets with an optional k, MB or GB (powers of ten).
+fn parse_octets(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1000,
+        "m" | "mb" => 1_000_000,
+        "g" | "gb" => 1_000_000_000,
+        other => return Err(format!("{other} is no unit: k, MB or GB")),
+    };
+    let count: usize = digits.parse().map_err(|_| format!("{text} is no count of octets"))?;
+    count.checked_mul(unit).ok_or_else(|| format!("{text} is too much"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        arguments: BenchArguments,
+    }
+
+    fn parse(line: &str) -> Result<BenchArguments, clap::Error> {
+        Cli::try_parse_from(["bench"].into_iter().chain(line.split_ascii_whitespace())).map(|cli| cli.arguments)
+    }
+
+    #[test]
+    fn the_work_follows_the_mode() {
+        let case = parse("--start").expect("legal").case(1);
+        assert_eq!((case.messages, case.octets, case.plan.sessions), (20_000, 10_240, 20));
+        assert_eq!((case.plan.world.domains, case.plan.world.mx_hosts, case.plan.world.sinks), (100, 10, 10));
+        let case = parse("--start --idle").expect("legal").case(1);
+        assert_eq!((case.messages, case.plan.sessions, case.plan.one_at_a_time), (1000, 1, true));
+        let case = parse("--start --large 20 --large-bytes 50MB").expect("legal").case(1);
+        assert_eq!((case.messages, case.octets, case.warmup_octets), (20, 50_000_000, 10_240));
+        let case = parse("--start --tarpit 5").expect("legal").case(1);
+        assert_eq!((case.plan.world.domains, case.plan.world.mx_hosts, case.plan.world.sinks), (50, 50, 50));
+        let case = parse("--start --queue 1000000").expect("legal").case(1);
+        assert_eq!((case.plan.world.domains, case.plan.world.mx_hosts, case.plan.world.sinks), (10_000, 10_000, 10));
+        assert_eq!(case.personality, Personality::Down);
+    }
+
+    #[test]
+    fn arguments_that_contradict_are_refused() {
+        for line in [
+            "--direct --start",
+            "--pid 3",
+            "--start --idle --large 3",
+            "--direct --queue 5",
+            "--start --tls",
+            "--start --user x",
+            "--runs 0",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn octets_have_units() {
+        for (text, expected) in
+            [("10240", Some(10_240)), ("50MB", Some(50_000_000)), ("10k", Some(10_000)), ("5 MB", None), ("MB", None), ("5x", None)]
+        {
+            assert_eq!(parse_octets(text).ok(), expected, "{text}");
+        }
     }
 }

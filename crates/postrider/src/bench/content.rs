@@ -56,11 +56,6 @@ impl Content {
         content
     }
 
-    /// Octets sent for one message, the end of data included.
-    pub fn octets_sent(&self) -> u64 {
-        (OWN_OCTETS + self.head.len() + self.block.len() * self.repeats + self.tail.len()) as u64
-    }
-
     /// Room for the own part, with everything but the token filled in.
     pub fn own_part() -> [u8; OWN_OCTETS] {
         let blank = [b'0'; Token::OCTETS];
@@ -104,7 +99,6 @@ mod tests {
     fn sizes_are_exact_and_lines_are_legal() {
         for octets in [500, 1000, 1001, 10_240, 62_400, 70_000, 1_000_000] {
             let content = Content::new(octets);
-            assert_eq!(content.octets_sent(), octets as u64 + 3, "{octets}");
             let mut own = Content::own_part();
             let token = Token { run: 1, session: 2, number: 3 };
             Content::mark(&mut own, token);
@@ -113,6 +107,7 @@ mod tests {
                 whole.extend_from_slice(&content.block);
             }
             whole.extend_from_slice(&content.tail);
+            assert_eq!(whole.len(), octets + 3, "the size is without the end of data");
             let finders = Finders::new();
             assert_eq!(EndOfData::start().find(&whole, &finders), Some(whole.len()), "{octets}");
             let mut head = Head::default();

@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const SETTLE: Duration = Duration::from_millis(300);
 
 /// One octet-count a person knows.
-const MEGABYTE: f64 = 1_000_000.0;
+pub const MEGABYTE: f64 = 1_000_000.0;
 
 /// The work of one run.
 #[derive(Debug, Clone)]
@@ -43,6 +43,8 @@ pub struct Case {
     pub warmup: usize,
     /// Octets of a message.
     pub octets: usize,
+    /// Octets of a message of the warm-up.
+    pub warmup_octets: usize,
     /// All sinks' behaviour.
     pub personality: Personality,
     /// Another behaviour of the last sink.
@@ -98,7 +100,7 @@ impl Case {
     /// The book of this run.
     pub fn ledger(&self) -> Arc<Ledger> {
         let messages = self.warmup + self.messages;
-        Arc::new(Ledger::new(self.run, messages, self.plan.recipients as u32, self.octets as u64))
+        Arc::new(Ledger::new(self.run, messages, self.plan.recipients as u32, self.octets.min(self.warmup_octets) as u64))
     }
 }
 
@@ -241,7 +243,7 @@ pub fn counts(running: Option<&dyn RunningRelay>) -> anyhow::Result<RelayCounts>
 fn measured(case: &Case, running: Option<&dyn RunningRelay>, ledger: &Arc<Ledger>, name: String) -> anyhow::Result<Row> {
     let refusals = Arc::new(Refusals::default());
     if case.warmup > 0 {
-        generate(&case.plan, case.octets, ledger, 0, case.warmup, &refusals)?;
+        generate(&case.plan, case.warmup_octets, ledger, 0, case.warmup, &refusals)?;
         await_arrivals(case, ledger, |_| {});
     }
     let mut meter = Meter::start(running)?;

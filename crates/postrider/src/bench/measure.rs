@@ -1,9 +1,10 @@
 //! What a process and its descendants cost, read from `/proc` (proc_pid_stat(5), proc_pid_status(5), proc_pid_io(5)).
 //!
 //! Promises: CPU time counts a root process, all living descendants, and the dead ones that were waited for (a process's cutime and cstime), so a
-//! Postfix whose children come and go is counted whole. Resident memory is the sum over living processes.
+//! Postfix whose children come and go is counted whole. Memory of several processes is the sum of their proportional shares (PSS), so that pages
+//! they share count once.
 //!
-//! Does badly: shared pages count once per process; a process whose parent ignores SIGCHLD vanishes with its time; `/proc` counts in ticks of 10 ms.
+//! Does badly: a process whose parent ignores SIGCHLD vanishes with its time; `/proc` counts in ticks of 10 ms.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +36,7 @@ pub struct Memory {
 pub struct Usage {
     /// User and system time.
     pub cpu_seconds: f64,
-    /// Resident now.
+    /// Resident now: VmRSS of one process, the sum of PSS of several.
     pub resident_bytes: u64,
     /// The root process's peak.
     pub peak_bytes: u64,
@@ -66,6 +67,12 @@ pub fn parse_status(text: &str) -> Memory {
 /// Reads `write_bytes` from the text of `/proc/PID/io`.
 pub fn parse_io(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("write_bytes:"))?.trim().parse().ok()
+}
+
+/// Reads the proportional share of memory from the text of `/proc/PID/smaps_rollup`, in octets.
+pub fn parse_share(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 /// A process and all its living descendants.
@@ -111,7 +118,8 @@ fn sum(root: u32, tree: &[u32]) -> anyhow::Result<Usage> {
         };
         let memory = read(pid, "status").map(|text| parse_status(&text)).unwrap_or_default();
         usage.cpu_seconds += stat.cpu_ticks as f64 / TICKS_PER_SECOND;
-        usage.resident_bytes += memory.resident_bytes;
+        let share = if tree.len() > 1 { read(pid, "smaps_rollup").and_then(|text| parse_share(&text)) } else { None };
+        usage.resident_bytes += share.unwrap_or(memory.resident_bytes);
         usage.processes += 1;
         if pid == root {
             usage.peak_bytes = memory.peak_bytes;
@@ -181,6 +189,13 @@ mod tests {
     fn io_is_read() {
         assert_eq!(parse_io("rchar: 5\nwchar: 6\nsyscr: 1\nread_bytes: 0\nwrite_bytes: 4096\ncancelled_write_bytes: 0\n"), Some(4096));
         assert_eq!(parse_io("rchar: 5\n"), None);
+    }
+
+    #[test]
+    fn the_share_is_read_in_octets() {
+        let text = "5600 - 7ffd ---p 00000000 00:00 0 [rollup]\nRss:    9000 kB\nPss:    4000 kB\nPss_Dirty:  100 kB\n";
+        assert_eq!(parse_share(text), Some(4_096_000));
+        assert_eq!(parse_share(""), None);
     }
 
     #[test]

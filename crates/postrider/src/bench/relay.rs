@@ -36,7 +36,7 @@ pub trait RelayUnderTest {
     fn start(&self, plan: &StartPlan) -> anyhow::Result<Box<dyn RunningRelay>>;
 }
 
-/// A relay that runs.
+/// A relay that runs. Dropping one that the bench started must end it: that is what happens when the bench itself fails.
 pub trait RunningRelay {
     /// Where it takes mail.
     fn address(&self) -> SocketAddr;

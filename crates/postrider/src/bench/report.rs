@@ -38,6 +38,7 @@ const FIGURES: &[Figure] = &[
     ("accepted_full_per_s", "accepted with the full queue, msg/s", 0),
     ("queue_failed_once_s", "until each failed once, s", 1),
     ("queued", "deliveries queued", 0),
+    ("restart_cold", "after kill -9: page cache cold (1) or not (0)", 0),
     ("restart_220_ms", "after kill -9: first 220, ms", 0),
     ("restart_attempt_ms", "after kill -9: first attempt, ms", 0),
     ("accepted", "messages accepted", 0),
