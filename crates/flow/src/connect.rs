@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use postrider_core::route::{self, MxPlan};
-use postrider_model::doors::DnsTrouble;
+use postrider_model::doors::{DnsTrouble, NetTrouble};
 use postrider_model::policy::{Snapshot, Source};
 use postrider_model::{Diagnosis, Phase, Reason, Trouble, limits};
 
@@ -59,7 +59,13 @@ async fn candidates(doors: &Doors, hop: &NextHop, port: u16) -> Candidates {
 }
 
 /// Opens a session with a Site, or says why none could be had.
-pub(crate) async fn connect(doors: &Doors, snapshot: &Snapshot, source: &Source, hop: &NextHop, site: &str) -> Result<SessionOut, Diagnosis> {
+pub(crate) async fn connect(
+    doors: &Doors,
+    snapshot: &Snapshot,
+    source: &Source,
+    hop: &NextHop,
+    site: &str,
+) -> Result<SessionOut, Diagnosis> {
     let found = candidates(doors, hop, snapshot.smtp_port).await;
     let diagnose = |phase, reason, remote: Option<&Remote>| Diagnosis {
         at: doors.clock.now(),
@@ -96,9 +102,7 @@ async fn session_with(doors: &Doors, snapshot: &Snapshot, source: &Source, remot
 
 async fn dial(doors: &Doors, snapshot: &Snapshot, source: &Source, remote: &Remote, try_tls: bool) -> Result<SessionOut, Broken> {
     let connected = doors.net.dial(source.address, remote.address, snapshot.timeouts.connect).await;
-    let connection = connected.map_err(|trouble| Broken {
-        phase: Phase::Connect,
-        reason: Reason::Trouble(Trouble::ConnectFailed(trouble.to_string().into())),
-    })?;
+    let trouble = |trouble: NetTrouble| Reason::Trouble(Trouble::ConnectFailed(trouble.to_string().into()));
+    let connection = connected.map_err(|failed| Broken::new(Phase::Connect, trouble(failed)))?;
     SessionOut::greet(&*doors.net, connection, remote.clone(), &source.ehlo_name, try_tls, snapshot.timeouts).await
 }

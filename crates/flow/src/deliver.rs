@@ -10,17 +10,17 @@ use postrider_core::classify::{self, Blame, Fate, Judgement};
 use postrider_core::retry::{self, Next};
 use postrider_model::doors::{Opened, SpoolTrouble};
 use postrider_model::policy::{Provider, RuleAction, Snapshot, Source};
-use postrider_model::{AttemptFacts, Diagnosis, Outcome, Parcel, Phase, Reason, Settlement, SiteName, Timestamp, Trouble};
-use postrider_smtp::client::Transaction;
+use postrider_model::{AttemptFacts, BodyType, Diagnosis, Outcome, Parcel, Phase, Reason, Settlement, SiteName, Timestamp};
 use postrider_smtp::Reply;
+use postrider_smtp::client::{Report, Transaction};
 use tokio::sync::mpsc;
 
+use crate::Doors;
 use crate::connect::{NextHop, connect};
 use crate::held::Held;
 use crate::render;
 use crate::returns;
-use crate::session_out::{Broken, SessionOut};
-use crate::Doors;
+use crate::session_out::{Remote, SessionOut, Transacted};
 
 /// Names a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +91,8 @@ enum Made {
     Replies(Vec<(Phase, Reply)>),
     /// The same diagnosis for all.
     Failed(Diagnosis),
+    /// The same diagnosis for all but those who had a reply of their own before the session broke.
+    Broken(Diagnosis, Vec<(usize, Reply)>),
     /// A kept session had died before it took anything: no attempt was made.
     Stale,
 }
@@ -170,9 +172,11 @@ impl Attempts {
         let started_at = self.doors.clock.now();
         let message = opened.message.clone();
         let made = self.make(session, held.parcel(), opened).await;
+        let connected = !matches!(&made, Made::Failed(diagnosis) if before_mail(diagnosis.phase));
         let facts = self.facts(session.as_ref(), started_at, &made);
         let remote = facts.host.clone();
-        let diagnose = |phase, reason| Diagnosis { at: self.doors.clock.now(), phase, reason, remote: remote.clone(), address: facts.address };
+        let diagnose =
+            |phase, reason| Diagnosis { at: self.doors.clock.now(), phase, reason, remote: remote.clone(), address: facts.address };
         let null = message.envelope.reverse_path.is_null();
         let mut verdicts = Vec::with_capacity(held.parcel().deliveries.len());
         match made {
@@ -180,6 +184,13 @@ impl Attempts {
             Made::Failed(diagnosis) => {
                 let judgement = self.judge(&diagnosis);
                 verdicts.extend(held.parcel().deliveries.iter().map(|lent| (*lent, judgement.clone(), Err(diagnosis.clone()))));
+            }
+            Made::Broken(diagnosis, refused) => {
+                for (place, lent) in held.parcel().deliveries.iter().enumerate() {
+                    let own = refused.iter().find(|(index, _)| *index == place);
+                    let diagnosis = own.map_or(diagnosis.clone(), |(_, reply)| diagnose(Phase::Recipient, Reason::Reply(reply.clone())));
+                    verdicts.push((*lent, self.judge(&diagnosis), Err(diagnosis)));
+                }
             }
             Made::Replies(replies) => {
                 for (lent, (phase, reply)) in held.parcel().deliveries.iter().zip(replies) {
@@ -192,7 +203,7 @@ impl Attempts {
                 }
             }
         }
-        let feedback = feedback(verdicts.iter().map(|(_, judgement, _)| judgement));
+        let feedback = feedback(verdicts.iter().map(|(_, judgement, _)| judgement), connected);
         let why = verdicts.iter().find_map(|(_, _, told)| told.as_ref().err().map(Diagnosis::describe));
         let outcomes = verdicts.into_iter().map(|(lent, judgement, told)| {
             let outcome = match told {
@@ -224,46 +235,37 @@ impl Attempts {
         }
         let Some(open) = session.as_mut() else { return Made::Stale };
         let remote = open.remote.clone();
-        let failed = |broken: Broken| {
-            Made::Failed(Diagnosis {
-                at: self.doors.clock.now(),
-                phase: broken.phase,
-                reason: broken.reason,
-                remote: Some(remote.host.clone()),
-                address: Some(remote.address),
-            })
-        };
         let message = &opened.message;
-        let recipients: Vec<_> = parcel.deliveries.iter().map(|lent| message.recipients[lent.index as usize].forward_path()).collect();
-        let ascii = message.envelope.reverse_path.is_ascii() && recipients.iter().all(postrider_smtp::ForwardPath::is_ascii);
-        let smtputf8 = message.envelope.smtputf8;
-        if (smtputf8 || !ascii) && !open.hello().is_some_and(|hello| hello.smtputf8) {
-            return failed(Broken { phase: Phase::Mail, reason: Reason::Trouble(Trouble::Unsupported("SMTPUTF8".into())) });
-        }
         let head = render::head(&self.snapshot, message);
-        let eight_bit = message.envelope.body == postrider_model::BodyType::EightBitMime;
         let transaction = Transaction {
             reverse_path: message.envelope.reverse_path.clone(),
             size: message.content_octets + head.len() as u64,
-            body_8bit: eight_bit,
-            smtputf8: smtputf8 || !ascii,
-            recipients,
+            body_8bit: message.envelope.body == BodyType::EightBitMime,
+            smtputf8: message.envelope.smtputf8,
+            recipients: parcel.deliveries.iter().map(|lent| message.recipients[lent.index as usize].forward_path()).collect(),
         };
         match open.transact(transaction, &head, opened.content).await {
-            Ok(report) => {
-                let over = report.closing;
-                let replies = report.into_replies();
-                if over {
+            Ok(Transacted::Report(report)) => {
+                if report.closing {
                     *session = None;
                 }
-                Made::Replies(replies)
+                Made::Replies(phased(report))
             }
+            Ok(Transacted::Unsendable(trouble)) => Made::Failed(self.diagnose(Phase::Mail, Reason::Trouble(trouble), &remote)),
             Err(broken) => {
                 *session = None;
-                let untouched = matches!(broken.phase, Phase::Mail | Phase::Recipient | Phase::Data);
-                if reused && untouched { Made::Stale } else { failed(broken) }
+                let untouched = matches!(broken.phase, Phase::Mail | Phase::Recipient | Phase::Data) && broken.refused.is_empty();
+                if reused && untouched {
+                    return Made::Stale;
+                }
+                let diagnosis = self.diagnose(broken.phase, broken.reason, &remote);
+                if broken.refused.is_empty() { Made::Failed(diagnosis) } else { Made::Broken(diagnosis, broken.refused) }
             }
         }
+    }
+
+    fn diagnose(&self, phase: Phase, reason: Reason, remote: &Remote) -> Diagnosis {
+        Diagnosis { at: self.doors.clock.now(), phase, reason, remote: Some(remote.host.clone()), address: Some(remote.address) }
     }
 
     fn judge(&self, diagnosis: &Diagnosis) -> Judgement {
@@ -291,7 +293,7 @@ impl Attempts {
         let remote = session.map(|s| s.remote.clone());
         let (host, address) = match (remote, made) {
             (Some(remote), _) => (Some(remote.host), Some(remote.address)),
-            (None, Made::Failed(diagnosis)) => (diagnosis.remote.clone(), diagnosis.address),
+            (None, Made::Failed(diagnosis) | Made::Broken(diagnosis, _)) => (diagnosis.remote.clone(), diagnosis.address),
             (None, _) => (None, None),
         };
         AttemptFacts {
@@ -312,18 +314,35 @@ impl Attempts {
     }
 }
 
-/// The Site's part in an attempt: its worst word counts, a success anywhere shows that it takes mail.
-fn feedback<'a>(judgements: impl Iterator<Item = &'a Judgement>) -> Feedback {
+/// Each recipient's reply, with the phase it came in.
+fn phased(report: Report) -> Vec<(Phase, Reply)> {
+    let refused_at_mail = !report.mail.is_positive_completion();
+    let data = report.data;
+    let phase = |reply: &Reply| match &data {
+        _ if refused_at_mail => Phase::Mail,
+        Some(data) if data == reply => Phase::EndOfData,
+        _ => Phase::Recipient,
+    };
+    report.recipients.into_iter().map(|reply| (phase(&reply), reply)).collect()
+}
+
+/// Phases before a session stands: their failure is the Site's.
+fn before_mail(phase: Phase) -> bool {
+    matches!(phase, Phase::Route | Phase::Connect | Phase::Greeting | Phase::Hello | Phase::StartTls | Phase::Auth)
+}
+
+/// The Site's part in an attempt. A rule of the provider counts first; a session that ended a transaction worked, whatever its outcome.
+fn feedback<'a>(judgements: impl Iterator<Item = &'a Judgement>, connected: bool) -> Feedback {
     let mut sum = Feedback::Neutral;
     for judgement in judgements {
         if let Some(advice) = judgement.advice.filter(|advice| !matches!(advice, RuleAction::Defer | RuleAction::Bounce)) {
             return Feedback::Advice(advice);
         }
-        match (judgement.fate, judgement.blame) {
-            (Fate::Delivered, _) => sum = Feedback::Succeeded,
-            (Fate::Defer | Fate::Bounce, Blame::Recipient) => sum = Feedback::Succeeded,
-            (Fate::Defer, Blame::Connection | Blame::Host | Blame::Site) => return Feedback::Failed,
-            (Fate::Defer | Fate::Bounce, Blame::Message | Blame::Connection | Blame::Host | Blame::Site) => {}
+        match judgement.blame {
+            Blame::Recipient | Blame::Message => sum = Feedback::Succeeded,
+            Blame::Connection if connected => {}
+            Blame::Host | Blame::Site if connected => {}
+            Blame::Connection | Blame::Host | Blame::Site => return Feedback::Failed,
         }
     }
     sum

@@ -31,3 +31,30 @@ impl RelayInsight {
         self.ask(|answer| Command::Sites(Some(name), answer)).await?.pop()
     }
 }
+
+impl Insight for RelayInsight {
+    fn explain(&self, message: MessageId) -> BoxFuture<'_, Vec<(u32, Waiting)>> {
+        Box::pin(async move {
+            let Ok((_, deliveries)) = self.desk.show(message).await else { return Vec::new() };
+            let ahead = self.ask(|answer| Command::Position(message, answer)).await.flatten();
+            let mut explained = Vec::with_capacity(deliveries.len());
+            for (view, diagnosis) in deliveries {
+                let facts = match &view.site {
+                    Some(site) => self.site(site.clone()).await,
+                    None => None,
+                };
+                let hold = facts.as_ref().and_then(|facts| facts.hold.as_ref());
+                let known = explain::Facts { view: &view, diagnosis: diagnosis.as_ref(), hold, ahead };
+                explained.push((view.id.index, explain::waiting(&known, self.clock.now())));
+            }
+            explained
+        })
+    }
+
+    fn sites(&self) -> BoxFuture<'_, Vec<SiteView>> {
+        Box::pin(async move {
+            let facts = self.ask(|answer| Command::Sites(None, answer)).await.unwrap_or_default();
+            facts.into_iter().map(|facts| facts.view).collect()
+        })
+    }
+}

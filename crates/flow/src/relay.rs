@@ -9,6 +9,8 @@ use postrider_mail::HeaderWatch;
 use postrider_model::doors::{Insight, Listener, NetTrouble, Principal, Receipt, SpoolDesk, SpoolTrouble};
 use postrider_model::policy::Snapshot;
 use postrider_model::{BodyType, Protocol, Role};
+use postrider_smtp::data::BareNewline;
+use postrider_smtp::sasl::Mechanisms;
 use postrider_smtp::server;
 use postrider_smtp::{EnhancedStatus, Mailbox, Reply, ReversePath};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -81,14 +83,12 @@ impl Relay {
 
     fn reception(&self, current: &Current, settings: &ListenerSettings) -> Reception {
         let rules = rules(current, settings);
-        let config = |tls_active| Arc::new(server_config(current, settings, tls_active));
         Reception {
             doors: self.doors.clone(),
             settings: settings.clone(),
             limits: current.limits.clone(),
             rules,
-            plain: config(false),
-            secured: config(true),
+            config: Arc::new(server_config(current, settings)),
             closing: self.closing.subscribe(),
         }
     }
@@ -236,23 +236,26 @@ fn rules(current: &Current, settings: &ListenerSettings) -> admit::Rules {
     let fallback = || Mailbox::parse("postmaster@localhost").expect("a constant address");
     admit::Rules {
         role: if settings.role == Role::Relay { admit::ListenerRole::Relay } else { admit::ListenerRole::Submission },
-        tls_required: settings.starttls && settings.auth_required && !settings.auth_in_clear,
+        tls_required: false,
         postmaster: Mailbox::parse(&postmaster).unwrap_or_else(|_| fallback()),
         local_domains: Vec::new(),
         relay_domains: current.limits.relay_domains.iter().cloned().collect(),
     }
 }
 
-fn server_config(current: &Current, settings: &ListenerSettings, tls_active: bool) -> server::Config {
+fn server_config(current: &Current, settings: &ListenerSettings) -> server::Config {
     let limits = &current.limits;
     let mut config = server::Config::new(&current.snapshot.host_name);
-    config.message_octets_max = limits.message_octets_max;
+    config.message_bytes_max = limits.message_octets_max;
     config.recipients_max = limits.recipients_max;
     config.text_line_octets_max = limits.text_line_octets_max;
     config.errors_max = limits.errors_per_session_max;
-    config.normalise_bare_newlines = limits.normalise_bare_newlines;
-    config.starttls = settings.starttls && !tls_active;
-    config.auth_offered = settings.role == Role::Submission && (tls_active || settings.auth_in_clear);
+    config.bare_newline = if limits.normalise_bare_newlines { BareNewline::Normalise } else { BareNewline::Refuse };
+    config.starttls = settings.starttls;
+    config.auth_in_clear = settings.auth_in_clear;
     config.auth_required = settings.auth_required;
+    if settings.role == Role::Submission {
+        config.mechanisms = Mechanisms { plain: true, login: true };
+    }
     config
 }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use postrider_model::doors::{Connection, Net, TlsDemand};
 use postrider_model::policy::Timeouts;
 use postrider_model::{Content, Phase, Reason, TlsFacts, Trouble};
-use postrider_smtp::client::{self, Client, Report, Step, Transaction, Wait};
-use postrider_smtp::{Hello, Reply};
+use postrider_smtp::Reply;
+use postrider_smtp::client::{self, Client, ProtocolTrouble, Report, Step, Transaction, Unsendable, Wait};
+use postrider_smtp::extension::Hello;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::patience::Patience;
@@ -20,11 +21,17 @@ use crate::patience::Patience;
 pub(crate) struct Broken {
     pub(crate) phase: Phase,
     pub(crate) reason: Reason,
+    /// Recipients, by their place in the transaction, that had a negative reply of their own before.
+    pub(crate) refused: Vec<(usize, Reply)>,
 }
 
 impl Broken {
+    pub(crate) fn new(phase: Phase, reason: Reason) -> Self {
+        Self { phase, reason, refused: Vec::new() }
+    }
+
     fn trouble(phase: Phase, trouble: Trouble) -> Self {
-        Self { phase, reason: Reason::Trouble(trouble) }
+        Self::new(phase, Reason::Trouble(trouble))
     }
 }
 
@@ -47,13 +54,21 @@ pub(crate) struct SessionOut {
     pub(crate) transactions: u32,
 }
 
+/// How a transaction ended, when the session did not break.
+pub(crate) enum Transacted {
+    /// The peer's replies.
+    Report(Report),
+    /// It cannot be said to this peer; nothing was.
+    Unsendable(Trouble),
+}
+
 /// What the machine reports, without the loan on it.
 enum Came {
     Ready,
     TlsGranted,
     WantContent,
     Report(Report),
-    Refused(Reply),
+    Refused { reply: Reply, stage: Wait, usable: bool },
     Closed,
 }
 
@@ -64,7 +79,7 @@ fn phase_of(wait: Wait) -> Phase {
         Wait::Hello => Phase::Hello,
         Wait::StartTls => Phase::StartTls,
         Wait::Auth => Phase::Auth,
-        Wait::Mail | Wait::Reset | Wait::Quit => Phase::Mail,
+        Wait::Mail | Wait::Reset | Wait::Quit | Wait::Idle => Phase::Mail,
         Wait::Recipient => Phase::Recipient,
         Wait::DataInitiation => Phase::Data,
         Wait::DataBlock => Phase::Content,
@@ -87,14 +102,14 @@ impl SessionOut {
         let patience = Patience::new(std::time::Duration::from_secs(86_400));
         let mut session = Self { connection, client, patience, timeouts, remote, tls: None, transactions: 0 };
         session.expect_ready(Phase::Hello).await?;
-        if try_tls && session.hello().is_some_and(|hello| hello.starttls) {
+        if try_tls && session.hello().starttls {
             session = session.upgrade(net).await?;
         }
         Ok(session)
     }
 
     /// What the peer offered.
-    pub(crate) fn hello(&self) -> Option<&Hello> {
+    pub(crate) fn hello(&self) -> &Hello {
         self.client.hello()
     }
 
@@ -103,7 +118,7 @@ impl SessionOut {
         match self.advance().await? {
             Came::TlsGranted => {}
             // A refusal of STARTTLS leaves a session in the clear, which is what opportunistic means.
-            Came::Refused(_) | Came::Ready => return Ok(self),
+            Came::Refused { usable: true, .. } => return Ok(self),
             _ => return Err(Broken::trouble(Phase::StartTls, Trouble::Tls("the peer did not start TLS".into()))),
         }
         let name = self.remote.host.clone();
@@ -123,18 +138,26 @@ impl SessionOut {
     async fn expect_ready(&mut self, phase: Phase) -> Result<(), Broken> {
         match self.advance().await? {
             Came::Ready => Ok(()),
-            Came::Refused(reply) => Err(Broken { phase, reason: Reason::Reply(reply) }),
+            Came::Refused { reply, stage, .. } => Err(Broken::new(phase_of(stage).min(phase), Reason::Reply(reply))),
             _ => Err(Broken::trouble(phase, Trouble::Dropped("closed before the session was ready".into()))),
         }
     }
 
-    /// One transaction. `Ok` holds a reply for each recipient; `Err` says that the session is over, and how.
-    pub(crate) async fn transact(&mut self, transaction: Transaction, head: &[u8], content: Content) -> Result<Report, Broken> {
+    /// One transaction, begun when the session is ready. `Err` says that the session is over, and how.
+    pub(crate) async fn transact(&mut self, transaction: Transaction, head: &[u8], content: Content) -> Result<Transacted, Broken> {
         self.transactions += 1;
-        self.client.begin(transaction);
+        match self.client.begin(transaction) {
+            Ok(()) => {}
+            Err(Unsendable::NeedsSmtpUtf8) => {
+                return Ok(Transacted::Unsendable(Trouble::Unsupported("SMTPUTF8, which this message needs".into())));
+            }
+            Err(Unsendable::NoRecipients) => {
+                return Err(Broken::trouble(Phase::Local, Trouble::Internal("a parcel without recipients".into())));
+            }
+        }
         match self.advance().await? {
             Came::WantContent => {}
-            Came::Report(report) => return Ok(report),
+            Came::Report(report) => return Ok(Transacted::Report(report)),
             _ => return Err(Broken::trouble(Phase::Data, Trouble::Protocol("no word on the transaction".into()))),
         }
         self.client.content(head);
@@ -146,7 +169,7 @@ impl SessionOut {
                         self.client.content(&chunk);
                         match self.advance().await? {
                             Came::WantContent => {}
-                            Came::Report(report) => return Ok(report),
+                            Came::Report(report) => return Ok(Transacted::Report(report)),
                             _ => return Err(Broken::trouble(Phase::Content, Trouble::Protocol("no word on the content".into()))),
                         }
                     }
@@ -158,7 +181,7 @@ impl SessionOut {
         }
         self.client.end_of_content();
         match self.advance().await? {
-            Came::Report(report) => Ok(report),
+            Came::Report(report) => Ok(Transacted::Report(report)),
             _ => Err(Broken::trouble(Phase::EndOfData, Trouble::Protocol("no word on the end of data".into()))),
         }
     }
@@ -187,7 +210,7 @@ impl SessionOut {
             Wait::DataInitiation => self.timeouts.data_initiation,
             Wait::DataBlock => self.timeouts.data_block,
             Wait::DataTermination => self.timeouts.data_termination,
-            Wait::Quit => self.timeouts.quit,
+            Wait::Quit | Wait::Idle => self.timeouts.quit,
         }
     }
 
@@ -200,35 +223,53 @@ impl SessionOut {
                 Step::TlsGranted => return Ok(Came::TlsGranted),
                 Step::WantContent => return Ok(Came::WantContent),
                 Step::Report(report) => return Ok(Came::Report(report)),
-                Step::Refused(reply) => return Ok(Came::Refused(reply)),
+                Step::Refused(refusal) => return Ok(Came::Refused { reply: refusal.reply, stage: refusal.stage, usable: refusal.usable }),
                 Step::Close => return Ok(Came::Closed),
-                Step::Trouble(trouble) => return Err(self.broken(wait, Trouble::Protocol(trouble.to_string().into()))),
-                Step::Write(octets) => {
-                    let written = self.patience.within(limit, self.connection.write_all(octets)).await;
-                    match written {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => return Err(self.broken(wait, Trouble::Dropped(error.to_string().into()))),
-                        Err(_) => return Err(self.broken(wait, Trouble::Silent(limit.as_secs()))),
-                    }
-                }
+                Step::Trouble(trouble) => return Err(self.broken(wait, spoken(trouble))),
+                Step::Write(octets) => match self.patience.within(limit, self.connection.write_all(octets)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => self.last_words(&error).await,
+                    Err(_) => return Err(self.broken(wait, Trouble::Silent(limit.as_secs()))),
+                },
                 Step::Read => match self.patience.within(limit, self.connection.read(self.client.space())).await {
-                    Ok(Ok(0)) => {
-                        self.client.end_of_input();
-                        return Err(self.broken(wait, Trouble::Dropped("the peer closed the connection".into())));
-                    }
+                    Ok(Ok(0) | Err(_)) => self.client.end_of_input(),
                     Ok(Ok(octets)) => self.client.filled(octets),
-                    Ok(Err(error)) => return Err(self.broken(wait, Trouble::Dropped(error.to_string().into()))),
                     Err(_) => return Err(self.broken(wait, Trouble::Silent(limit.as_secs()))),
                 },
             }
         }
     }
 
-    fn broken(&self, wait: Wait, trouble: Trouble) -> Broken {
-        let phase = phase_of(wait);
-        if self.client.ambiguous() {
-            return Broken::trouble(Phase::EndOfData, Trouble::Ambiguous(trouble.to_string().into()));
+    /// The peer takes nothing more; what it said before (a 421, say) may still be there.
+    async fn last_words(&mut self, _error: &std::io::Error) {
+        match self.patience.within(self.timeouts.quit, self.connection.read(self.client.space())).await {
+            Ok(Ok(octets)) if octets > 0 => self.client.filled(octets),
+            Ok(_) | Err(_) => self.client.end_of_input(),
         }
-        Broken::trouble(phase, trouble)
+    }
+
+    fn broken(&self, wait: Wait, trouble: Trouble) -> Broken {
+        let refused = self.client.refused_so_far().map(|(index, reply)| (index, reply.clone())).collect();
+        let (phase, trouble) = if self.client.ambiguous() && wait == Wait::DataTermination {
+            (Phase::EndOfData, Trouble::Ambiguous(trouble.to_string().into()))
+        } else {
+            (phase_of(wait), trouble)
+        };
+        Broken { phase, reason: Reason::Trouble(trouble), refused }
+    }
+}
+
+/// The machine's trouble in the words of attempts.
+fn spoken(trouble: ProtocolTrouble) -> Trouble {
+    match trouble {
+        ProtocolTrouble::ConnectionLost(_) => Trouble::Dropped(trouble.to_string().into()),
+        ProtocolTrouble::LineTooLong
+        | ProtocolTrouble::TooManyLines
+        | ProtocolTrouble::Nul
+        | ProtocolTrouble::Malformed
+        | ProtocolTrouble::CodesDiffer
+        | ProtocolTrouble::Unsolicited
+        | ProtocolTrouble::OctetsBeforeTls
+        | ProtocolTrouble::Unexpected(_) => Trouble::Protocol(trouble.to_string().into()),
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postrider_model::{Priority, Role, StreamName, TenantName};
 use postrider_model::doors::{Clock, Entropy, MailLog, Net, Principal, Registry, Resolver, Spool};
+use postrider_model::{Priority, Role, StreamName, TenantName};
 use postrider_smtp::Domain;
 
 /// The doors of one relay.

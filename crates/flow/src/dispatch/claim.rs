@@ -58,7 +58,7 @@ impl Dispatcher {
     fn locate(&mut self, host: Host, now: Timestamp) {
         match &host {
             Host::Literal(address) => {
-                let site = SiteName::new(&format!("[{address}]"));
+                let site = route::literal_site(*address);
                 self.place(host.clone(), site, NextHop::Address(*address), PLACEMENT_MAX, now);
             }
             Host::Domain(domain) => {
@@ -135,6 +135,6 @@ async fn probe(doors: &crate::Doors, domain: &Domain, own: &[Domain]) -> Probed 
     };
     match route::hosts(domain, answer, own) {
         Ok(plan) => Probed::Placed(Arc::new(plan)),
-        Err(trouble) => Probed::Unplaced(trouble),
+        Err(trouble) => Probed::Unplaced(trouble.trouble(domain)),
     }
 }

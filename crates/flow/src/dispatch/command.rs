@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use postrider_core::shape::Hold;
-use postrider_model::doors::SiteView;
+use postrider_model::doors::{SiteView, Waiting};
 use postrider_model::policy::Snapshot;
 use postrider_model::{MessageId, SiteName};
 use tokio::sync::oneshot;
 
 use super::Dispatcher;
+use super::site::SiteState;
 
 /// A question or an order.
 pub(crate) enum Command {
@@ -26,7 +27,6 @@ pub(crate) enum Command {
 pub(crate) struct SiteFacts {
     pub(crate) view: SiteView,
     pub(crate) hold: Option<Hold>,
-    pub(crate) last_trouble: Option<String>,
 }
 
 impl Dispatcher {
@@ -34,7 +34,7 @@ impl Dispatcher {
     pub(super) fn command(&mut self, command: Command) -> Option<oneshot::Sender<()>> {
         match command {
             Command::Reload(snapshot) => {
-                self.shape.set_total(snapshot.connections_out_max);
+                self.shape.set_connections_max(snapshot.connections_out_max);
                 self.snapshot = snapshot;
                 for worker in self.workers.values_mut() {
                     worker.jobs = None;
@@ -65,14 +65,25 @@ impl Dispatcher {
         let state = self.sites.get(name);
         let now = self.doors.clock.now();
         let hold = state.and_then(|state| state.hold.clone()).filter(|hold| hold.until.is_none_or(|until| until > now));
+        let provider = self.snapshot.provider_for(name);
+        let shape = self.shape.view(name, provider, now);
+        let hold = hold.or(shape.held);
         let view = SiteView {
             site: name.clone(),
-            provider: self.snapshot.provider_for(name).name.to_string(),
-            connections: state.map_or(0, |state| state.workers.len() as u32),
-            window: self.shape.window(name),
+            provider: provider.name.to_string(),
+            connections: shape.connections,
+            window: shape.window,
             waiting: self.schedule.waiting(name) as u64,
-            held: None,
+            held: hold.as_ref().map(postrider_core::explain::held_site).map(|held| with_trouble(held, state)),
         };
-        SiteFacts { view, hold, last_trouble: state.and_then(|state| state.last_trouble.clone()) }
+        SiteFacts { view, hold }
     }
+}
+
+/// A hold is better understood with the words that led to it.
+fn with_trouble(mut held: Waiting, state: Option<&SiteState>) -> Waiting {
+    if let Some(trouble) = state.and_then(|state| state.last_trouble.as_deref()) {
+        held.reason = format!("{} (last trouble: {trouble})", held.reason);
+    }
+    held
 }

@@ -12,7 +12,7 @@ mod serve;
 mod site;
 mod unsent;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use postrider_smtp::Host;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-pub(crate) use command::Command;
+pub(crate) use command::{Command, SiteFacts};
 
 use crate::Doors;
 use crate::deliver::{Note, WorkerId};
@@ -46,12 +46,8 @@ pub(crate) struct Dispatcher {
     next_worker: u64,
     /// Sites something happened to.
     dirty: BTreeSet<SiteName>,
-    /// Sites to look at when their hold ends.
-    later: BTreeSet<(Timestamp, SiteName)>,
     /// When what we know of a host's Site is too old.
     expiries: BTreeSet<(Timestamp, Host)>,
-    /// Sites that wait for one of all connections to end.
-    starved: VecDeque<SiteName>,
     notes: mpsc::UnboundedReceiver<Note>,
     notes_to: mpsc::UnboundedSender<Note>,
     /// Look-ups, and settlements without an attempt, under way.
@@ -81,9 +77,7 @@ impl Dispatcher {
             workers: BTreeMap::new(),
             next_worker: 0,
             dirty: BTreeSet::new(),
-            later: BTreeSet::new(),
             expiries: BTreeSet::new(),
-            starved: VecDeque::new(),
             notes,
             notes_to,
             errands: JoinSet::new(),
@@ -97,11 +91,14 @@ impl Dispatcher {
         let mut drained = None;
         loop {
             let now = self.doors.clock.now();
-            self.wake_later(now);
+            self.expire_placements(now);
             if !self.draining {
                 self.claim(now);
             }
             self.serve_dirty(now);
+            if !self.draining {
+                self.wake_held(now);
+            }
             if self.draining && self.workers.is_empty() && self.errands.is_empty() {
                 break;
             }
@@ -145,22 +142,12 @@ impl Dispatcher {
         }
     }
 
-    /// Sites whose hold has ended, and hosts whose Site must be looked up anew.
-    fn wake_later(&mut self, now: Timestamp) {
-        while self.later.first().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, site)) = self.later.pop_first() {
-                self.dirty.insert(site);
-            }
-        }
-        self.expire_placements(now);
-    }
-
     fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
-        let later = self.later.first().map(|(at, _)| *at);
+        let held = if self.draining { None } else { self.shape.next_change(now) };
         let expiry = self.expiries.first().map(|(at, _)| *at);
         let due = if self.draining || self.probing >= postrider_model::limits::PROBES_MAX { None } else { self.doors.spool.next_due() };
         // What is due already and was not claimed waits for a place among the probes, whose end wakes us.
-        [later, expiry, due.filter(|at| *at > now)].into_iter().flatten().min()
+        [held, expiry, due.filter(|at| *at > now)].into_iter().flatten().min()
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use postrider_core::retry;
 use postrider_core::shape::{Hold, HoldReason, Permit, Route};
-use postrider_model::doors::{LendLimit, Left};
+use postrider_model::doors::{Left, LendLimit};
 use postrider_model::policy::{Provider, Source};
 use postrider_model::{Group, Parcel, SiteName, Timestamp, limits};
 use tokio::sync::mpsc;
@@ -15,6 +15,20 @@ use crate::deliver::{Feedback, Note, Worker, WorkerId};
 
 /// Parcels a worker may have at hand: the one under way, and one so that it need not wait for us.
 const PARCELS_PER_WORKER: u32 = 2;
+
+/// Whether a hold also stops messages on connections that are open, and not only further connections.
+fn stops_open_connections(reason: &HoldReason) -> bool {
+    match reason {
+        HoldReason::Resting { .. } | HoldReason::AdvisedRest { .. } | HoldReason::MessageRate { .. } | HoldReason::Slowed { .. } => true,
+        HoldReason::OneConnection { .. }
+        | HoldReason::Connections { .. }
+        | HoldReason::Window { .. }
+        | HoldReason::Total { .. }
+        | HoldReason::Line { .. }
+        | HoldReason::ConnectionRate { .. }
+        | HoldReason::UsedUp { .. } => false,
+    }
+}
 
 /// A hold that lasts longer than this sends the Site's window back to the spool.
 const HOLD_IN_WINDOW_MAX: Duration = Duration::from_secs(5);
@@ -36,19 +50,36 @@ impl Dispatcher {
         loop {
             self.refill(site, &provider, now);
             if self.schedule.waiting(site) == 0 {
-                return;
+                return self.decline(site, now);
             }
             let worker = match self.worker_for(site, &provider, now) {
                 Ok(worker) => worker,
                 Err(hold) => return self.hold(site, hold, now),
             };
-            let Some(state) = self.workers.get(&worker) else { return };
-            let route = state.route.clone();
-            if let Err(hold) = self.shape.message(&route, &provider, now, 1) {
-                return self.hold(site, hold, now);
+            match self.let_go(worker, &provider, now) {
+                Ok(()) => {}
+                Err(Hold { reason: HoldReason::UsedUp { .. }, .. }) => continue,
+                Err(hold) => return self.hold(site, hold, now),
             }
             let Some(parcel) = self.schedule.next(site) else { return };
             self.send(worker, parcel);
+        }
+    }
+
+    /// The permit for one more message on a worker's connection. A worker whose connection is used up is let go.
+    fn let_go(&mut self, worker: WorkerId, provider: &Provider, now: Timestamp) -> Result<(), Hold> {
+        let Some(WorkerState { permit: Some(permit), jobs, .. }) = self.workers.get_mut(&worker) else { return Ok(()) };
+        let answer = self.shape.message(permit, provider, now);
+        if let Err(Hold { reason: HoldReason::UsedUp { .. }, .. }) = &answer {
+            *jobs = None;
+        }
+        answer
+    }
+
+    /// The Site has no mail: its place in every line goes to others.
+    fn decline(&mut self, site: &SiteName, now: Timestamp) {
+        for source in &self.snapshot.sources {
+            self.shape.decline(&Route { site: site.clone(), source: source.name.clone() }, now);
         }
     }
 
@@ -79,7 +110,7 @@ impl Dispatcher {
         match self.permit(site, provider, now) {
             Ok((route, source, permit)) => Ok(self.hire(site, route, source, permit)),
             Err(hold) => match self.least_busy(site, provider) {
-                Some((worker, outstanding)) if outstanding < PARCELS_PER_WORKER && !hold.stops_open_connections() => Ok(worker),
+                Some((worker, outstanding)) if outstanding < PARCELS_PER_WORKER && !stops_open_connections(&hold.reason) => Ok(worker),
                 _ => Err(hold),
             },
         }
@@ -88,7 +119,9 @@ impl Dispatcher {
     fn least_busy(&self, site: &SiteName, provider: &Provider) -> Option<(WorkerId, u32)> {
         let workers = self.sites.get(site)?.workers.iter();
         let usable = workers.filter_map(|id| self.workers.get(id).map(|worker| (*id, worker)));
-        let usable = usable.filter(|(_, worker)| worker.jobs.is_some() && worker.sent < provider.messages_per_connection_max);
+        let messages_max = provider.messages_per_connection_max.max(1);
+        let usable = usable
+            .filter(|(_, worker)| worker.jobs.is_some() && worker.permit.as_ref().is_some_and(|permit| permit.messages() < messages_max));
         usable.map(|(id, worker)| (id, worker.outstanding)).min_by_key(|(id, outstanding)| (*outstanding, *id))
     }
 
@@ -108,7 +141,8 @@ impl Dispatcher {
                 Err(hold) => first_hold = first_hold.or(Some(hold)),
             }
         }
-        Err(first_hold.unwrap_or_else(|| Hold { reason: HoldReason::NoSource, since: now, until: None }))
+        // A Snapshot without a Source is not valid; nothing can be sent from nowhere.
+        Err(first_hold.unwrap_or(Hold { reason: HoldReason::Total { max: 0 }, since: now, until: None }))
     }
 
     fn hire(&mut self, site: &SiteName, route: Route, source: Source, permit: Permit) -> WorkerId {
@@ -128,7 +162,7 @@ impl Dispatcher {
             notes: self.notes_to.clone(),
         };
         tokio::spawn(worker.run());
-        self.workers.insert(id, WorkerState { route, permit: Some(permit), jobs: Some(jobs_to), outstanding: 0, sent: 0 });
+        self.workers.insert(id, WorkerState { route, permit: Some(permit), jobs: Some(jobs_to), outstanding: 0 });
         id
     }
 
@@ -136,10 +170,7 @@ impl Dispatcher {
         let Some(state) = self.workers.get_mut(&worker) else { return };
         let Some(jobs) = &state.jobs else { return };
         match jobs.send(parcel) {
-            Ok(()) => {
-                state.outstanding += 1;
-                state.sent += 1;
-            }
+            Ok(()) => state.outstanding += 1,
             // It is just ending; its last note is on the way.
             Err(mpsc::error::SendError(parcel)) => {
                 state.jobs = None;
@@ -149,16 +180,15 @@ impl Dispatcher {
         }
     }
 
+    /// A short hold is waited for where the mail is; `shape` tells when it ends.
     fn hold(&mut self, site: &SiteName, hold: Hold, now: Timestamp) {
-        if hold.reason == HoldReason::Total {
-            self.starve(site);
+        if matches!(hold.reason, HoldReason::Total { .. } | HoldReason::Line { .. }) {
+            self.let_an_idle_one_go(site);
         }
-        if let Some(until) = hold.until {
-            if until.since(now) > HOLD_IN_WINDOW_MAX {
-                self.send_back(site, until);
-            } else {
-                self.later.insert((until.max(now.after(Duration::from_millis(1))), site.clone()));
-            }
+        if let Some(until) = hold.until
+            && until.since(now) > HOLD_IN_WINDOW_MAX
+        {
+            self.send_back(site, until, now);
         }
         if let Some(state) = self.sites.get_mut(site) {
             state.hold = Some(hold);
@@ -166,7 +196,7 @@ impl Dispatcher {
     }
 
     /// A long hold: the window goes back to the spool, which tells us when it is over.
-    fn send_back(&mut self, site: &SiteName, until: Timestamp) {
+    fn send_back(&mut self, site: &SiteName, until: Timestamp, now: Timestamp) {
         for parcel in self.schedule.drain(site) {
             self.doors.spool.hand_back(parcel.message, parcel.loan, Some(until));
         }
@@ -174,46 +204,53 @@ impl Dispatcher {
             state.claimed = false;
             self.doors.spool.release(&Group::Site(site.clone()), until);
         }
+        self.decline(site, now);
     }
 
-    /// All connections are in use: the Site waits in line, and an idle connection of another Site is let go for it.
-    fn starve(&mut self, site: &SiteName) {
-        let Some(state) = self.sites.get_mut(site) else { return };
-        if !state.starved {
-            state.starved = true;
-            self.starved.push_back(site.clone());
-        }
+    /// All connections are in use: an idle one of another Site ends, so that who waits in line gets its place.
+    fn let_an_idle_one_go(&mut self, site: &SiteName) {
         let idle = self.workers.values_mut().find(|worker| worker.outstanding == 0 && worker.jobs.is_some() && worker.route.site != *site);
         if let Some(worker) = idle {
             worker.jobs = None;
         }
     }
 
+    /// Sites whose hold has ended, by the word of `shape`, in its order.
+    pub(super) fn wake_held(&mut self, now: Timestamp) {
+        while let Some(route) = self.shape.awake(now) {
+            if self.sites.get(&route.site).is_some_and(|state| state.claimed) || self.schedule.waiting(&route.site) > 0 {
+                self.serve(&route.site, now);
+            } else {
+                self.shape.decline(&route, now);
+            }
+        }
+    }
+
     pub(super) fn note(&mut self, note: Note) {
         match note {
-            Note::Settled { worker, feedback, why } => {
-                let Some(state) = self.workers.get_mut(&worker) else { return };
-                state.outstanding = state.outstanding.saturating_sub(1);
-                let route = state.route.clone();
-                self.feedback(&route, feedback, why);
-                self.dirty.insert(route.site);
-            }
+            Note::Settled { worker, feedback, why } => self.settled(worker, feedback, why),
             Note::Closed { worker, returned } => self.closed(worker, returned),
         }
     }
 
-    fn feedback(&mut self, route: &Route, feedback: Feedback, why: Option<String>) {
+    fn settled(&mut self, worker: WorkerId, feedback: Feedback, why: Option<String>) {
         let now = self.doors.clock.now();
-        let provider = self.snapshot.provider_for(&route.site).clone();
-        match feedback {
-            Feedback::Succeeded => self.shape.succeeded(route, &provider, now),
-            Feedback::Failed => self.shape.failed(route, &provider, now),
-            Feedback::Advice(action) => self.shape.advise(route, &provider, action, now),
-            Feedback::Neutral => {}
+        let Some(state) = self.workers.get_mut(&worker) else { return };
+        state.outstanding = state.outstanding.saturating_sub(1);
+        let site = state.route.site.clone();
+        let provider = self.snapshot.provider_for(&site);
+        if let Some(permit) = &state.permit {
+            match feedback {
+                Feedback::Succeeded => self.shape.succeeded(permit, provider),
+                Feedback::Failed => self.shape.failed(permit, provider, now),
+                Feedback::Advice(action) => self.shape.advise(permit, action, now),
+                Feedback::Neutral => {}
+            }
         }
-        if let (Some(state), Some(why)) = (self.sites.get_mut(&route.site), why) {
-            state.last_trouble = Some(why);
+        if let (Some(site), Some(why)) = (self.sites.get_mut(&site), why) {
+            site.last_trouble = Some(why);
         }
+        self.dirty.insert(site);
     }
 
     fn closed(&mut self, id: WorkerId, returned: Vec<Parcel>) {
@@ -229,18 +266,12 @@ impl Dispatcher {
             state.workers.remove(&id);
         }
         self.dirty.insert(site);
-        if let Some(next) = self.starved.pop_front() {
-            if let Some(state) = self.sites.get_mut(&next) {
-                state.starved = false;
-            }
-            self.dirty.insert(next);
-        }
     }
 
     /// A Site without workers, window, or hosts placed at it is forgotten; `shape` keeps what must outlive that.
     fn forget_if_idle(&mut self, site: &SiteName) {
         let Some(state) = self.sites.get(site) else { return };
-        let busy = !state.workers.is_empty() || state.claimed || state.starved || state.hosts > 0;
+        let busy = !state.workers.is_empty() || state.claimed || state.hosts > 0;
         if !busy && self.schedule.waiting(site) == 0 {
             self.sites.remove(site);
         }

@@ -26,8 +26,6 @@ pub(crate) struct SiteState {
     pub(crate) workers: BTreeSet<WorkerId>,
     /// What holds it, for `explain`.
     pub(crate) hold: Option<Hold>,
-    /// Already among those that wait for one of all connections.
-    pub(crate) starved: bool,
     /// Why its last failed attempt failed.
     pub(crate) last_trouble: Option<String>,
     /// Which Source is asked first for the next connection.
@@ -36,7 +34,7 @@ pub(crate) struct SiteState {
 
 impl SiteState {
     pub(crate) fn new(hop: NextHop) -> Self {
-        Self { hop, hosts: 0, claimed: false, workers: BTreeSet::new(), hold: None, starved: false, last_trouble: None, turn: 0 }
+        Self { hop, hosts: 0, claimed: false, workers: BTreeSet::new(), hold: None, last_trouble: None, turn: 0 }
     }
 }
 
@@ -48,6 +46,4 @@ pub(crate) struct WorkerState {
     pub(crate) jobs: Option<mpsc::UnboundedSender<Parcel>>,
     /// Parcels sent to it and not settled.
     pub(crate) outstanding: u32,
-    /// Parcels sent to it in all.
-    pub(crate) sent: u32,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use postrider_core::classify::{self, Fate};
 use postrider_core::retry::{self, Next};
-use postrider_model::doors::{LendLimit, Left};
+use postrider_model::doors::{Left, LendLimit};
 use postrider_model::policy::Snapshot;
 use postrider_model::{Diagnosis, Group, Outcome, Parcel, Phase, Reason, Settlement, Trouble, limits};
 
@@ -77,15 +77,19 @@ pub(crate) async fn settle_one(doors: &Doors, snapshot: &Snapshot, held: Held, d
     };
     let parcel = held.parcel();
     let null = message.envelope.reverse_path.is_null();
-    let outcomes: Vec<_> = parcel.deliveries.iter().map(|lent| {
-        let random = doors.entropy.below(u64::MAX);
-        let next = retry::next(&snapshot.retry, parcel.arrived_at, parcel.deadline, null, lent.attempts + 1, now, random);
-        let outcome = match (fate, next) {
-            (Fate::Defer, Next::At(due)) => Outcome::Deferred { due, diagnosis: diagnosis.clone() },
-            (Fate::Defer | Fate::Bounce | Fate::Delivered, _) => Outcome::Bounced { diagnosis: diagnosis.clone() },
-        };
-        (lent.index, outcome)
-    }).collect();
+    let outcomes: Vec<_> = parcel
+        .deliveries
+        .iter()
+        .map(|lent| {
+            let random = doors.entropy.below(u64::MAX);
+            let next = retry::next(&snapshot.retry, parcel.arrived_at, parcel.deadline, null, lent.attempts + 1, now, random);
+            let outcome = match (fate, next) {
+                (Fate::Defer, Next::At(due)) => Outcome::Deferred { due, diagnosis: diagnosis.clone() },
+                (Fate::Defer | Fate::Bounce | Fate::Delivered, _) => Outcome::Bounced { diagnosis: diagnosis.clone() },
+            };
+            (lent.index, outcome)
+        })
+        .collect();
     let report = returns::report(doors, snapshot, &message, &outcomes).await;
     let settlement = Settlement { loan: parcel.loan, message: message.id, at: now, attempt: None, outcomes, report };
     settle(doors, &message, settlement, held);

@@ -3,25 +3,22 @@
 use postrider_core::admit;
 use postrider_model::doors::{Secret, SpoolTrouble};
 use postrider_model::{Protocol, Role};
+use postrider_smtp::parameters::Body;
 use postrider_smtp::server::{Question, Verdict};
-use postrider_smtp::{EnhancedStatus, ForwardPath, Reply};
+use postrider_smtp::{ForwardPath, Reply};
 
-use super::{Pace, Session, Transaction};
+use super::{Pace, Session, Transaction, reply};
 use crate::submit::{Submission, take_custody};
-
-const fn status(class: u8, subject: u16, detail: u16) -> Option<EnhancedStatus> {
-    Some(EnhancedStatus { class, subject, detail })
-}
 
 /// What a client hears of trouble in the spool: always "later", never "no" (RFC 5321 §4.2.1).
 fn spool_reply(trouble: &SpoolTrouble) -> Reply {
     match trouble {
-        SpoolTrouble::Full => Reply::new(452, status(4, 3, 1), "insufficient system storage, try again later"),
-        SpoolTrouble::Closed => Reply::new(421, status(4, 3, 2), "service is shutting down, try again later"),
+        SpoolTrouble::Full => reply(452, (4, 3, 1), "insufficient system storage, try again later"),
+        SpoolTrouble::Closed => reply(421, (4, 3, 2), "service is shutting down, try again later"),
         SpoolTrouble::Poisoned(_) | SpoolTrouble::Corrupt(_) | SpoolTrouble::Unknown(_) | SpoolTrouble::Io(_) => {
-            Reply::new(451, status(4, 3, 0), "local error in processing, try again later")
+            reply(451, (4, 3, 0), "local error in processing, try again later")
         }
-        SpoolTrouble::NoSuchMessage | SpoolTrouble::LoanEnded => Reply::new(451, status(4, 3, 0), "local error in processing, try again later"),
+        SpoolTrouble::NoSuchMessage | SpoolTrouble::LoanEnded => reply(451, (4, 3, 0), "local error in processing, try again later"),
     }
 }
 
@@ -35,12 +32,12 @@ impl Session<'_> {
                 self.transaction = None;
                 Verdict::Accept
             }
-            Question::Authenticate { authcid, password, .. } => self.authenticate(&authcid, password).await,
+            Question::Authenticate { credentials, .. } => self.authenticate(&credentials.authcid, credentials.password.clone()).await,
             Question::Mail { reverse_path, parameters } => {
                 let client = admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some() };
                 match admit::mail(&self.reception.rules, &client, &reverse_path) {
                     Ok(()) => {
-                        let eight_bit = parameters.body.is_some_and(|body| body != postrider_smtp::command::Body::SevenBit);
+                        let eight_bit = parameters.body.is_some_and(|body| body != Body::SevenBit);
                         self.transaction = Some(Transaction::new(reverse_path, parameters.size, eight_bit, parameters.smtputf8));
                         Verdict::Accept
                     }
@@ -49,10 +46,8 @@ impl Session<'_> {
             }
             Question::Recipient { forward_path, .. } => self.recipient(&forward_path),
             Question::Data => self.data().await,
-            Question::Reset => {
-                self.transaction = None;
-                Verdict::Accept
-            }
+            // Whether a mailbox exists is nobody's business (RFC 5321 §7.3): the machine's 252 says so.
+            Question::Verify { .. } => Verdict::Accept,
             Question::EndOfContent => self.end_of_content().await,
         };
         self.server.answer(verdict);
@@ -69,7 +64,7 @@ impl Session<'_> {
                 self.principal = Some(principal);
                 Verdict::Accept
             }
-            None => self.refuse(&format!("AUTH {user}"), Reply::new(535, status(5, 7, 8), "authentication credentials invalid")),
+            None => self.refuse(&format!("AUTH {user}"), reply(535, (5, 7, 8), "authentication credentials invalid")),
         }
     }
 
@@ -88,7 +83,7 @@ impl Session<'_> {
 
     async fn data(&mut self) -> Verdict {
         let Some(transaction) = &mut self.transaction else {
-            return Verdict::Refuse(Reply::new(503, status(5, 5, 1), "no transaction"));
+            return Verdict::Refuse(reply(503, (5, 5, 1), "no transaction"));
         };
         match self.reception.doors.spool.stage(transaction.size).await {
             Ok(staging) => {
@@ -112,16 +107,16 @@ impl Session<'_> {
 
     async fn end_of_content(&mut self) -> Verdict {
         let Some(mut transaction) = self.transaction.take() else {
-            return Verdict::Refuse(Reply::new(503, status(5, 5, 1), "no transaction"));
+            return Verdict::Refuse(reply(503, (5, 5, 1), "no transaction"));
         };
         if let Some(trouble) = &transaction.trouble {
             return self.refuse("end of data", spool_reply(trouble));
         }
-        if let Err(refusal) = admit::hops(transaction.watch.hops()) {
+        if let Err(refusal) = admit::hops(transaction.watch.facts().hops) {
             return self.refuse("end of data", refusal.reply());
         }
         let Some(staging) = transaction.staging.take() else {
-            return Verdict::Refuse(Reply::new(451, status(4, 3, 0), "local error in processing, try again later"));
+            return Verdict::Refuse(reply(451, (4, 3, 0), "local error in processing, try again later"));
         };
         let staged = match staging.finish().await {
             Ok(staged) => staged,
@@ -129,7 +124,7 @@ impl Session<'_> {
         };
         let submission = self.submission(transaction);
         match take_custody(&self.reception.doors, submission, staged).await {
-            Ok(receipt) => Verdict::AcceptWith(format!("Ok: queued as {}", receipt.message)),
+            Ok(receipt) => Verdict::AcceptWith(format!("Ok: queued as {}", receipt.message).into()),
             Err(trouble) => self.refuse("end of data", spool_reply(&trouble)),
         }
     }

@@ -15,8 +15,8 @@ use std::time::Duration;
 use postrider_core::admit;
 use postrider_model::TlsFacts;
 use postrider_model::doors::{Connection, Peer, Principal};
-use postrider_smtp::Reply;
 use postrider_smtp::server::{Server, Step, Wait};
+use postrider_smtp::{EnhancedStatus, Reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -26,17 +26,23 @@ use crate::{Doors, ListenerSettings, ReceiveLimits};
 pub(crate) use gate::{Gate, Pass};
 use transaction::Transaction;
 
+/// How long an idle session keeps its buffers: a busy client is back before, and 10,000 silent ones must cost little.
+const BUFFERS_KEPT: Duration = Duration::from_secs(2);
+
 /// What every session of one listener shares.
 pub(crate) struct Reception {
     pub(crate) doors: Doors,
     pub(crate) settings: ListenerSettings,
     pub(crate) limits: Arc<ReceiveLimits>,
     pub(crate) rules: admit::Rules,
-    /// What the machine is told; `plain` before TLS, `secured` under it.
-    pub(crate) plain: Arc<postrider_smtp::server::Config>,
-    pub(crate) secured: Arc<postrider_smtp::server::Config>,
+    /// What the machine is told.
+    pub(crate) config: Arc<postrider_smtp::server::Config>,
     /// Turns true when no new work is taken.
     pub(crate) closing: watch::Receiver<bool>,
+}
+
+pub(crate) fn reply(code: u16, (class, subject, detail): (u8, u16, u16), text: &str) -> Reply {
+    Reply::new(code, Some(EnhancedStatus { class, subject, detail }), text)
 }
 
 /// How a session ended, for those who count.
@@ -73,19 +79,9 @@ pub(crate) async fn serve(reception: Arc<Reception>, connection: Box<dyn Connect
     } else {
         (connection, None)
     };
-    let config = if tls.is_some() { &reception.secured } else { &reception.plain };
-    let server = Server::new(config.clone(), tls.is_some());
-    let mut session = Session {
-        reception: &reception,
-        peer,
-        server,
-        patience,
-        tls,
-        principal: None,
-        hello: "".into(),
-        esmtp: false,
-        transaction: None,
-    };
+    let server = Server::new(reception.config.clone(), tls.is_some());
+    let mut session =
+        Session { reception: &reception, peer, server, patience, tls, principal: None, hello: "".into(), esmtp: false, transaction: None };
     session.run(connection).await;
     drop(pass);
 }
@@ -104,6 +100,7 @@ impl Session<'_> {
     async fn run(&mut self, mut connection: Box<dyn Connection>) -> End {
         let idle = self.reception.limits.idle_timeout;
         let mut closing = self.reception.closing.clone();
+        let mut shrunk = false;
         loop {
             match self.server.next() {
                 Step::Write(octets) => match self.patience.within(idle, connection.write_all(octets)).await {
@@ -118,29 +115,34 @@ impl Session<'_> {
                     }
                 }
                 Step::Ask(question) => self.answer(question).await,
+                Step::Aborted => self.transaction = None,
                 Step::Read => {
-                    let wait = self.server.waits_for();
-                    let limit = self.limit(wait);
-                    let in_transaction = self.transaction.is_some();
+                    let limit = self.limit(self.server.waits_for());
+                    let idle_here = self.transaction.is_none();
+                    let keeps_buffers = idle_here && !shrunk;
+                    let limit = if keeps_buffers { limit.min(BUFFERS_KEPT) } else { limit };
                     let read = connection.read(self.server.space());
                     let read = async {
                         tokio::select! { biased;
                             octets = read => Some(octets),
-                            _ = closing.wait_for(|closing| *closing), if !in_transaction => None,
+                            _ = closing.wait_for(|closing| *closing), if idle_here => None,
                         }
                     };
                     match self.patience.within(limit, read).await {
-                        Ok(Some(Ok(0))) => {
-                            self.server.end_of_input();
-                            return End::Closed;
+                        Ok(Some(Ok(0))) => self.server.end_of_input(),
+                        Ok(Some(Ok(octets))) => {
+                            shrunk = false;
+                            self.read(octets);
                         }
-                        Ok(Some(Ok(octets))) => self.read(octets),
                         Ok(Some(Err(_))) => return End::Closed,
-                        Ok(None) => self.server.close("4.3.2", "service is shutting down"),
-                        Err(_) if matches!(wait, Wait::Command) && !in_transaction => self.server.close("4.4.2", "timeout"),
+                        Ok(None) => self.server.close(reply(421, (4, 3, 2), "service is shutting down")),
+                        Err(_) if keeps_buffers => {
+                            shrunk = true;
+                            self.server.shrink();
+                        }
                         Err(_) => {
                             self.transaction = None;
-                            self.server.close("4.4.2", "timeout");
+                            self.server.close(reply(421, (4, 4, 2), "timeout, closing"));
                         }
                     }
                 }
@@ -151,7 +153,7 @@ impl Session<'_> {
                             connection = secured.connection;
                             self.tls = Some(secured.facts);
                             self.forget();
-                            self.server.secured(self.reception.secured.clone());
+                            self.server.secured();
                         }
                         Ok(Err(_)) => return End::Closed,
                         Err(_) => return End::TimedOut,

@@ -43,6 +43,7 @@ impl Transaction {
 
     /// What the content needs of the next hop: declared, or found.
     pub(crate) fn body(&self) -> BodyType {
-        if self.eight_bit_declared || self.watch.eight_bit() { BodyType::EightBitMime } else { BodyType::SevenBit }
+        let found = self.watch.facts();
+        if self.eight_bit_declared || found.header_8bit || found.body_8bit { BodyType::EightBitMime } else { BodyType::SevenBit }
     }
 }
