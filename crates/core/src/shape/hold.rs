@@ -100,7 +100,7 @@ impl fmt::Display for HoldReason {
             HoldReason::Connections { used, max, shared: Some(provider) } => {
                 write!(f, "{used} of {max} connections of provider {provider} in use")
             }
-            HoldReason::Window { used, window } => write!(f, "{used} connections in use, and the concurrency window is {window}"),
+            HoldReason::Window { used, window } => write!(f, "{used} of {window} connections of the concurrency window in use"),
             HoldReason::Total { max } => write!(f, "all {max} connections out are in use"),
             HoldReason::Line { shared: None } => write!(f, "others have waited longer for a connection out"),
             HoldReason::Line { shared: Some(provider) } => write!(f, "others have waited longer for a connection of provider {provider}"),

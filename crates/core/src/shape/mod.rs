@@ -181,7 +181,7 @@ impl Shape {
     pub fn awake(&mut self, now: Timestamp) -> Option<Route> {
         self.routes.sweep(now);
         self.routes.wake_due(now);
-        if let Some(id) = self.routes.next_ready() {
+        if let Some(id) = self.routes.next_ready(now) {
             self.unpark(id);
             return Some(self.told(id, now));
         }

@@ -161,14 +161,15 @@ impl Routes {
         }
     }
 
-    /// Who is ready and still waits; who was let go meanwhile is passed over.
-    pub(super) fn next_ready(&mut self) -> Option<RouteId> {
+    /// Who is ready and still waits; who was let go meanwhile is passed over, and perhaps forgotten.
+    pub(super) fn next_ready(&mut self, now: Timestamp) -> Option<RouteId> {
         while let Some(id) = self.ready.pop_front() {
             let node = self.node_mut(id);
             node.ready = false;
             if node.waits.is_some() {
                 return Some(id);
             }
+            self.rest_or_forget(id, now);
         }
         None
     }

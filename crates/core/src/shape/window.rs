@@ -119,4 +119,4 @@ fn rest_for(provider: &Provider, rests: u32) -> Duration {
 
 #[cfg(test)]
 #[path = "window_tests.rs"]
-mod tests;
+pub(super) mod tests;
