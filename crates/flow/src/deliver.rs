@@ -183,7 +183,7 @@ impl Attempts {
             Made::Stale => return Attempted::Stale(Box::new(held.release())),
             Made::Failed(diagnosis) => {
                 let judgement = self.judge(&diagnosis);
-                verdicts.extend(held.parcel().deliveries.iter().map(|lent| (*lent, judgement.clone(), Err(diagnosis.clone()))));
+                verdicts.extend(held.parcel().deliveries.iter().map(|lent| (*lent, judgement, Err(diagnosis.clone()))));
             }
             Made::Broken(diagnosis, refused) => {
                 for (place, lent) in held.parcel().deliveries.iter().enumerate() {

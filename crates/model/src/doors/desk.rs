@@ -15,7 +15,7 @@ pub trait SpoolDesk: Send + Sync {
     fn count(&self) -> QueueCount;
 
     /// One message with its live deliveries and their last diagnoses.
-    fn show(&self, id: MessageId) -> BoxFuture<'_, Result<(Arc<Message>, Vec<(DeliveryView, Option<Diagnosis>)>), SpoolTrouble>>;
+    fn show(&self, id: MessageId) -> BoxFuture<'_, Result<Shown, SpoolTrouble>>;
 
     /// Changes waiting deliveries that match; says how many.
     fn alter(&self, filter: &QueueFilter, alteration: Alteration) -> Result<usize, SpoolTrouble>;
@@ -23,6 +23,9 @@ pub trait SpoolDesk: Send + Sync {
     /// How the spool is.
     fn health(&self) -> SpoolHealth;
 }
+
+/// A message with its live deliveries, and why each was deferred last.
+pub type Shown = (Arc<Message>, Vec<(DeliveryView, Option<Diagnosis>)>);
 
 /// Which deliveries; an empty filter is all.
 #[derive(Debug, Clone, Default)]

@@ -28,11 +28,14 @@ pub trait Net: Send + Sync {
 /// A listening socket.
 pub trait Listener: Send + Sync {
     /// The next client. An error is one of the socket, not of a client; the caller pauses before it asks again.
-    fn accept(&self) -> BoxFuture<'_, Result<(Box<dyn Connection>, Peer), NetTrouble>>;
+    fn accept(&self) -> BoxFuture<'_, Result<Client, NetTrouble>>;
 
     /// Where it listens.
     fn address(&self) -> SocketAddr;
 }
+
+/// A connection, and who is at its other end.
+pub type Client = (Box<dyn Connection>, Peer);
 
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
