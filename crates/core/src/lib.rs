@@ -27,3 +27,6 @@ pub mod returns;
 pub mod route;
 pub mod schedule;
 pub mod shape;
+
+#[cfg(test)]
+mod providers_tests;
