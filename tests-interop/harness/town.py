@@ -4,6 +4,8 @@
 `broken.test` has no working DNS; `nowhere.test` does not exist. All next hops share one port, because the relay has one.
 """
 
+import json
+
 from . import free_port, wait_for
 from .dns import Dns
 from .postfix import Postfix
@@ -45,7 +47,9 @@ class Town:
 
     def waiting(self):
         """Deliveries in the relay's queue, by its own word."""
-        raise NotImplementedError
+        counted = self.relay.cli("queue", "count", "--json")
+        assert counted.returncode == 0, counted.stderr
+        return json.loads(counted.stdout)["deliveries"]
 
     def wait_until_drained(self, seconds=60):
         wait_for("an empty queue", lambda: self.waiting() == 0, seconds)
