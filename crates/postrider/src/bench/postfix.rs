@@ -88,7 +88,12 @@ impl Instance {
         command.arg("-c").arg(&self.dir).arg(verb).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         let output = command.output().with_context(|| format!("cannot run {COMMAND}"))?;
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "postfix {verb} failed: {}", said.trim());
+        if !output.status.success() {
+            // What went wrong stands on the terminal or, once Postfix has read its configuration, in its log.
+            let log = fs::read_to_string(self.dir.join("maillog")).unwrap_or_default();
+            let last = log.lines().rev().find(|line| line.contains("fatal")).unwrap_or_default();
+            bail!("postfix {verb} failed: {} {last}", said.trim());
+        }
         Ok(())
     }
 
