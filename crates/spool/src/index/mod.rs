@@ -1,0 +1,211 @@
+//! Memory: every live delivery, found by message, by group, and by time. Pure; it never touches the disk.
+//!
+//! **Promises.** Every step is O(log n) in what waits. A group that nobody has claimed and that has mail stands in `heads` exactly once.
+//! A delivery is in its lane exactly while it waits.
+//!
+//! **Does badly.** Mail that becomes due moves from the *later* to the *now* set when its group is lent; of a great backlog only
+//! [`lend::MIGRATE_MAX`] move in one step, so priority is exact among those, not among a million that became due in the same instant.
+
+pub(crate) mod entry;
+mod groups;
+mod lane;
+mod lend;
+mod replay;
+pub(crate) mod segments;
+mod settle;
+mod slab;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashTable;
+use postrider_model::{Group, Message, MessageId, StreamName, TenantName, Timestamp};
+use postrider_smtp::Host;
+
+pub(crate) use entry::{DeliveryEntry, Extra, MessageEntry, Place, Standing};
+use groups::{GroupEntry, HostEntry};
+pub(crate) use replay::Replayed;
+use segments::Segments;
+pub(crate) use settle::Fate;
+use slab::Slab;
+pub(crate) use view::{SLICE, Told};
+
+/// The whole index. One lock stands around it; nothing here takes long.
+#[derive(Default)]
+pub(crate) struct Index {
+    messages: Slab<MessageEntry>,
+    /// By id. A hash table, because its order never shows.
+    by_id: HashTable<u32>,
+    hosts: Slab<HostEntry>,
+    host_numbers: BTreeMap<Host, u32>,
+    lanes: Slab<LaneName>,
+    lane_numbers: BTreeMap<(TenantName, StreamName), u32>,
+    groups: Slab<GroupEntry>,
+    group_numbers: BTreeMap<Group, u32>,
+    /// When each unclaimed group with mail wants to be claimed.
+    heads: BTreeSet<(Timestamp, u32)>,
+    pub(crate) segments: Segments,
+    /// Messages with a delivery that waits or is lent.
+    live_messages: u64,
+    /// Deliveries that wait or are lent.
+    live: u64,
+    /// Of them lent.
+    lent: u64,
+    next_loan: u64,
+    /// A group wants to be claimed earlier than before.
+    wake: bool,
+    /// Replay: nothing is enqueued, and no name forgotten, until the end.
+    recovering: bool,
+}
+
+struct LaneName {
+    tenant: TenantName,
+    stream: StreamName,
+    refs: u32,
+}
+
+/// What a new message brings.
+pub(crate) struct NewMessage<'a> {
+    pub(crate) message: &'a Message,
+    pub(crate) place: Place,
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+impl Index {
+    /// Takes a message that was just made durable: all its recipients wait, due at once.
+    pub(crate) fn accepted(&mut self, new: NewMessage<'_>) {
+        let message = new.message;
+        if self.find(message.id).is_some() {
+            return;
+        }
+        let lane = self.lane(&message.tenant, &message.stream);
+        let deliveries = message.recipients.iter().enumerate().map(|(index, recipient)| {
+            let host = self.host(recipient.host());
+            (index as u32, host)
+        });
+        let deliveries = deliveries.map(|(index, host)| fresh_delivery(index, host, message.arrival.at)).collect();
+        let entry = MessageEntry {
+            id: message.id,
+            place: new.place,
+            lane,
+            arrived_at: message.arrival.at,
+            deadline: message.deadline.unwrap_or(Timestamp::NEVER),
+            content_octets: message.content_octets,
+            revision: 0,
+            unsynced: 0,
+            priority: message.priority as u8,
+            extra: new.extra,
+            deliveries,
+        };
+        self.insert(entry);
+    }
+
+    fn insert(&mut self, entry: MessageEntry) -> u32 {
+        let id = entry.id;
+        self.segments.pin(entry.place);
+        self.lanes[entry.lane].refs += 1;
+        self.live_messages += 1;
+        self.live += entry.deliveries.len() as u64;
+        for delivery in &entry.deliveries {
+            self.hosts[delivery.host].refs += 1;
+            self.segments.pin_told(delivery.told_life);
+        }
+        let slot = self.messages.insert(entry);
+        let Self { messages, by_id, .. } = self;
+        by_id.insert_unique(hash(id), slot, |slot| hash(messages[*slot].id));
+        if !self.recovering {
+            for nth in 0..self.messages[slot].deliveries.len() {
+                self.enqueue(slot, self.messages[slot].deliveries[nth].index);
+            }
+        }
+        slot
+    }
+
+    /// Forgets a message; gives what was kept of it beyond the numbers.
+    fn remove(&mut self, slot: u32) -> Option<MessageEntry> {
+        let entry = self.messages.remove(slot)?;
+        if let Ok(found) = self.by_id.find_entry(hash(entry.id), |other| *other == slot) {
+            found.remove();
+        }
+        self.segments.unpin(entry.place);
+        for delivery in &entry.deliveries {
+            self.forget_delivery(delivery);
+        }
+        self.release_lane(entry.lane);
+        Some(entry)
+    }
+
+    fn forget_delivery(&mut self, delivery: &DeliveryEntry) {
+        self.segments.unpin_told(delivery.told_life);
+        self.hosts[delivery.host].refs -= 1;
+        self.tidy_host(delivery.host);
+    }
+
+    pub(crate) fn find(&self, id: MessageId) -> Option<u32> {
+        self.by_id.find(hash(id), |slot| self.messages[*slot].id == id).copied()
+    }
+
+    /// The entry of a message that somebody still waits for.
+    pub(crate) fn live_entry(&self, id: MessageId) -> Option<&MessageEntry> {
+        self.find(id).map(|slot| &self.messages[slot]).filter(|entry| entry.is_live())
+    }
+
+    pub(crate) fn entry(&self, id: MessageId) -> Option<&MessageEntry> {
+        self.find(id).map(|slot| &self.messages[slot])
+    }
+
+    /// The number of a lane, made when it is new.
+    fn lane(&mut self, tenant: &TenantName, stream: &StreamName) -> u32 {
+        let key = (tenant.clone(), stream.clone());
+        if let Some(number) = self.lane_numbers.get(&key) {
+            return *number;
+        }
+        // Number zero is never served last, so that turns begin with the first lane.
+        let number = self.lanes.insert(LaneName { tenant: key.0.clone(), stream: key.1.clone(), refs: 0 });
+        self.lane_numbers.insert(key, number);
+        number
+    }
+
+    fn release_lane(&mut self, lane: u32) {
+        self.lanes[lane].refs -= 1;
+        if self.lanes[lane].refs == 0
+            && !self.recovering
+            && let Some(name) = self.lanes.remove(lane)
+        {
+            self.lane_numbers.remove(&(name.tenant, name.stream));
+        }
+    }
+
+    /// Whether the dispatcher should look again; asked once.
+    pub(crate) fn take_wake(&mut self) -> bool {
+        std::mem::take(&mut self.wake)
+    }
+
+    /// Messages that have a record in a segment (and whether it is the whole message), at most `max`, from a slot number on; and where to go on.
+    pub(crate) fn in_segment(&self, life: u32, from: u32, max: usize) -> (Vec<(MessageId, bool)>, Option<u32>) {
+        let mut found = Vec::new();
+        for slot in from..self.messages.end() {
+            let Some(entry) = self.messages.get(slot) else { continue };
+            let told = entry.deliveries.iter().any(|delivery| delivery.told_life == life);
+            if entry.place.life == life || told {
+                if found.len() == max {
+                    return (found, Some(slot));
+                }
+                found.push((entry.id, entry.place.life == life));
+            }
+        }
+        (found, None)
+    }
+}
+
+fn fresh_delivery(index: u32, host: u32, due: Timestamp) -> DeliveryEntry {
+    DeliveryEntry { index, host, due, loan: 0, attempts: 0, told_life: 0, told_offset: 0, state: Standing::Waiting }
+}
+
+/// Ids of version 7 have 74 random bits; mixing their halves spreads them.
+fn hash(id: MessageId) -> u64 {
+    (id.0 as u64 ^ (id.0 >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}

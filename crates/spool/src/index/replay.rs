@@ -1,0 +1,137 @@
+//! Rebuilding memory from the log, record by record in the order they were written.
+
+use postrider_model::{MessageId, Priority, Timestamp};
+use postrider_smtp::Host;
+use smallvec::SmallVec;
+
+use super::settle::Fate;
+use super::{DeliveryEntry, Extra, Index, MessageEntry, Place, Standing};
+use crate::forms::FileName;
+use postrider_model::{StreamName, TenantName};
+
+/// A message as a record or a footer tells it.
+pub(crate) struct Replayed {
+    pub(crate) id: MessageId,
+    pub(crate) lane: u32,
+    pub(crate) arrived_at: Timestamp,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) priority: Priority,
+    pub(crate) content_octets: u64,
+    pub(crate) file: Option<FileName>,
+    /// Index, host, and how it stands.
+    pub(crate) deliveries: SmallVec<[(u32, u32, Fate); 1]>,
+}
+
+impl Index {
+    /// Until [`Index::end_replay`], nothing is put into lanes and no name is forgotten.
+    pub(crate) fn begin_replay(&mut self) {
+        self.recovering = true;
+    }
+
+    /// The number of a name, for [`Replayed`]; stays valid until the end of the replay.
+    pub(crate) fn replay_lane(&mut self, tenant: &TenantName, stream: &StreamName) -> u32 {
+        self.lane(tenant, stream)
+    }
+
+    /// The number of a host, likewise.
+    pub(crate) fn replay_host(&mut self, host: &Host) -> u32 {
+        self.host(host)
+    }
+
+    /// An acceptance, or a checkpoint that supersedes all that was said of the message before.
+    pub(crate) fn replay_message(&mut self, place: Place, replayed: Replayed) {
+        let old = self.find(replayed.id).and_then(|slot| {
+            self.live -= self.messages[slot].deliveries.len() as u64;
+            self.live_messages -= 1;
+            self.remove(slot)
+        });
+        if let Some(old) = old {
+            self.segments.depend(place.life, old.place.life);
+        }
+        let deliveries: SmallVec<[DeliveryEntry; 1]> = replayed
+            .deliveries
+            .iter()
+            .filter_map(|(index, host, fate)| match *fate {
+                Fate::Ended => None,
+                Fate::Live { due, attempts, told } => Some(DeliveryEntry {
+                    index: *index,
+                    host: *host,
+                    due,
+                    loan: 0,
+                    attempts,
+                    told_life: if told { place.life } else { 0 },
+                    told_offset: place.offset,
+                    state: Standing::Waiting,
+                }),
+            })
+            .collect();
+        if deliveries.is_empty() {
+            return;
+        }
+        self.insert(MessageEntry {
+            id: replayed.id,
+            place,
+            lane: replayed.lane,
+            arrived_at: replayed.arrived_at,
+            deadline: replayed.deadline.unwrap_or(Timestamp::NEVER),
+            content_octets: replayed.content_octets,
+            revision: 0,
+            unsynced: 0,
+            priority: replayed.priority as u8,
+            extra: replayed.file.map(|file| Box::new(Extra { file: Some(file), warm: None })),
+            deliveries,
+        });
+    }
+
+    /// What a settlement or a standing says of one delivery. Whether it ended one that lived until then.
+    pub(crate) fn replay_fate(&mut self, id: MessageId, index: u32, fate: Fate, place: Place) -> bool {
+        let Some(slot) = self.find(id) else { return false };
+        if self.messages[slot].delivery(index).is_none() {
+            return false;
+        }
+        match fate {
+            Fate::Live { due, attempts, told } => {
+                if let Some(delivery) = self.messages[slot].delivery_mut(index) {
+                    (delivery.due, delivery.attempts) = (due, attempts);
+                }
+                if told {
+                    self.told(slot, index, place);
+                }
+                false
+            }
+            Fate::Ended => {
+                self.live -= 1;
+                self.ended(slot, index, place.life);
+                if self.messages[slot].deliveries.is_empty() {
+                    self.live_messages -= 1;
+                    self.remove(slot);
+                }
+                true
+            }
+        }
+    }
+
+    /// Everything that waits goes into its lane; names that nobody needs are forgotten.
+    pub(crate) fn end_replay(&mut self) {
+        self.recovering = false;
+        for slot in 0..self.messages.end() {
+            let Some(entry) = self.messages.get(slot) else { continue };
+            let indices: SmallVec<[u32; 4]> = entry.deliveries.iter().map(|delivery| delivery.index).collect();
+            indices.into_iter().for_each(|index| self.enqueue(slot, index));
+        }
+        for host in 0..self.hosts.end() {
+            self.tidy_host(host);
+        }
+        let unused: Vec<u32> = self.lanes.iter().filter(|(_, lane)| lane.refs == 0).map(|(number, _)| number).collect();
+        for lane in unused {
+            if let Some(name) = self.lanes.remove(lane) {
+                self.lane_numbers.remove(&(name.tenant, name.stream));
+            }
+        }
+    }
+
+    /// The files under `contents/` that live messages need.
+    pub(crate) fn files(&self) -> std::collections::BTreeSet<FileName> {
+        self.messages.iter().filter_map(|(_, entry)| entry.file()).collect()
+    }
+}

@@ -1,0 +1,103 @@
+//! Housekeeping, one bounded step at a time, beside the committer and never in its way.
+//!
+//! Steps, in order: remove contents files of ended messages (R9), free dead segments (R2), keep free slots ready, compact (R7).
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use postrider_model::doors::SpoolTrouble;
+
+use crate::core::Core;
+use crate::handoff::Patience;
+use crate::segment::{SlotState, io_trouble};
+use crate::sync::lock;
+
+/// Contents files removed in one step.
+const FILES_PER_STEP: usize = 64;
+
+impl Core {
+    /// One turn of the keeper's thread. `false`: it is over.
+    pub(crate) fn keep_waiting(&self) -> bool {
+        let taken =
+            self.keeper_bell.take(|| Patience { company: 0, company_wait: Duration::ZERO, outcomes: 1, outcomes_wait: Duration::ZERO });
+        while !taken.closed && self.keep_once() {}
+        !taken.closed
+    }
+
+    /// One step. Whether there was anything to do.
+    pub(crate) fn keep_once(&self) -> bool {
+        if self.poisoned.get().is_some() {
+            return false;
+        }
+        match self.step() {
+            Ok(done) => done,
+            Err(trouble) => {
+                self.poison(&trouble);
+                false
+            }
+        }
+    }
+
+    fn step(&self) -> Result<bool, SpoolTrouble> {
+        Ok(self.remove_doomed() || self.free_dead()? || self.prepare_slot())
+    }
+
+    fn remove_doomed(&self) -> bool {
+        let doomed: Vec<_> = {
+            let mut all = lock(&self.doomed);
+            let keep = all.len().saturating_sub(FILES_PER_STEP);
+            all.split_off(keep)
+        };
+        for name in &doomed {
+            if let Err(trouble) = self.slots.ground.disk.remove(&name.path()) {
+                tracing::warn!(path = name.path(), %trouble, "a content that nobody needs could not be removed");
+            }
+        }
+        !doomed.is_empty()
+    }
+
+    fn free_dead(&self) -> Result<bool, SpoolTrouble> {
+        let Some(life) = lock(&self.index).segments.freeable(u64::MAX) else { return Ok(false) };
+        let Some(mut slot) = self.slots.forget(life) else { return Ok(false) };
+        slot.turn_to(SlotState::Free, life, 0, slot.header.first_sequence).map_err(|trouble| io_trouble(&slot.name, &trouble))?;
+        lock(&self.index).segments.freed(life);
+        self.slots.give_free(slot);
+        self.full.store(!self.slots.has_room_for_mail(), Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Makes one slot of the reserve, when it is not whole. Whether one was made.
+    pub(crate) fn prepare_reserve(&self) -> bool {
+        let (_, free) = self.slots.count();
+        free < self.slots.ground.reserve_slots && self.prepare_slot()
+    }
+
+    /// Keeps slots ready, so that the committer seldom has to make one.
+    fn prepare_slot(&self) -> bool {
+        let (_, free) = self.slots.count();
+        if free >= self.slots.ground.reserve_slots + 1 {
+            return false;
+        }
+        let leave = if free < self.slots.ground.reserve_slots { 0 } else { self.slots.ground.reserve_octets };
+        match self.slots.create(leave) {
+            Ok(slot) => {
+                self.slots.give_free(slot);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+impl Core {
+    /// Seals the log at the end.
+    pub(crate) fn seal(&self) {
+        if self.poisoned.get().is_some() {
+            return;
+        }
+        let closed = lock(&self.writer).log.close();
+        if let Err(trouble) = closed {
+            self.poison(&trouble);
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! From what is on the disk to a running log (docs/custody.md, R3, R4, R8, R9).
+//!
+//! Order: read every slot's header; throw away a take-over that was not finished; replay footers, and the records of the one segment that may have a
+//! torn end; copy what lives in that segment to fresh ones and free it; remove contents files that nobody names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use postrider_model::MessageId;
+use postrider_model::doors::SpoolTrouble;
+use tokio::sync::oneshot;
+
+use crate::disk::{Disk, Opening, read_exactly};
+use crate::footer::{Summary, TRAILER_OCTETS, Trailer, replay_footer, replay_summary};
+use crate::forms::{CONTENTS, FileName, Form, State};
+use crate::frame::{Frame, Purpose};
+use crate::index::{Index, Place};
+use crate::log::Log;
+use crate::reader::{read_diagnosis, read_message};
+use crate::record::{Kind, Scan};
+use crate::segment::{FOLDER, RECORDS_START, Slot, SlotState, io_trouble, slot_number};
+use crate::slots::{Ground, Slots};
+
+/// A log that can be written, and memory that agrees with it.
+pub(crate) struct Recovered {
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) log: Log,
+    pub(crate) index: Index,
+    /// No file under `contents/` was named by this opening before.
+    pub(crate) opening: u32,
+}
+
+/// All slots as the disk has them.
+pub(crate) struct Found {
+    pub(crate) log: Option<u128>,
+    pub(crate) open: BTreeMap<u32, Slot>,
+    pub(crate) free: Vec<Slot>,
+    /// Slots that were never prepared.
+    pub(crate) unprepared: Vec<String>,
+    pub(crate) next_number: u32,
+    pub(crate) next_life: u32,
+    pub(crate) next_sequence: u64,
+}
+
+/// Reads the headers of all slots.
+pub(crate) fn find_slots(disk: &dyn Disk, how: Opening) -> Result<Found, SpoolTrouble> {
+    let names = disk.list(FOLDER).map_err(|trouble| io_trouble(FOLDER, &trouble))?;
+    let mut found = Found {
+        log: None,
+        open: BTreeMap::new(),
+        free: Vec::new(),
+        unprepared: Vec::new(),
+        next_number: 1,
+        next_life: 1,
+        next_sequence: 1,
+    };
+    for name in names {
+        let Some(number) = slot_number(&name) else {
+            return Err(SpoolTrouble::Unknown(format!("{FOLDER}/{name}: not a segment")));
+        };
+        found.next_number = found.next_number.max(number + 1);
+        let Some(slot) = Slot::open(disk, &name, how)? else {
+            found.unprepared.push(format!("{FOLDER}/{name}"));
+            continue;
+        };
+        let header = slot.header;
+        if *found.log.get_or_insert(header.log) != header.log {
+            return Err(SpoolTrouble::Unknown(format!("{}: a segment of another log", slot.name)));
+        }
+        found.next_life = found.next_life.max(header.life + 1);
+        found.next_sequence = found.next_sequence.max(header.first_sequence);
+        match header.state {
+            SlotState::Free => found.free.push(slot),
+            SlotState::Open => {
+                let (name, life) = (slot.name.clone(), header.life);
+                if let Some(other) = found.open.insert(life, slot) {
+                    return Err(SpoolTrouble::Corrupt(format!("{name} and {}, offset 0: both are generation {life}", other.name)));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Recovers.
+pub(crate) fn recover(mut ground: Ground) -> Result<Recovered, SpoolTrouble> {
+    let disk = ground.disk.clone();
+    for folder in [FOLDER, CONTENTS] {
+        disk.make_folder(folder).map_err(|trouble| io_trouble(folder, &trouble))?;
+    }
+    let mut found = find_slots(disk.as_ref(), Opening::Existing)?;
+    ground.log = found.log.unwrap_or(ground.log);
+    for name in std::mem::take(&mut found.unprepared) {
+        disk.remove(&name).map_err(|trouble| io_trouble(&name, &trouble))?;
+    }
+    let superseded = finish_takeover(&mut found)?;
+    let mut index = Index::default();
+    index.begin_replay();
+    let newest = found.open.keys().next_back().copied();
+    let mut tail = None;
+    for (life, slot) in &found.open {
+        let torn_end_allowed = Some(*life) == newest || Some(*life) == superseded;
+        let replayed = replay_segment(&mut index, slot, torn_end_allowed)?;
+        found.next_sequence = found.next_sequence.max(replayed.next_sequence);
+        let book = index.segments.begin(*life);
+        (book.sealed, book.used_octets, book.next_sequence) = (true, replayed.used_octets, replayed.next_sequence);
+        if Some(*life) == newest {
+            tail = Some((*life, replayed));
+        }
+    }
+    index.end_replay();
+    let opening = found.next_life;
+    let free = found.free.into_iter().filter(|slot| slot.file.octets().is_ok_and(|octets| octets == u64::from(ground.segment_octets)));
+    let free = free.collect();
+    let slots = Arc::new(Slots::new(ground, found.open, free, found.next_number));
+    if let Some(life) = superseded {
+        release(&slots, &mut index, life)?;
+    }
+    let takes_over = tail.as_ref().map_or(0, |(life, _)| *life);
+    let mut log = Log::new(slots.clone(), found.next_life, found.next_sequence, takes_over);
+    if let Some((life, replayed)) = tail {
+        take_over(&slots, &mut index, &mut log, life, &replayed)?;
+        release(&slots, &mut index, life)?;
+    }
+    log.end_takeover();
+    remove_unnamed(disk.as_ref(), &index.files())?;
+    Ok(Recovered { slots, log, index, opening })
+}
+
+/// Frees what an unfinished take-over began. Gives the segment that a finished one superseded, when it is not free yet.
+fn finish_takeover(found: &mut Found) -> Result<Option<u32>, SpoolTrouble> {
+    let taking = |found: &Found| {
+        let heirs = found.open.values().filter(|slot| found.open.contains_key(&slot.header.takes_over));
+        heirs.map(|slot| (slot.header.life, slot.header.takes_over)).collect::<Vec<_>>()
+    };
+    let heirs = taking(found);
+    let Some(&(_, superseded)) = heirs.first() else { return Ok(None) };
+    for (life, _) in &heirs {
+        if is_transferred(&found.open[life], superseded)? {
+            return Ok(Some(superseded));
+        }
+    }
+    for (life, _) in heirs {
+        if let Some(mut slot) = found.open.remove(&life) {
+            slot.turn_to(SlotState::Free, life, 0, found.next_sequence).map_err(|trouble| io_trouble(&slot.name, &trouble))?;
+            found.free.push(slot);
+        }
+    }
+    Ok(None)
+}
+
+fn is_transferred(slot: &Slot, superseded: u32) -> Result<bool, SpoolTrouble> {
+    let octets = read_all(slot)?;
+    let mut scan = Scan::new(&octets, slot.binding(), RECORDS_START);
+    while let Some(found) = scan.next() {
+        let is_mark = Kind::from_tag(found.header.tag) == Some(Kind::Transferred);
+        if is_mark && Form::decode(Kind::Transferred, found.meta) == Ok(Form::Transferred(superseded)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What replaying a segment showed.
+#[derive(Default)]
+pub(crate) struct ReplayedSegment {
+    pub(crate) next_sequence: u64,
+    pub(crate) used_octets: u64,
+    pub(crate) records: u64,
+    /// Deliveries that lived until a record here ended them.
+    pub(crate) ended: BTreeMap<MessageId, Vec<u32>>,
+}
+
+fn replay_segment(index: &mut Index, slot: &Slot, torn_end_allowed: bool) -> Result<ReplayedSegment, SpoolTrouble> {
+    if let Some(replayed) = replay_by_footer(index, slot)? {
+        return Ok(replayed);
+    }
+    if !torn_end_allowed {
+        return Err(SpoolTrouble::Corrupt(format!("{}: the footer of a sealed segment is damaged", slot.name)));
+    }
+    replay_by_scan(index, slot)
+}
+
+fn replay_by_footer(index: &mut Index, slot: &Slot) -> Result<Option<ReplayedSegment>, SpoolTrouble> {
+    let failed = |trouble: std::io::Error| io_trouble(&slot.name, &trouble);
+    let octets = slot.file.octets().map_err(failed)?;
+    let Some(end) = octets.checked_sub(TRAILER_OCTETS as u64).filter(|end| *end > RECORDS_START.into()) else { return Ok(None) };
+    let trailer = read_exactly(slot.file.as_ref(), end, TRAILER_OCTETS).map_err(failed)?;
+    let Some(trailer) = Trailer::decode(&trailer, slot.binding()) else { return Ok(None) };
+    let Some(length) = end.checked_sub(trailer.footer_offset.into()) else { return Ok(None) };
+    // Only the footer is read; its offset is what it is bound to.
+    let octets = read_exactly(slot.file.as_ref(), trailer.footer_offset.into(), length as usize).map_err(failed)?;
+    let Some(found) = record_at_offset(&octets, slot, trailer.footer_offset) else { return Ok(None) };
+    let (meta, header) = found;
+    let mut replayed = ReplayedSegment {
+        next_sequence: header.sequence,
+        used_octets: u64::from(trailer.footer_offset) + header.record_octets(),
+        records: u64::from(trailer.footer_offset > RECORDS_START),
+        ..ReplayedSegment::default()
+    };
+    let ended = &mut |id, nth| replayed.ended.entry(id).or_default().push(nth);
+    replay_footer(index, slot.header.life, meta, ended)
+        .map_err(|_| SpoolTrouble::Corrupt(format!("{}, offset {}: the footer cannot be decoded", slot.name, trailer.footer_offset)))?;
+    Ok(Some(replayed))
+}
+
+/// A footer record whose octets begin at `offset` of its slot.
+fn record_at_offset<'a>(octets: &'a [u8], slot: &Slot, offset: u32) -> Option<(&'a [u8], crate::record::Header)> {
+    let header = crate::record::Header::read(octets)?;
+    let meta = octets.get(crate::record::HEADER_OCTETS..)?.get(..header.meta_octets as usize)?;
+    let sound = Kind::from_tag(header.tag) == Some(Kind::Footer) && header.is_bound(slot.binding(), offset, meta);
+    sound.then_some((meta, header))
+}
+
+fn replay_by_scan(index: &mut Index, slot: &Slot) -> Result<ReplayedSegment, SpoolTrouble> {
+    let octets = read_all(slot)?;
+    let mut scan = Scan::new(&octets, slot.binding(), RECORDS_START);
+    let mut replayed = ReplayedSegment { next_sequence: slot.header.first_sequence, ..ReplayedSegment::default() };
+    while let Some(found) = scan.next() {
+        let (tag, offset) = (found.header.tag, found.offset);
+        let Some(kind) = Kind::from_tag(tag) else {
+            return Err(SpoolTrouble::Unknown(format!("{}, offset {offset}: record kind {tag}", slot.name)));
+        };
+        if kind == Kind::Footer {
+            continue;
+        }
+        let form = Form::decode(kind, found.meta)
+            .map_err(|_| SpoolTrouble::Corrupt(format!("{}, offset {offset}: the record cannot be decoded", slot.name)))?;
+        replayed.records += 1;
+        replayed.next_sequence = found.header.sequence + form.events();
+        let place = Place { life: slot.header.life, offset, octets: found.header.record_octets() as u32 };
+        for summary in Summary::of(form) {
+            let ended = &mut |id, nth| replayed.ended.entry(id).or_default().push(nth);
+            replay_summary(index, place, &summary, ended);
+        }
+    }
+    if let Some(later) = scan.proof_of_damage() {
+        let (name, offset) = (&slot.name, scan.offset);
+        return Err(SpoolTrouble::Corrupt(format!(
+            "{name}, offset {offset}: damaged, and not by a crash: a later record ({later}) is whole"
+        )));
+    }
+    replayed.used_octets = scan.offset.into();
+    Ok(replayed)
+}
+
+/// All octets of a slot.
+pub(crate) fn read_all(slot: &Slot) -> Result<Vec<u8>, SpoolTrouble> {
+    let failed = |trouble: std::io::Error| io_trouble(&slot.name, &trouble);
+    let octets = slot.file.octets().map_err(failed)?;
+    read_exactly(slot.file.as_ref(), 0, octets as usize).map_err(failed)
+}
+
+/// Copies what lives in the old tail to fresh segments, synced, with the mark that all is copied.
+fn take_over(slots: &Slots, index: &mut Index, log: &mut Log, life: u32, replayed: &ReplayedSegment) -> Result<(), SpoolTrouble> {
+    let mut frames = Vec::new();
+    let mut copied = false;
+    let mut from = 0;
+    loop {
+        let (ids, next) = index.in_segment(life, from, 256);
+        for (id, whole) in ids {
+            frames.push(copy(slots, index, id, whole)?);
+        }
+        copied |= !frames.is_empty();
+        write_copies(index, log, std::mem::take(&mut frames))?;
+        match next {
+            Some(next) => from = next,
+            None => break,
+        }
+    }
+    // An end must not be forgotten while an older segment still has the message.
+    for (id, indices) in &replayed.ended {
+        let states: Vec<(u32, State)> = indices.iter().map(|nth| (*nth, State::Ended)).collect();
+        frames.push(Frame::standing(*id, &states, oneshot::channel().0));
+    }
+    copied |= !frames.is_empty();
+    if copied {
+        frames.push(Frame::transferred(life));
+        write_copies(index, log, frames)?;
+    }
+    Ok(())
+}
+
+/// A copy of what a segment holds of a message: the whole message when its record is there, what was told of it otherwise.
+pub(crate) fn copy(slots: &Slots, index: &Index, id: MessageId, whole: bool) -> Result<Frame, SpoolTrouble> {
+    let (place, told) = index.told_of(id).ok_or(SpoolTrouble::NoSuchMessage)?;
+    copy_of(slots, id, place, &told, whole, oneshot::channel().0)
+}
+
+/// The same, from what the index said before.
+pub(crate) fn copy_of(
+    slots: &Slots,
+    id: MessageId,
+    place: Place,
+    told: &[crate::index::Told],
+    whole: bool,
+    answer: crate::frame::Answer,
+) -> Result<Frame, SpoolTrouble> {
+    let mut states = Vec::with_capacity(told.len());
+    for delivery in told {
+        let diagnosis = read_diagnosis(slots, id, delivery.index, delivery.told_life, delivery.told_offset)?;
+        states.push((delivery.index, State::Live { due: delivery.due, attempts: delivery.attempts, diagnosis }));
+    }
+    if !whole {
+        return Ok(Frame::standing(id, &states, answer));
+    }
+    let (message, form, content) = read_message(slots, id, place, true)?;
+    Ok(Frame::checkpoint(&message, form, content, &states, answer))
+}
+
+fn write_copies(index: &mut Index, log: &mut Log, frames: Vec<Frame>) -> Result<(), SpoolTrouble> {
+    let committed = log.commit(frames).map_err(|(trouble, _)| trouble)?;
+    if !committed.kept.is_empty() || !committed.refused.is_empty() {
+        return Err(SpoolTrouble::Full);
+    }
+    for done in committed.done {
+        match done.frame.purpose {
+            Purpose::Move { id, fates, .. } => index.moved(id, done.place, &fates),
+            Purpose::Retell { id, fates, .. } => index.retold(id, done.place, &fates),
+            _ => {}
+        }
+    }
+    for touched in committed.touched {
+        let book = index.segments.begin(touched.life);
+        book.used_octets = touched.used_octets;
+        book.next_sequence = touched.next_sequence;
+        book.sealed |= touched.sealed;
+    }
+    Ok(())
+}
+
+/// Frees a segment that others superseded; they inherit what it depended on.
+fn release(slots: &Slots, index: &mut Index, life: u32) -> Result<(), SpoolTrouble> {
+    let Some(mut slot) = slots.forget(life) else { return Ok(()) };
+    index.segments.inherit(life);
+    let sequence = slot.header.first_sequence;
+    slot.turn_to(SlotState::Free, life, 0, sequence).map_err(|trouble| io_trouble(&slot.name, &trouble))?;
+    index.segments.freed(life);
+    slots.give_free(slot);
+    Ok(())
+}
+
+/// Removes contents files that no live message needs.
+fn remove_unnamed(disk: &dyn Disk, needed: &BTreeSet<FileName>) -> Result<(), SpoolTrouble> {
+    for name in disk.list(CONTENTS).map_err(|trouble| io_trouble(CONTENTS, &trouble))? {
+        let path = format!("{CONTENTS}/{name}");
+        match FileName::parse(&name) {
+            Some(file) if needed.contains(&file) => {}
+            Some(_) => disk.remove(&path).map_err(|trouble| io_trouble(&path, &trouble))?,
+            None => tracing::warn!(%path, "not a file of ours; left alone"),
+        }
+    }
+    Ok(())
+}
