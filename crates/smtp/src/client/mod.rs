@@ -70,7 +70,6 @@ enum State {
     Helo,
     Idle,
     StartTls,
-    Granted,
     Handshake,
     Auth {
         answers: std::collections::VecDeque<String>,
@@ -187,7 +186,7 @@ impl Client {
             State::Greeting => Wait::Greeting,
             State::Ehlo | State::Helo => Wait::Hello,
             State::Idle | State::Over(_) => Wait::Idle,
-            State::StartTls | State::Granted | State::Handshake => Wait::StartTls,
+            State::StartTls | State::Handshake => Wait::StartTls,
             State::Auth { .. } => Wait::Auth,
             State::Reset => Wait::Reset,
             State::Envelope => self.job.as_ref().map_or(Wait::Mail, Job::waits_for),
@@ -220,18 +219,14 @@ impl Client {
         }
         match &mut self.state {
             State::Idle => self.idle(),
-            State::Granted => {
-                self.state = State::Handshake;
-                Some(Stride::TlsGranted)
-            }
+            State::Handshake if self.ended => self.trouble(ProtocolTrouble::ConnectionLost(Wait::StartTls)),
+            State::Handshake => Some(Stride::TlsGranted),
             State::Content => self.heard_while_sending(),
             State::Over(last) => Some(match last.take() {
                 Some(Last::Trouble(trouble)) => Stride::Trouble(trouble),
                 Some(Last::Refused(refusal)) => Stride::Refused(refusal),
                 None => Stride::Close,
             }),
-            // Reading on without a handshake would be reading in the clear.
-            State::Handshake => self.over(None),
             State::Greeting
             | State::Ehlo
             | State::Helo

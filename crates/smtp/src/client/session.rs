@@ -68,15 +68,17 @@ impl Client {
         if self.has_unsolicited() {
             self.idle();
         }
-        matches!(self.state, State::Idle)
+        matches!(self.state, State::Idle) && !self.has_unsolicited()
     }
 
     /// Nothing is in progress. What comes now is a farewell, or confusion.
     pub(super) fn idle(&mut self) -> Option<Stride> {
         match self.reader.take(&mut self.inbox, true) {
             Ok(Some(reply)) if reply.code() == 421 => self.refused(Wait::Idle, reply),
-            Ok(None) if self.ended => self.over(None),
+            Ok(None) if !self.has_unsolicited() && self.ended => self.over(None),
             Ok(None) if !self.has_unsolicited() => Some(Stride::Ready),
+            // It may become a 421: let it come.
+            Ok(None) if !self.ended => Some(Stride::Read),
             Ok(_) => self.trouble(ProtocolTrouble::Unsolicited),
             Err(trouble) => self.trouble(trouble),
         }
@@ -102,7 +104,7 @@ impl Client {
                 if more_came {
                     return self.trouble(ProtocolTrouble::OctetsBeforeTls);
                 }
-                self.state = State::Granted;
+                self.state = State::Handshake;
                 None
             }
             State::Auth { answers } if reply.code() == 334 => {

@@ -170,6 +170,9 @@ impl Server {
 
     fn recipient(&mut self, forward_path: ForwardPath, parameters: RecipientParameters) -> Option<Stride> {
         let Some(transaction) = &mut self.transaction else { return self.refuse(replies::MAIL_FIRST) };
+        if transaction.failed {
+            return self.refuse(replies::FAILED_TRANSACTION);
+        }
         if transaction.intake.is_some() {
             return self.refuse(replies::AFTER_CHUNK);
         }
@@ -219,7 +222,7 @@ impl Server {
         }
         self.forget_transaction();
         self.say_canned(replies::READY_FOR_TLS);
-        self.state = State::StartTls;
+        self.state = State::Handshake;
         None
     }
 

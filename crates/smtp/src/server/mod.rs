@@ -80,7 +80,6 @@ enum State {
     AuthLine(Exchange),
     Content,
     Chunk(content::Chunk),
-    StartTls,
     Handshake,
     Closing,
     Closed,
@@ -248,7 +247,11 @@ impl Server {
     }
 
     /// The TLS handshake is done; everything the client said before is forgotten (RFC 3207 §4.2).
+    ///
+    /// # Panics
+    /// When no [`Step::StartTls`] was given.
     pub fn secured(&mut self) {
+        assert!(matches!(self.state, State::Handshake), "secured without StartTls");
         self.inbox.clear();
         self.forget_transaction();
         (self.tls, self.esmtp, self.authenticated) = (true, None, false);
@@ -290,13 +293,9 @@ impl Server {
             State::AuthLine(_) => self.auth_line(),
             State::Content => self.content(),
             State::Chunk(_) => self.chunk(),
-            State::StartTls | State::Closing if !self.outbox.is_empty() => Some(Stride::Write),
-            State::StartTls => {
-                self.state = State::Handshake;
-                Some(Stride::StartTls)
-            }
-            // Reading on without a handshake would be reading in the clear.
-            State::Closing | State::Handshake | State::Closed => {
+            State::Handshake | State::Closing if !self.outbox.is_empty() => Some(Stride::Write),
+            State::Handshake => Some(Stride::StartTls),
+            State::Closing | State::Closed => {
                 self.state = State::Closed;
                 Some(Stride::Close)
             }

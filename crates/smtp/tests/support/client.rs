@@ -1,0 +1,145 @@
+//! Plays the sender's driver: its actions are in the dialogue.
+
+use postrider_smtp::client::{Client, Config, ProtocolTrouble, Refusal, Report, Step, Transaction};
+use postrider_smtp::sasl::{Credentials, Mechanism};
+use postrider_smtp::{ForwardPath, ReversePath};
+
+use super::{Cut, Dialogue, Doing, Heard, Turn, pieces, unescape};
+
+pub struct Player {
+    pub client: Client,
+    closed: bool,
+}
+
+impl Player {
+    pub fn new(dialogue: &Dialogue) -> Player {
+        let mut config = Config::new("relay.example");
+        for (name, value) in &dialogue.options {
+            match (name.as_str(), value.as_str()) {
+                ("no_pipelining", _) => config.pipelining = false,
+                ("name", name) => config.name = name.into(),
+                _ => panic!("unknown option {name}"),
+            }
+        }
+        Player { client: Client::new(config), closed: false }
+    }
+
+    /// Plays one turn.
+    pub fn turn(&mut self, turn: &Turn, cut: Cut) -> Heard {
+        let mut heard = Heard::default();
+        for doing in &turn.does {
+            match doing {
+                Doing::Action(action) => {
+                    self.act(action, &mut heard);
+                    self.run(&mut heard);
+                }
+                Doing::Octets(octets) if !matches!(cut, Cut::Whole) => self.feed(octets, cut, &mut heard),
+                Doing::Octets(octets) => self.client.feed(octets),
+            }
+        }
+        self.run(&mut heard);
+        heard
+    }
+
+    fn feed(&mut self, octets: &[u8], cut: Cut, heard: &mut Heard) {
+        for piece in pieces(octets, cut) {
+            self.client.feed(piece);
+            self.run(heard);
+        }
+    }
+
+    fn act(&mut self, action: &str, heard: &mut Heard) {
+        let (verb, rest) = action.split_once(' ').unwrap_or((action, ""));
+        match verb {
+            "begin" => {
+                if let Err(unsendable) = self.client.begin(transaction(rest)) {
+                    heard.notes.push(unsendable.to_string());
+                }
+            }
+            "content" => self.client.content(&unescape(rest)),
+            "end" => self.client.end_of_content(),
+            "quit" => self.client.quit(),
+            "reset" => self.client.reset(),
+            "starttls" => self.client.start_tls(),
+            "secured" => self.client.secured(),
+            "eof" => self.client.end_of_input(),
+            "auth" => {
+                let mut words = rest.split(' ');
+                let mechanism = words.next().and_then(Mechanism::parse).expect("a mechanism");
+                let mut word = || words.next().expect("a name and a password").to_owned();
+                let (authcid, password) = (word(), word().into_bytes());
+                self.client.authenticate(mechanism, &Credentials { authzid: String::new(), authcid, password });
+            }
+            other => panic!("unknown action {other}"),
+        }
+    }
+
+    fn run(&mut self, heard: &mut Heard) {
+        while !self.closed {
+            match self.client.next() {
+                Step::Read => return,
+                Step::Write(octets) => heard.octets.extend_from_slice(octets),
+                Step::Ready(_) => return note_once("ready", heard),
+                Step::TlsGranted => return note_once("tls", heard),
+                Step::WantContent => return note_once("content", heard),
+                Step::Report(report) => note_report(&report, heard),
+                Step::Refused(Refusal { stage, reply, usable }) => {
+                    heard.notes.push(format!("refused {stage:?}, {}: {reply}", if usable { "usable" } else { "over" }));
+                }
+                Step::Trouble(trouble) => self.note_trouble(&trouble, heard),
+                Step::Close => {
+                    self.closed = true;
+                    heard.notes.push("close".into());
+                }
+            }
+        }
+    }
+}
+
+/// A machine that waits says so at every look.
+fn note_once(note: &str, heard: &mut Heard) {
+    if heard.notes.last().is_none_or(|last| last != note) {
+        heard.notes.push(note.into());
+    }
+}
+
+fn note_report(report: &Report, heard: &mut Heard) {
+    heard.notes.push(format!("mail {}", report.mail));
+    for reply in &report.recipients {
+        heard.notes.push(format!("rcpt {reply}"));
+    }
+    if let Some(reply) = &report.data {
+        heard.notes.push(format!("data {reply}"));
+    }
+    if report.closing {
+        heard.notes.push("closing".into());
+    }
+}
+
+impl Player {
+    fn note_trouble(&self, trouble: &ProtocolTrouble, heard: &mut Heard) {
+        heard.notes.push(format!("trouble {trouble}"));
+        for (index, reply) in self.client.refused_so_far() {
+            heard.notes.push(format!("rcpt {index} {reply}"));
+        }
+        if self.client.ambiguous() {
+            heard.notes.push("ambiguous".into());
+        }
+    }
+}
+
+/// `<from> <to> <to> size=1 8bit utf8`
+fn transaction(text: &str) -> Transaction {
+    let mut words = text.split(' ');
+    let reverse_path = ReversePath::parse(words.next().expect("a reverse-path")).expect("a reverse-path");
+    let mut transaction = Transaction { reverse_path, size: 0, body_8bit: false, smtputf8: false, recipients: Vec::new() };
+    for word in words {
+        match word {
+            "8bit" => transaction.body_8bit = true,
+            "utf8" => transaction.smtputf8 = true,
+            path if path.starts_with('<') => transaction.recipients.push(ForwardPath::parse(path).expect("a forward-path")),
+            size => transaction.size = size.strip_prefix("size=").expect("a size").parse().expect("a number"),
+        }
+    }
+    transaction
+}
