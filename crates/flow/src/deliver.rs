@@ -354,7 +354,13 @@ pub(crate) fn settle(doors: &Doors, message: &postrider_model::Message, settleme
         doors.log.attempted(message, *index, settlement.attempt.as_ref(), outcome);
     }
     held.settled();
-    if let Err(trouble) = doors.spool.settle(settlement) {
-        doors.log.alarm(Some(message.id), &format!("an outcome could not be kept: {trouble}"));
+    let report = settlement.report.as_ref().map(|report| report.message.clone());
+    match doors.spool.settle(settlement) {
+        Ok(()) => {
+            if let Some(report) = report {
+                doors.log.accepted(&report);
+            }
+        }
+        Err(trouble) => doors.log.alarm(Some(message.id), &format!("an outcome could not be kept: {trouble}")),
     }
 }
