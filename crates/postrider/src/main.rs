@@ -1,4 +1,34 @@
-//! The binary: configuration, command line, wiring.
+//! The binary: configuration, command line, wiring. The only crate that knows every room.
+//!
+//! `config` reads the one file, `serve` turns it into a running relay, `cli` speaks to one over its control socket, `mail_log` and `registry` are
+//! the doors that only a configuration can fill, `bench` measures relays from outside.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod cli;
 mod config;
+mod data;
 mod mail_log;
-fn main() {}
+mod own_relay;
+mod registry;
+mod serve;
+mod shown;
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    match cli::run(arguments) {
+        Ok(code) => code,
+        // Somebody piped us into `head`.
+        Err(trouble) if trouble.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == ErrorKind::BrokenPipe) => ExitCode::SUCCESS,
+        Err(trouble) => {
+            eprintln!("postrider: {trouble:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

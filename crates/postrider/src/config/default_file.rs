@@ -15,12 +15,6 @@ pub struct FirstCredential {
 
 const TEMPLATE: &str = include_str!("commented.toml");
 
-const PROVIDER_EXAMPLE: &str = "\
-#   [[provider]]
-#   name = \"gmail\"
-#   connections_max = 5
-";
-
 /// The file's text.
 pub fn commented_file(host_name: &HostName, workers: usize, credential: Option<&FirstCredential>) -> String {
     let mut block = String::new();
@@ -32,5 +26,4 @@ pub fn commented_file(host_name: &HostName, workers: usize, credential: Option<&
         .replace("{host_name}", &host_name.name)
         .replace("{workers}", &workers.to_string())
         .replace("{credential}", &block)
-        .replace("{provider_example}", PROVIDER_EXAMPLE)
 }

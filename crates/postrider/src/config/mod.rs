@@ -28,6 +28,7 @@ use toml::de::DeTable;
 pub use default_file::{FirstCredential, commented_file};
 use fault::Collector;
 pub use fault::Faults;
+pub use provider::in_toml as provider_in_toml;
 use reader::Section;
 
 /// The file's name in the data directory.
@@ -55,6 +56,10 @@ pub struct Config {
     pub credentials: Vec<Credential>,
     /// DNS servers to ask; empty is what the system says.
     pub dns_servers: Vec<SocketAddr>,
+    /// Whether next hops are reached over IPv6.
+    pub ipv6: bool,
+    /// Octets of one segment of the spool's log.
+    pub segment_octets: u32,
     /// Threads of the runtime; `None` is one for each core.
     pub workers: Option<usize>,
     /// How long a stop may take.
@@ -170,6 +175,12 @@ impl Config {
         }
         let text = std::fs::read_to_string(file).map_err(|trouble| unreadable(trouble.to_string()))?;
         Ok(Self::parse(&text, &file.display().to_string(), directory, &system_host_name())?)
+    }
+
+    /// What holds where nothing is said.
+    pub fn defaults(directory: &Path) -> Self {
+        let faults = Collector::new("");
+        read("", directory, &system_host_name(), &faults)
     }
 
     /// Reads a text. `host_name` is what the system calls itself, for the default.

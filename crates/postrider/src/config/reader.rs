@@ -115,6 +115,11 @@ impl<'a> Section<'a> {
         tables.into_iter().map(section).collect()
     }
 
+    /// Notes that the key exists although it was not read.
+    pub fn exists(&self, key: &'static str) {
+        self.note(key);
+    }
+
     /// Whether the key is written.
     pub fn has(&self, key: &str) -> bool {
         self.raw(key).is_some()

@@ -1,11 +1,11 @@
 //! The sections of the file, one function each, and what must agree between them.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use postrider_flow::{ListenerSettings, ReceiveLimits};
+use postrider_model::doors::Principal;
 use postrider_model::{CredentialName, Priority, Role, StreamName, TenantName};
 
 use super::reader::Section;
@@ -24,6 +24,8 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     if host_name.guessed && !relay.has("host_name") {
         notes.push(format!("host_name is not set and this system has no fully qualified name: calling ourselves {known_as}"));
     }
+    let tenants = tenants(top);
+    let relay_principal = relay_principal(&relay, &tenants);
     relay.finish();
 
     let tls = top.section("tls");
@@ -31,15 +33,21 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     let key = directory.join(tls.or("key", "tls/key.pem".to_owned(), values::text));
     tls.finish();
 
-    let mut receive = limits(top.section("limits"));
-    receive.relay_domains = relay_domains.into_iter().collect();
+    let limits = limits(top.section("limits"));
+    let receive = ReceiveLimits { relay_domains: relay_domains.into_iter().collect(), relay_principal, ..limits };
     let listeners = listeners(top);
-    let tenants = tenants(top);
     let credentials = credentials(top, &tenants);
 
     let dns = top.section("dns");
     let dns_servers = dns.list("servers", values::dns_server).unwrap_or_default();
+    let ipv6 = dns.or("ipv6", true, values::flag);
     dns.finish();
+
+    let spool = top.section("spool");
+    let segment_octets = spool.or("segment_size", postrider_spool::SEGMENT_OCTETS, |v| {
+        values::octets(v, 1 << 20..=1 << 30).map(|octets| u32::try_from(octets).unwrap_or(u32::MAX))
+    });
+    spool.finish();
 
     let check = top.section("check");
     let probe = check.or("probe", "gmail-smtp-in.l.google.com:25".to_owned(), host_and_port);
@@ -54,6 +62,8 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
         tenants,
         credentials,
         dns_servers,
+        ipv6,
+        segment_octets,
         workers,
         drain_timeout,
         log: log(top.section("log"), directory),
@@ -94,7 +104,8 @@ fn limits(section: Section<'_>) -> ReceiveLimits {
             .or("content_rate_min", default.content_octets_per_second_min, |v| values::octets(v, 0..=1 << 30)),
         normalise_bare_newlines: section
             .or("bare_newlines", default.normalise_bare_newlines, |v| values::one_of(v, &[("refuse", false), ("mend", true)])),
-        relay_domains: BTreeSet::new(),
+        relay_domains: default.relay_domains,
+        relay_principal: default.relay_principal,
     };
     section.finish();
     read
@@ -223,14 +234,34 @@ fn credentials(top: &Section<'_>, tenants: &[Tenant]) -> Vec<Credential> {
 fn credential(section: &Section<'_>, tenants: &[Tenant]) -> Option<Credential> {
     let user = section.required("user", user_name);
     let secret = section.required("secret_sha256", sha256);
-    let tenant = section.optional("tenant", values::name);
-    let stream = section.optional("stream", values::name);
+    let (tenant, stream, priority) = lane(section, "tenant", "stream", tenants)?;
+    Some(Credential { user: CredentialName::new(&user?), secret_sha256: secret?, tenant, stream, priority })
+}
+
+/// Whose mail comes by a relay listener.
+fn relay_principal(relay: &Section<'_>, tenants: &[Tenant]) -> Principal {
+    let default = ReceiveLimits::default().relay_principal;
+    match lane(relay, "relay_tenant", "relay_stream", tenants) {
+        Some((tenant, stream, priority)) => Principal { tenant, stream, priority, ..default },
+        None => default,
+    }
+}
+
+/// A tenant and one of its streams, by the names under these keys; without a name the first one.
+fn lane(
+    section: &Section<'_>,
+    tenant_key: &'static str,
+    stream_key: &'static str,
+    tenants: &[Tenant],
+) -> Option<(TenantName, StreamName, Priority)> {
+    let tenant = section.optional(tenant_key, values::name);
+    let stream = section.optional(stream_key, values::name);
     let found = match &tenant {
         Some(name) => tenants.iter().find(|tenant| tenant.name.as_str() == name),
         None => tenants.first(),
     };
     let Some(found) = found else {
-        section.fault("tenant", format!("there is no [[tenant]] of the name {:?}", tenant.unwrap_or_default()));
+        section.fault(tenant_key, format!("there is no [[tenant]] of the name {:?}", tenant.unwrap_or_default()));
         return None;
     };
     let class = match &stream {
@@ -238,10 +269,10 @@ fn credential(section: &Section<'_>, tenants: &[Tenant]) -> Option<Credential> {
         None => found.streams.first(),
     };
     let Some((stream, priority)) = class.cloned() else {
-        section.fault("stream", format!("the tenant {} has no stream of the name {:?}", found.name, stream.unwrap_or_default()));
+        section.fault(stream_key, format!("the tenant {} has no stream of the name {:?}", found.name, stream.unwrap_or_default()));
         return None;
     };
-    Some(Credential { user: CredentialName::new(&user?), secret_sha256: secret?, tenant: found.name.clone(), stream, priority })
+    Some((found.name.clone(), stream, priority))
 }
 
 /// User names may look like mailboxes; many clients insist on that.

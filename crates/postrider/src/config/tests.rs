@@ -58,8 +58,10 @@ fn the_commented_file_names_every_key_and_no_other() {
             section = name.trim_matches(|c| c == '[' || c == ']').to_owned();
             let parts: Vec<&str> = section.split('.').collect();
             written.extend((1..=parts.len()).map(|n| parts[..n].join(".")));
-        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+        } else if let Some((key, value)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
             written.insert(format!("{section}.{key}"));
+            let members = value.split(['{', ',']).filter_map(|member| member.split_once(" = "));
+            written.extend(members.map(|(member, _)| format!("{section}.{key}.{}", member.trim())));
         }
     }
     assert_eq!(written, known, "left: in the file; right: in the code");
@@ -136,5 +138,39 @@ fn a_host_name_is_found_or_stood_in_for() {
         ("bad_.-name.", "localhost.localdomain", true),
     ] {
         assert_eq!(qualified(node, hosts), HostName { name: name.to_owned(), guessed }, "{node}");
+    }
+}
+
+#[test]
+fn the_built_in_providers_are_sound_and_can_be_changed() {
+    let shipped = provider::built_in().unwrap_or_else(|faults| panic!("{faults}"));
+    assert!(shipped.len() > 3);
+    let as_shipped = parse("").unwrap().snapshot.providers;
+    assert_eq!(as_shipped[..shipped.len()], shipped[..]);
+    assert_eq!(as_shipped.last().unwrap().matches, postrider_model::policy::ProviderMatch::All);
+    let printed: Vec<String> = as_shipped.iter().map(provider_in_toml).collect();
+    assert_eq!(parse(&printed.join("\n")).unwrap_or_else(|faults| panic!("{faults}")).snapshot.providers, as_shipped);
+    let changed = parse("[[provider]]\nname = \"google\"\nconnections = 3\n[[provider]]\nname = \"mine\"\nmatch = [\".google.com\"]\n");
+    let changed = changed.unwrap().snapshot.providers;
+    assert_eq!(changed[0].name.as_str(), "mine");
+    let google = changed.iter().find(|provider| provider.name.as_str() == "google").unwrap();
+    assert_eq!((google.connections_max, google.rules.is_empty()), (3, false));
+}
+
+#[test]
+fn a_wrong_provider_is_told() {
+    for (keys, said) in [
+        ("match = []", "2: provider.match: an empty list matches nothing; leave the key away to match every Site"),
+        ("message_rate = \"10\"", "2: provider.message_rate: \"10\" is not a rate such as \"10/1m\", or \"10/1m+3\" for three at once after a pause"),
+        ("message_rate = \"0/1m\"", "2: provider.message_rate: \"0/1m\" is not a rate such as \"10/1m\", or \"10/1m+3\" for three at once after a pause"),
+        ("rest = \"2h\"", "2: provider.rest: the first rest is longer than rest_max"),
+        ("rules = [{ code = 250, action = \"defer\" }]", "2: provider.rules.code: 250 does not begin a negative reply (4yz or 5yz)"),
+        ("rules = [{ action = \"rest\" }]", "2: provider.rules.action: needs `for`, such as for = \"20m\""),
+        ("rules = [{ action = \"defer\", rate = \"1/1s\" }]", "2: provider.rules.rate: belongs to \"slow\", and to nothing else"),
+        ("rules = [{ contains = \"Busy\", action = \"defer\" }]", "2: provider.rules.contains: \"Busy\" is not in lower case, so it would never be found"),
+        ("conections = 5", "2: unknown key `provider.conections`; did you mean `connections`?"),
+    ] {
+        let text = format!("[[provider]]\n{keys}\nname = \"p\"\n");
+        assert_eq!(faults(&text), format!("postrider.toml:{said}"), "{text}");
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use postrider_model::Timestamp;
 use postrider_smtp::Mailbox;
 
+use crate::shown::deceives;
+
 /// A line in a buffer.
 pub struct Line<'a> {
     out: &'a mut Vec<u8>,
@@ -74,7 +76,7 @@ impl<'a> Line<'a> {
     pub fn shown(&mut self, key: &str, value: impl Display) {
         self.key(key);
         self.out.push(b'"');
-        let mut escaped = Escaped { out: self.out, json: self.json };
+        let mut escaped = Escaped { out: self.out };
         // Writing to a vector does not fail.
         let _ = write!(escaped, "{value}");
         self.out.push(b'"');
@@ -125,7 +127,6 @@ impl Write for Raw<'_> {
 
 struct Escaped<'a> {
     out: &'a mut Vec<u8>,
-    json: bool,
 }
 
 impl Write for Escaped<'_> {
@@ -148,30 +149,6 @@ impl Write for Escaped<'_> {
                 }
             }
             _ => Raw(self.out).write_char(letter)?,
-        }
-        Ok(())
-    }
-}
-
-/// Letters that end a line, steer a terminal, turn text around, or cannot be seen.
-pub fn deceives(letter: char) -> bool {
-    let invisible = '\u{200b}'..='\u{200f}';
-    let separators_and_embeddings = '\u{2028}'..='\u{202e}';
-    let joiners_and_isolates = '\u{2060}'..='\u{206f}';
-    letter.is_control()
-        || invisible.contains(&letter)
-        || separators_and_embeddings.contains(&letter)
-        || joiners_and_isolates.contains(&letter)
-        || matches!(letter, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-/// Shows text of strangers so that it stays text.
-pub struct Clean<'a>(pub &'a str);
-
-impl Display for Clean<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for letter in self.0.chars() {
-            if deceives(letter) { write!(f, "\\u{{{:x}}}", u32::from(letter))? } else { f.write_char(letter)? }
         }
         Ok(())
     }

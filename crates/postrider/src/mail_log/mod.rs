@@ -31,6 +31,7 @@ use postrider_model::doors::{Clock, MailLog};
 use postrider_model::{AttemptFacts, DeliveryId, Diagnosis, Message, MessageId, Outcome, Phase, Reason, Role};
 use postrider_smtp::Reply;
 
+use crate::shown::Clean;
 use line::Line;
 pub use writer::{Sink, Writer};
 
@@ -129,13 +130,21 @@ impl MailLog for LineLog {
     }
 
     fn alarm(&self, message: Option<MessageId>, text: &str) {
-        tracing::error!(message = message.map(tracing::field::display), "{}", line::Clean(text));
+        say_alarm(message, text);
         self.write("alarm", |line| {
             if let Some(id) = message {
                 line.plain("id", id);
             }
             line.quoted("text", text);
         });
+    }
+}
+
+/// An alarm in the program's own log.
+pub fn say_alarm(message: Option<MessageId>, text: &str) {
+    match message {
+        Some(id) => tracing::error!("alarm about {id}: {}", Clean(text)),
+        None => tracing::error!("alarm: {}", Clean(text)),
     }
 }
 

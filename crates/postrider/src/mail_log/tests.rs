@@ -145,7 +145,7 @@ fn nobody_forges_a_line_or_a_field() {
                 log.alarm(None, text);
             });
             assert_eq!(line.matches('\n').count(), 4, "{line:?}");
-            assert!(!line.chars().any(|c| c != '\n' && line::deceives(c)), "{line:?}");
+            assert!(!line.chars().any(|c| c != '\n' && crate::shown::deceives(c)), "{line:?}");
             assert!(!line.contains(" delivered=\"1"), "{line:?}");
             for line in line.lines() {
                 if json {

@@ -1,0 +1,294 @@
+//! What can be said on the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::bench::BenchArguments;
+
+/// Postrider, an SMTP relay.
+#[derive(Debug, Parser)]
+#[command(
+    name = "postrider",
+    version,
+    about = "Postrider relays mail: it takes custody of a message and hands it to the next server.",
+    after_help = "The first start makes everything it needs:\n  postrider serve\n\nEach command explains itself: postrider help queue"
+)]
+pub struct Arguments {
+    /// The data directory: configuration, certificate, spool, control socket.
+    #[arg(long, global = true, value_name = "DIR", default_value = "data")]
+    pub data: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the relay.
+    Serve(ServeArguments),
+    /// Check the configuration, and whether port 25 is open outward.
+    Check(CheckArguments),
+    /// Hand a message to the running relay.
+    Send(SendArguments),
+    /// Look at the queue of the running relay, or make mail due now.
+    Queue(QueueArguments),
+    /// Say of each waiting delivery of a message what holds it.
+    Explain(IdArguments),
+    /// Look at the mail that `serve --capture` keeps.
+    Capture(CaptureArguments),
+    /// Read the spool's files; the relay must not run.
+    Spool(SpoolArguments),
+    /// Measure a relay over SMTP on loopback.
+    Bench(BenchArguments),
+    /// How the running relay is.
+    Status(JsonArguments),
+    /// Make the running relay read its configuration again (as SIGHUP does).
+    Reload,
+}
+
+/// `serve`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  postrider serve                          start in ./data, making it at the first start
+  postrider --data /var/lib/postrider serve
+  postrider serve --capture                keep every mail and show it instead of delivering
+
+In an empty data directory the first start makes a commented configuration (postrider.toml), a self-signed certificate, and one credential
+that it shows once. SIGTERM and SIGINT drain: transactions under way end, nothing is lost; a second one ends the process at once.
+SIGHUP reads the configuration again; when it is wrong, the old one stays.")]
+pub struct ServeArguments {
+    /// The configuration file [default: postrider.toml in the data directory].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Keep every mail and show it (`postrider capture`) instead of delivering. It stands in a spool of its own and is never sent.
+    #[arg(long)]
+    pub capture: bool,
+    /// Where the mail log goes: a file, - for standard output, or none [default: the configuration's log.mail_log].
+    #[arg(long, value_name = "FILE|-|none")]
+    pub mail_log: Option<String>,
+}
+
+/// `check`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  postrider check                          all that is wrong in the configuration, and a try at port 25
+  postrider check --offline                no network
+  postrider check --providers              the provider table in force
+
+Exit status: 0 all is well, 1 the configuration is wrong, 3 only port 25 is blocked.")]
+pub struct CheckArguments {
+    /// The configuration file [default: postrider.toml in the data directory].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Do not try port 25.
+    #[arg(long)]
+    pub offline: bool,
+    /// Print the provider table in force.
+    #[arg(long)]
+    pub providers: bool,
+}
+
+/// `send`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  postrider send --to you@example.com
+  postrider send --from shop@example.com --to a@example.net --to b@example.net --subject Receipt --body 'Thank you.'
+  postrider send --to you@example.com --file message.eml      a whole message, header and body
+  some-program | postrider send --to you@example.com --file -
+  postrider send --to you@example.com --smtp 127.0.0.1:2587 --user app --secret-file secret.txt
+
+Without --smtp the message goes over the control socket, and its id is printed once it is on stable storage.")]
+pub struct SendArguments {
+    /// A recipient; may be given more than once.
+    #[arg(long, required = true, value_name = "MAILBOX")]
+    pub to: Vec<String>,
+    /// The reverse-path; '' is the null reverse-path [default: postmaster@ the relay's name].
+    #[arg(long, value_name = "MAILBOX")]
+    pub from: Option<String>,
+    /// The subject of a message made here.
+    #[arg(long, default_value = "A first mail through Postrider", conflicts_with = "file")]
+    pub subject: String,
+    /// The text of a message made here.
+    #[arg(long, default_value = "It works.", conflicts_with = "file")]
+    pub body: String,
+    /// A whole message, header and body; - is standard input. Line ends of the system become CR LF.
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Whose mail it is [default: the first tenant].
+    #[arg(long, conflicts_with = "smtp")]
+    pub tenant: Option<String>,
+    /// Its class [default: the tenant's first stream].
+    #[arg(long, requires = "tenant")]
+    pub stream: Option<String>,
+    /// Send by SMTP to this listener instead, with STARTTLS when it is offered (any certificate will do: meant for loopback).
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub smtp: Option<SocketAddr>,
+    /// The user for AUTH.
+    #[arg(long, requires_all = ["smtp", "secret_file"])]
+    pub user: Option<String>,
+    /// A file with the secret for AUTH (a secret in an argument would show in the process list).
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub secret_file: Option<PathBuf>,
+}
+
+/// `queue`
+#[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true, after_help = "Examples:
+  postrider queue                          list what waits
+  postrider queue list --host example.com --json
+  postrider queue count                    how many wait, and where
+  postrider queue show 019aa1b2-...        one message
+  postrider queue retry --site mx.example.com
+  postrider queue sites                    what the schedule knows of next hops")]
+pub struct QueueArguments {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: Option<QueueCommand>,
+    /// Without a word: list.
+    #[command(flatten)]
+    pub list: ListArguments,
+}
+
+/// What to do with the queue.
+#[derive(Debug, Clone, Subcommand)]
+pub enum QueueCommand {
+    /// List live deliveries, in the order they came.
+    List(ListArguments),
+    /// One message with its live deliveries and what their last attempts met.
+    Show(IdArguments),
+    /// How many wait, and where.
+    Count(JsonArguments),
+    /// Make waiting mail due now: a message's, or all that match.
+    Retry(RetryArguments),
+    /// The Sites that the schedule knows.
+    Sites(JsonArguments),
+}
+
+/// Which deliveries.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Which {
+    /// A tenant's.
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// A recipient host's.
+    #[arg(long)]
+    pub host: Option<String>,
+    /// A Site's.
+    #[arg(long)]
+    pub site: Option<String>,
+}
+
+/// `queue list`
+#[derive(Debug, Clone, Args)]
+pub struct ListArguments {
+    /// Which.
+    #[command(flatten)]
+    pub which: Which,
+    /// At most so many.
+    #[arg(long, default_value_t = 100)]
+    pub max: usize,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `queue retry`
+#[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["id", "tenant", "host", "site", "all"]))]
+pub struct RetryArguments {
+    /// A message.
+    pub id: Option<String>,
+    /// Which.
+    #[command(flatten)]
+    pub which: Which,
+    /// Everything that waits.
+    #[arg(long, conflicts_with_all = ["id", "tenant", "host", "site"])]
+    pub all: bool,
+}
+
+/// A message, by its id.
+#[derive(Debug, Clone, Args)]
+pub struct IdArguments {
+    /// The message's id; a delivery's (ID/INDEX) will do.
+    pub id: String,
+    /// JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Nothing but the form.
+#[derive(Debug, Clone, Args)]
+pub struct JsonArguments {
+    /// JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `capture`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  postrider serve --capture                in one terminal
+  postrider capture list                   in another
+  postrider capture read 019aa1b2-...      the message as it came
+
+Captured mail stands in DATA/capture and is never sent. To forget it, stop the relay and remove that directory.")]
+pub struct CaptureArguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CaptureCommand,
+}
+
+/// What to do with captured mail.
+#[derive(Debug, Clone, Subcommand)]
+pub enum CaptureCommand {
+    /// List captured messages, in the order they came.
+    List(CaptureListArguments),
+    /// Print a captured message, header and body.
+    Read {
+        /// The message's id.
+        id: String,
+    },
+}
+
+/// `capture list`
+#[derive(Debug, Clone, Args)]
+pub struct CaptureListArguments {
+    /// At most so many messages.
+    #[arg(long, default_value_t = 100)]
+    pub max: usize,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `spool`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  postrider spool inspect                  segments and their records
+  postrider spool verify                   every checksum; exit status 1 when something is wrong
+  postrider spool verify --capture")]
+pub struct SpoolArguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SpoolCommand,
+}
+
+/// What to do with the spool's files. Neither changes anything.
+#[derive(Debug, Clone, Subcommand)]
+pub enum SpoolCommand {
+    /// Print what the spool's files hold.
+    Inspect(SpoolChoice),
+    /// Check every checksum.
+    Verify(SpoolChoice),
+}
+
+/// Which spool.
+#[derive(Debug, Clone, Args)]
+pub struct SpoolChoice {
+    /// The spool of `serve --capture`.
+    #[arg(long)]
+    pub capture: bool,
+}

@@ -1,0 +1,166 @@
+//! `check`: all that is wrong in the configuration, and whether mail can leave.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use postrider_edge::tls::Certified;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use super::arguments::CheckArguments;
+use crate::config::{Config, provider_in_toml};
+use crate::data::DataDirectory;
+use crate::shown::{Clean, say};
+
+/// How long the probe may take, for each address, and for the greeting.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The exit status when only port 25 is blocked.
+const BLOCKED: u8 = 3;
+
+/// `check`
+pub fn run(data: &Path, arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
+    let directory = DataDirectory::new(data);
+    let file = arguments.config.clone().unwrap_or_else(|| directory.config_file());
+    let config = if !file.exists() && arguments.config.is_none() {
+        say(format_args!("configuration  none yet: the first `postrider serve` makes {}; checking the defaults", file.display()))?;
+        Config::defaults(data)
+    } else {
+        match Config::load(&file, data) {
+            Ok(config) => config,
+            Err(trouble) => {
+                say(trouble)?;
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    };
+    if arguments.providers {
+        for provider in &config.snapshot.providers {
+            say(format_args!("{}\n", provider_in_toml(provider)))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let sound = tell(&config, &file)?;
+    if !sound {
+        return Ok(ExitCode::FAILURE);
+    }
+    if arguments.offline {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let open = runtime.block_on(probe(&config.probe));
+    match open {
+        Ok(said) => say(format_args!("port 25        open: {said}"))?,
+        Err(why) => {
+            say(blocked(&config.probe, &why))?;
+            return Ok(ExitCode::from(BLOCKED));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the configuration amounts to. Whether all of it can work.
+fn tell(config: &Config, file: &Path) -> anyhow::Result<bool> {
+    let (listeners, tenants, credentials) = (config.listeners.len(), config.tenants.len(), config.credentials.len());
+    say(format_args!("configuration  {}: {listeners} listeners, {tenants} tenants, {credentials} credentials", file.display()))?;
+    say(format_args!("host name      {}", config.snapshot.host_name))?;
+    for note in &config.notes {
+        say(format_args!("note           {note}"))?;
+    }
+    if config.credentials.is_empty() {
+        say("note           there is no [[credential]], so nobody can submit by SMTP")?;
+    }
+    for listener in &config.listeners {
+        say(format_args!("listener       {}", crate::serve::listener_line(listener, listener.address, config)))?;
+    }
+    if !config.certificate.exists() && !config.key.exists() {
+        say(format_args!("certificate    none yet: `serve` makes a self-signed one at {}", config.certificate.display()))?;
+        return Ok(true);
+    }
+    match Certified::from_files(&config.certificate, &config.key).and_then(postrider_edge::ServerTls::new) {
+        Ok(_) => say(format_args!("certificate    {}", config.certificate.display()))?,
+        Err(trouble) => {
+            say(format_args!("certificate    WRONG: {trouble}"))?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Dials as a delivery would, and waits for a greeting.
+async fn probe(target: &str) -> Result<String, String> {
+    let looked_up = tokio::time::timeout(PROBE_TIMEOUT, tokio::net::lookup_host(target)).await;
+    let addresses: Vec<_> = match looked_up {
+        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(Err(trouble)) => return Err(format!("{target} cannot be looked up: {trouble}")),
+        Err(_) => return Err(format!("{target} cannot be looked up: no answer within {} s", PROBE_TIMEOUT.as_secs())),
+    };
+    let mut why = format!("{target} has no address");
+    for address in addresses {
+        match tokio::time::timeout(PROBE_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return greeting(stream).await.map(|said| format!("{target} ({address}) said {said:?}")),
+            Ok(Err(trouble)) => why = format!("{target} ({address}): {trouble}"),
+            Err(_) => why = format!("{target} ({address}): no answer within {} s", PROBE_TIMEOUT.as_secs()),
+        }
+    }
+    Err(why)
+}
+
+/// A connection alone proves little: some networks take it and answer nothing, or answer themselves.
+async fn greeting(mut stream: TcpStream) -> Result<String, String> {
+    let mut octets = [0; 512];
+    match tokio::time::timeout(PROBE_TIMEOUT, stream.read(&mut octets)).await {
+        Ok(Ok(0)) => Err("the connection was taken and closed at once".to_owned()),
+        Ok(Ok(count)) => {
+            let text = String::from_utf8_lossy(&octets[..count]);
+            let line = Clean(text.lines().next().unwrap_or_default()).to_string();
+            if line.starts_with("220") { Ok(line) } else { Err(format!("the connection was taken, and answered {line:?}")) }
+        }
+        Ok(Err(trouble)) => Err(format!("the connection was taken and broke: {trouble}")),
+        Err(_) => Err("the connection was taken, and nothing was said".to_owned()),
+    }
+}
+
+fn blocked(target: &str, why: &str) -> String {
+    format!(
+        "port 25        BLOCKED outward: {why}
+  Mail servers take mail on port 25, and most hosting companies and home networks block it. What helps:
+  - ask your provider to open port 25 outward (many do for a server, once asked; home lines rarely), or
+  - run the relay on a machine where it is open, or
+  - try everything out without it: `postrider serve --capture` keeps each mail, and `postrider capture list` shows it.
+  What is dialled is check.probe in the configuration, now {target}."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::probe;
+
+    #[tokio::test]
+    async fn a_probe_wants_a_greeting() {
+        for (said, expected) in [
+            ("220 mx.example ESMTP\r\n", Ok("220 mx.example ESMTP")),
+            ("554 no\r\n", Err("the connection was taken, and answered \"554 no\"")),
+            ("", Err("the connection was taken and closed at once")),
+            ("220 \u{1b}[2Jx\r\n", Ok("220 \\\\u{1b}[2Jx")),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let server = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.write_all(said.as_bytes()).await.unwrap();
+            };
+            let (found, ()) = tokio::join!(probe(&address), server);
+            match expected {
+                Ok(part) => assert!(found.as_ref().is_ok_and(|found| found.contains(part)), "{found:?}"),
+                Err(why) => assert_eq!(found, Err(why.to_owned())),
+            }
+        }
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        assert!(probe(&free).await.unwrap_err().contains("refused"));
+    }
+}

@@ -1,0 +1,55 @@
+//! The command line: what can be said, and who does it.
+
+mod arguments;
+mod capture;
+mod check;
+mod client;
+mod compose;
+mod queue;
+mod send;
+mod smtp_session;
+mod spool;
+mod status;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+pub use arguments::{Arguments, ServeArguments};
+use arguments::{Command, QueueCommand};
+pub use client::Client;
+
+/// Does what was asked. An error is one sentence for the person at the terminal.
+pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let data = arguments.data.as_path();
+    match arguments.command {
+        Command::Serve(serve) => return crate::serve::run(data, &serve).map(|()| ExitCode::SUCCESS),
+        Command::Check(check) => return check::run(data, &check),
+        Command::Spool(spool) => return spool::run(data, &spool),
+        Command::Bench(bench) => return crate::own_relay::bench(bench).map(|()| ExitCode::SUCCESS),
+        command => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+            runtime.block_on(ask(data, command))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The commands that speak to a running relay.
+async fn ask(data: &std::path::Path, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Send(send) => send::run(data, &send).await,
+        Command::Queue(queue) => match queue.command.unwrap_or(QueueCommand::List(queue.list)) {
+            QueueCommand::List(list) => queue::list(data, &list).await,
+            QueueCommand::Show(show) => queue::show(data, &show).await,
+            QueueCommand::Count(count) => queue::count(data, &count).await,
+            QueueCommand::Retry(retry) => queue::retry(data, &retry).await,
+            QueueCommand::Sites(sites) => queue::sites(data, &sites).await,
+        },
+        Command::Explain(explain) => queue::explain(data, &explain).await,
+        Command::Capture(capture) => capture::run(data, &capture).await,
+        Command::Status(status) => status::run(data, &status).await,
+        Command::Reload => status::reload(data).await,
+        Command::Serve(_) | Command::Check(_) | Command::Spool(_) | Command::Bench(_) => unreachable!("done without a relay"),
+    }
+}

@@ -1,0 +1,45 @@
+//! `status` and `reload`.
+
+use std::path::Path;
+
+use postrider_http::wire;
+
+use super::arguments::JsonArguments;
+use super::client::Client;
+use crate::shown::{Clean, octets, say};
+
+/// `status`
+pub async fn run(data: &Path, arguments: &JsonArguments) -> anyhow::Result<()> {
+    let status: wire::Status = Client::connect(data).await?.get("/v1/status").await?;
+    if arguments.json {
+        return Ok(say(serde_json::to_string(&status)?)?);
+    }
+    let health = &status.health;
+    let mode = if status.mode == "capture" { "keeps mail instead of delivering it (capture)" } else { "delivers" };
+    say(format_args!("postrider {} as {}, process {}, since {}, {mode}", status.version, status.host_name, status.pid, status.started_at))?;
+    for listener in &status.listeners {
+        say(format_args!("listens    {} ({}, {}, TLS {})", listener.address, listener.name, listener.role, listener.tls))?;
+    }
+    say(format_args!("queue      {} messages, {} deliveries, {} under way", status.messages, status.deliveries, status.lent))?;
+    say(format_args!("since then {} accepted, {} settled, {} syncs of the log", health.accepted, health.settled, health.syncs))?;
+    say(format_args!(
+        "disk       {} in {} segments ({} free), {} live",
+        octets(health.disk_octets),
+        health.segments,
+        health.segments_free,
+        octets(health.live_octets)
+    ))?;
+    if health.full {
+        say("ALARM      the disk is full: new mail is answered 452 until there is room again; delivery goes on")?;
+    }
+    if let Some(why) = &health.poisoned {
+        say(format_args!("ALARM      the log is poisoned ({}): nothing is taken or sent until a restart; see the disk first", Clean(why)))?;
+    }
+    Ok(())
+}
+
+/// `reload`
+pub async fn reload(data: &Path) -> anyhow::Result<()> {
+    let reloaded: wire::Reloaded = Client::connect(data).await?.post("/v1/reload", Vec::new()).await?;
+    Ok(say(reloaded.said)?)
+}

@@ -1,0 +1,133 @@
+//! The relay as the control socket sees it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use postrider_flow::{Relay, SubmitTrouble};
+use postrider_http::{Intake, IntakeTrouble, LocalMail};
+use postrider_model::BoxFuture;
+use postrider_model::doors::{Principal, Receipt, SpoolTrouble};
+use tokio::net::UnixListener;
+
+use crate::config::Tenant;
+use crate::data::{DataDirectory, reachable};
+
+/// Takes mail that is handed over on the socket.
+pub struct RelayIntake {
+    relay: Arc<Relay>,
+    tenants: Arc<ArcSwap<Vec<Tenant>>>,
+}
+
+impl RelayIntake {
+    /// An intake for these tenants.
+    pub fn new(relay: Arc<Relay>, tenants: Arc<ArcSwap<Vec<Tenant>>>) -> Self {
+        Self { relay, tenants }
+    }
+
+    fn principal(&self, mail: &LocalMail) -> Result<Principal, IntakeTrouble> {
+        principal(&self.tenants.load(), mail)
+    }
+}
+
+fn principal(tenants: &[Tenant], mail: &LocalMail) -> Result<Principal, IntakeTrouble> {
+    let tenant = match &mail.tenant {
+        Some(name) => tenants.iter().find(|tenant| tenant.name == *name),
+        None => tenants.first(),
+    };
+    let tenant = tenant.ok_or_else(|| IntakeTrouble::Refused("there is no such tenant".to_owned()))?;
+    let stream = match &mail.stream {
+        Some(name) => tenant.streams.iter().find(|(stream, _)| stream == name),
+        None => tenant.streams.first(),
+    };
+    let (stream, priority) = stream.cloned().ok_or_else(|| IntakeTrouble::Refused("the tenant has no such stream".to_owned()))?;
+    Ok(Principal { tenant: tenant.name.clone(), stream, credential: None, priority })
+}
+
+impl Intake for RelayIntake {
+    fn submit(&self, mail: LocalMail) -> BoxFuture<'_, Result<Receipt, IntakeTrouble>> {
+        Box::pin(async move {
+            let principal = self.principal(&mail)?;
+            let LocalMail { reverse_path, recipients, content, .. } = mail;
+            self.relay.submit(principal, reverse_path, recipients, content).await.map_err(refusal)
+        })
+    }
+}
+
+fn refusal(trouble: SubmitTrouble) -> IntakeTrouble {
+    let sentence = trouble.to_string();
+    match trouble {
+        SubmitTrouble::Spool(spool) => match spool {
+            SpoolTrouble::Full | SpoolTrouble::Poisoned(_) | SpoolTrouble::Closed | SpoolTrouble::Io(_) => IntakeTrouble::NotNow(sentence),
+            SpoolTrouble::Corrupt(_) | SpoolTrouble::Unknown(_) | SpoolTrouble::NoSuchMessage | SpoolTrouble::LoanEnded => {
+                IntakeTrouble::Refused(sentence)
+            }
+        },
+        _ => IntakeTrouble::Refused(sentence),
+    }
+}
+
+/// The socket, and its file, which goes when this is dropped.
+pub struct ControlSocket {
+    path: PathBuf,
+}
+
+impl ControlSocket {
+    /// Listens on the control socket. The directory's lock is held, so a file that is there was left by a relay that was killed.
+    pub fn bind(directory: &DataDirectory) -> anyhow::Result<(Self, UnixListener)> {
+        let path = directory.control_socket();
+        let trouble = || format!("cannot listen on the control socket {}", path.display());
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(trouble),
+            _ => {}
+        }
+        let (_held, short) = reachable(&path).with_context(trouble)?;
+        let listener = UnixListener::bind(short).with_context(trouble)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).with_context(trouble)?;
+        Ok((Self { path }, listener))
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        // One that is left behind is removed by the next start.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use postrider_model::Priority;
+    use postrider_smtp::ReversePath;
+
+    use super::*;
+
+    #[test]
+    fn mail_gets_a_tenant_and_a_stream() {
+        let tenants = [
+            Tenant { name: "shop".into(), streams: vec![("receipts".into(), Priority::High), ("news".into(), Priority::Low)] },
+            Tenant { name: "club".into(), streams: vec![("all".into(), Priority::Normal)] },
+        ];
+        for (tenant, stream, found) in [
+            (None, None, Some(("shop", "receipts", Priority::High))),
+            (None, Some("news"), Some(("shop", "news", Priority::Low))),
+            (Some("club"), None, Some(("club", "all", Priority::Normal))),
+            (Some("club"), Some("news"), None),
+            (Some("nobody"), None, None),
+        ] {
+            let (tenant, stream) = (tenant.map(Into::into), stream.map(Into::into));
+            let mail = LocalMail { reverse_path: ReversePath::Null, recipients: vec![], tenant, stream, content: Bytes::new() };
+            let principal = principal(&tenants, &mail).ok();
+            let expected = found.map(|(tenant, stream, priority)| Principal {
+                tenant: tenant.into(),
+                stream: stream.into(),
+                credential: None,
+                priority,
+            });
+            assert_eq!(principal, expected, "{mail:?}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The first start: a commented configuration, a certificate, a credential shown once, and how to send a first mail.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use postrider_edge::{SystemClock, SystemEntropy, tls};
+use postrider_model::doors::{Clock, Entropy};
+
+use crate::config::{Config, FirstCredential, commented_file, system_host_name};
+use crate::data::write_new;
+use crate::registry::{hex, sha256};
+
+/// How long a self-signed certificate is valid. Nobody trusts it, so nothing is gained by making it short.
+const CERTIFICATE_VALID: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// The user of the first credential.
+const FIRST_USER: &str = "app";
+
+/// What is told once.
+pub struct FirstStart {
+    secret: String,
+}
+
+/// Writes the commented configuration with a first credential.
+pub fn make_config(file: &Path) -> anyhow::Result<FirstStart> {
+    let mut octets = [0; 32];
+    SystemEntropy::new().fill(&mut octets);
+    let secret = hex(&octets);
+    let credential = FirstCredential { user: FIRST_USER.to_owned(), secret_sha256: hex(&sha256(secret.as_bytes())) };
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    write_new(file, commented_file(&system_host_name(), workers, Some(&credential)).as_bytes())?;
+    Ok(FirstStart { secret })
+}
+
+/// Makes a self-signed certificate when there is neither certificate nor key.
+pub fn make_certificate(config: &Config) -> anyhow::Result<()> {
+    let (certificate, key) = (&config.certificate, &config.key);
+    match (certificate.exists(), key.exists()) {
+        (true, true) => return Ok(()),
+        (false, false) => {}
+        (true, false) => bail!("there is a certificate ({}) but no key at {}: put the key there", certificate.display(), key.display()),
+        (false, true) => bail!("there is a key ({}) but no certificate at {}: put the chain there", key.display(), certificate.display()),
+    }
+    for directory in [certificate.parent(), key.parent()].into_iter().flatten() {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        made.with_context(|| format!("cannot make {}", directory.display()))?;
+    }
+    let mut names = vec![config.snapshot.host_name.clone(), "localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    names.dedup();
+    let (chain, secret) = tls::generate(&names, SystemClock.now(), CERTIFICATE_VALID).context("cannot make a self-signed certificate")?;
+    write_new(key, secret.as_bytes())?;
+    write_new(certificate, chain.as_bytes())
+}
+
+/// Tells, on standard error whatever the log's form, what was made and how a first mail is sent.
+pub fn tell(first: &FirstStart, data: &Path, submission: Option<SocketAddr>, host_name: &str, capture: bool) {
+    let text = text(first, data, submission, host_name, capture);
+    // Nobody to tell is no reason not to run.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+fn text(first: &FirstStart, data: &Path, submission: Option<SocketAddr>, host_name: &str, capture: bool) -> String {
+    let (data, secret) = (data.display(), &first.secret);
+    let mut text = format!(
+        "\nFirst start: {data} now holds a commented configuration (postrider.toml), a self-signed certificate, and one credential.\n\n  \
+         user    {FIRST_USER}\n  secret  {secret}\n\nThe secret is shown this once; only its SHA-256 is kept.\n\n\
+         Send a first mail through the relay (put your own address for you@example.com):\n\n  \
+         postrider --data {data} send --to you@example.com\n"
+    );
+    if let Some(address) = submission {
+        let (ip, port) = (address.ip(), address.port());
+        let server = if address.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+        let from = format!("postmaster@{host_name}");
+        text.push_str(&format!(
+            "\n  swaks --server {server} --port {port} --tls --auth PLAIN --auth-user {FIRST_USER} --auth-password {secret} \
+             --from {from} --to you@example.com\n\n  \
+             python3 -c \"import smtplib; s = smtplib.SMTP('{ip}', {port}); s.starttls(); s.login('{FIRST_USER}', '{secret}'); \
+             s.sendmail('{from}', ['you@example.com'], 'From: {from}\\r\\nTo: you@example.com\\r\\nSubject: A first mail\\r\\n\\r\\nIt works.\\r\\n')\"\n"
+        ));
+    }
+    text.push_str(if capture {
+        "\nMail is kept, not sent (--capture): `postrider capture list` shows it.\n\n"
+    } else {
+        "\nMail goes to its recipients' mail servers on port 25, which many networks block: `postrider check` tries it, and\n\
+         `postrider serve --capture` keeps each mail and shows it instead.\n\n"
+    });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_start_says_how_to_send() {
+        let first = FirstStart { secret: "5e".repeat(32) };
+        let said = text(&first, Path::new("data"), Some(([127, 0, 0, 1], 2587).into()), "mx.shop.example", false);
+        for part in [
+            "secret  5e5e",
+            "postrider --data data send --to you@example.com",
+            "swaks --server 127.0.0.1 --port 2587 --tls --auth PLAIN --auth-user app --auth-password 5e5e",
+            "smtplib.SMTP('127.0.0.1', 2587)",
+            "postrider check",
+        ] {
+            assert!(said.contains(part), "{part}\n{said}");
+        }
+        assert!(text(&first, Path::new("data"), None, "h", true).contains("capture list"));
+    }
+}

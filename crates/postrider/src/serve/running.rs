@@ -1,0 +1,242 @@
+//! The wiring: doors to the relay, the relay to its listeners, signals to both.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, anyhow};
+use arc_swap::ArcSwap;
+use postrider_edge::tls::Certified;
+use postrider_edge::{ClientTls, DnsResolver, ResolverSettings, ServerTls, SystemClock, SystemEntropy, TcpListenerDoor, TcpNet};
+use postrider_flow::{Doors, Relay};
+use postrider_http::{About, ControlDoors, wire};
+use postrider_model::Role;
+use postrider_model::doors::{Clock, Entropy, Listener, SpoolTrouble};
+use postrider_spool::{EmbeddedSpool, Options};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::control::{ControlSocket, RelayIntake};
+use super::first_start::{self, FirstStart};
+use super::logging::Logs;
+use super::reload::Reloader;
+use super::{bind_trouble, listener_line};
+use crate::config::{Config, ListenerConfig};
+use crate::data::DataDirectory;
+use crate::registry::ConfigRegistry;
+
+/// The exit status of a process that a second signal ended.
+const ENDED_AT_ONCE: i32 = 130;
+
+/// What a relay starts from.
+pub struct Start {
+    /// The data directory, taken.
+    pub directory: DataDirectory,
+    /// The configuration file.
+    pub file: PathBuf,
+    /// What it says.
+    pub config: Config,
+    /// Keep mail instead of delivering it.
+    pub capture: bool,
+    /// The logs.
+    pub logs: Logs,
+    /// What the first start made.
+    pub first: Option<FirstStart>,
+}
+
+/// Runs a relay until it is told to stop.
+pub async fn run(start: Start) -> anyhow::Result<()> {
+    // Signals are caught before anything is accepted, so that none ends the process halfway.
+    let mut signals = Signals::catch()?;
+    let Start { directory, file, config, capture, logs, first } = start;
+    let listening = bind(&config)?;
+    let tls = Arc::new(ServerTls::new(Certified::from_files(&config.certificate, &config.key)?)?);
+    let spool = open_spool(&directory, &config, capture)?;
+    let registry = Arc::new(ConfigRegistry::new(&config.credentials));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let dns = ResolverSettings { servers: config.dns_servers.clone(), ipv6: config.ipv6, ..ResolverSettings::default() };
+    let doors = Doors {
+        clock: clock.clone(),
+        entropy: Arc::new(SystemEntropy::new()),
+        resolver: Arc::new(DnsResolver::new(&dns)?),
+        net: Arc::new(TcpNet::new(ClientTls::with_system_roots()?, Some(tls.clone()))),
+        spool: spool.clone(),
+        registry: registry.clone(),
+        log: logs.door.clone(),
+    };
+    let relay = Relay::start(doors, Arc::new(config.snapshot.clone()), Arc::new(config.receive.clone()), !capture);
+    let tenants = Arc::new(ArcSwap::from_pointee(config.tenants.clone()));
+    let about = about(&config, &listening, clock.now().millis(), capture);
+    let drain_timeout = config.drain_timeout;
+    let submission = first_submission(&listening);
+    let host_name = config.snapshot.host_name.clone();
+    announce(&config, &listening, &directory, capture);
+    let reloader = Reloader {
+        directory: directory.clone(),
+        file,
+        current: Mutex::new(config),
+        relay: relay.clone(),
+        registry,
+        tenants: tenants.clone(),
+        tls,
+        writer: logs.writer.clone(),
+    };
+    let reloader = Arc::new(reloader);
+    let reload = reloader.clone();
+    let control = ControlDoors {
+        desk: spool.clone(),
+        spool: spool.clone(),
+        insight: relay.insight(spool.clone()),
+        intake: Arc::new(RelayIntake::new(relay.clone(), tenants)),
+        clock,
+        reload: Arc::new(move || say_reload(&reload)),
+        about: Arc::new(about),
+    };
+    let (socket, listener) = ControlSocket::bind(&directory)?;
+    let owner = rustix::process::geteuid().as_raw();
+    let serving = tokio::spawn(postrider_http::serve(listener, control, Some(owner)));
+    for (config, listener) in listening {
+        relay.listen(listener, config.settings);
+    }
+    if let Some(first) = &first {
+        first_start::tell(first, directory.root(), submission, &host_name, capture);
+    }
+    tracing::info!("ready");
+
+    signals.wait_for_stop(|| drop(say_reload(&reloader))).await;
+    tracing::info!("stopping: transactions under way have {} s to end (a second signal ends them now)", drain_timeout.as_secs());
+    let draining = async {
+        relay.drain(drain_timeout).await;
+        serving.abort();
+        let closing = tokio::task::spawn_blocking(move || spool.close());
+        closing.await
+    };
+    tokio::select! { biased;
+        () = signals.wait_for_stop(|| {}) => {
+            tracing::warn!("ended at once by a second signal; what was under way waits in the spool");
+            if let Some(writer) = &logs.writer { writer.flush(); }
+            drop(socket);
+            std::process::exit(ENDED_AT_ONCE);
+        }
+        closed = draining => closed.context("the spool did not close")?,
+    }
+    drop(socket);
+    if let Some(writer) = &logs.writer {
+        writer.flush();
+    }
+    tracing::info!("stopped; nothing is lost");
+    Ok(())
+}
+
+type Listening = Vec<(ListenerConfig, Arc<dyn Listener>)>;
+
+/// All sockets are bound before anything else is touched: a port in use is the usual trouble, and costs nothing this way.
+fn bind(config: &Config) -> anyhow::Result<Listening> {
+    let one = |listener: &ListenerConfig| {
+        let bound = TcpListenerDoor::bind(listener.address).map_err(|trouble| bind_trouble(listener, &trouble))?;
+        Ok((listener.clone(), Arc::new(bound) as Arc<dyn Listener>))
+    };
+    config.listeners.iter().map(one).collect()
+}
+
+fn open_spool(directory: &DataDirectory, config: &Config, capture: bool) -> anyhow::Result<Arc<EmbeddedSpool>> {
+    let path = directory.spool(capture);
+    let mut log_id = [0; 16];
+    SystemEntropy::new().fill(&mut log_id);
+    let options = Options { segment_octets: config.segment_octets, new_log_id: Some(u128::from_le_bytes(log_id)), ..Options::new(&path) };
+    EmbeddedSpool::open(options).map_err(|trouble| {
+        let path = path.display();
+        match trouble {
+            SpoolTrouble::Corrupt(what) => anyhow!(
+                "the spool {path} is corrupt: {what}. Nothing was changed. `postrider spool verify` shows the extent; restore the files from a copy, \
+                 or move the directory away to start with an empty spool"
+            ),
+            SpoolTrouble::Unknown(what) => {
+                anyhow!("the spool {path} was written by something this version does not know: {what}. Nothing was changed; use the version that wrote it")
+            }
+            SpoolTrouble::Full => anyhow!("the disk that holds the spool {path} is full: make room and start again"),
+            other => anyhow!("the spool {path} cannot be opened: {other}"),
+        }
+    })
+}
+
+fn announce(config: &Config, listening: &Listening, directory: &DataDirectory, capture: bool) {
+    let name = &config.snapshot.host_name;
+    tracing::info!("postrider {} as {name}, data in {}", env!("CARGO_PKG_VERSION"), directory.root().display());
+    for note in &config.notes {
+        tracing::warn!("{note}");
+    }
+    for (listener, bound) in listening {
+        tracing::info!("listening on {}", listener_line(listener, bound.address(), config));
+    }
+    tracing::info!("control socket {}", directory.control_socket().display());
+    match capture {
+        true => tracing::info!("keeping mail instead of delivering it: `postrider capture list` shows it"),
+        false => tracing::info!("delivering to the next hops on port {}", config.snapshot.smtp_port),
+    }
+}
+
+fn about(config: &Config, listening: &Listening, started_ms: u64, capture: bool) -> About {
+    let view = |(listener, bound): &(ListenerConfig, Arc<dyn Listener>)| {
+        let settings = &listener.settings;
+        wire::ListenerView {
+            name: settings.name.clone(),
+            address: bound.address().to_string(),
+            role: if settings.role == Role::Submission { "submission" } else { "relay" }.to_owned(),
+            tls: match (settings.implicit_tls, settings.starttls) {
+                (true, _) => "implicit",
+                (false, true) => "starttls",
+                (false, false) => "none",
+            }
+            .to_owned(),
+        }
+    };
+    About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host_name: config.snapshot.host_name.clone(),
+        pid: std::process::id(),
+        started_ms,
+        capture,
+        listeners: listening.iter().map(view).collect(),
+        message_octets_max: config.receive.message_octets_max,
+    }
+}
+
+/// Where a first mail can be submitted with STARTTLS.
+fn first_submission(listening: &Listening) -> Option<SocketAddr> {
+    let found = listening.iter().find(|(listener, _)| listener.settings.role == Role::Submission && listener.settings.starttls);
+    found.map(|(_, bound)| bound.address())
+}
+
+/// Reloads, and says what came of it in the log, too.
+fn say_reload(reloader: &Reloader) -> Result<String, String> {
+    let outcome = reloader.reload();
+    match &outcome {
+        Ok(said) => tracing::info!("{said}"),
+        Err(why) => why.lines().for_each(|line| tracing::error!("{line}")),
+    }
+    outcome
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn catch() -> anyhow::Result<Self> {
+        let catch = |kind| signal(kind).context("cannot catch signals");
+        let (terminate, interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, hangup: catch(SignalKind::hangup())? })
+    }
+
+    async fn wait_for_stop(&mut self, mut on_hangup: impl FnMut()) {
+        loop {
+            tokio::select! { biased;
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => on_hangup(),
+            }
+        }
+    }
+}
