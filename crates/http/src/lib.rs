@@ -42,3 +42,6 @@ pub const CONNECTIONS_MAX: usize = 64;
 
 /// How long a client may take to send the head of a request, in milliseconds.
 pub const HEAD_TIMEOUT_MS: u64 = 10_000;
+
+/// How long a request may take until its answer begins, in milliseconds; the body's arrival counts.
+pub const REQUEST_TIMEOUT_MS: u64 = 120_000;

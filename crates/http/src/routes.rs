@@ -1,5 +1,7 @@
 //! Which path means what.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
@@ -9,7 +11,7 @@ use axum::routing::{get, post};
 use crate::doors::ControlDoors;
 use crate::submit::{ENVELOPE_OCTETS_MAX, SubmitDoors};
 use crate::trouble::Refusal;
-use crate::{JSON_OCTETS_MAX, queue, relay, submit};
+use crate::{JSON_OCTETS_MAX, REQUEST_TIMEOUT_MS, queue, relay, submit};
 
 /// All routes over the doors.
 pub(crate) fn routes(doors: ControlDoors) -> Router {
@@ -35,6 +37,13 @@ pub(crate) fn routes(doors: ControlDoors) -> Router {
         .with_state(doors)
         .merge(submission)
         .fallback(async || Refusal::nothing_here())
+        .layer(middleware::from_fn(in_time))
+}
+
+/// A client that begins a request and says no more does not keep its seat.
+async fn in_time(request: Request, next: Next) -> Response {
+    let limit = Duration::from_millis(REQUEST_TIMEOUT_MS);
+    tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| Refusal::too_slow().into_response())
 }
 
 /// Takes a turn before the body is read, so that waiting submissions hold no memory.

@@ -26,6 +26,11 @@ impl Refusal {
         Self { status: StatusCode::UNPROCESSABLE_ENTITY, sentence: sentence.into() }
     }
 
+    /// The request took too long.
+    pub(crate) fn too_slow() -> Self {
+        Self { status: StatusCode::REQUEST_TIMEOUT, sentence: "the request took too long".into() }
+    }
+
     /// There is no such thing.
     pub(crate) fn nothing_here() -> Self {
         Self { status: StatusCode::NOT_FOUND, sentence: "no such resource".into() }
@@ -42,7 +47,9 @@ impl From<SpoolTrouble> for Refusal {
     fn from(trouble: SpoolTrouble) -> Self {
         let status = match trouble {
             SpoolTrouble::NoSuchMessage => StatusCode::NOT_FOUND,
-            SpoolTrouble::Full | SpoolTrouble::Poisoned(_) | SpoolTrouble::Closed | SpoolTrouble::LoanEnded => StatusCode::SERVICE_UNAVAILABLE,
+            SpoolTrouble::Full | SpoolTrouble::Poisoned(_) | SpoolTrouble::Closed | SpoolTrouble::LoanEnded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             SpoolTrouble::Corrupt(_) | SpoolTrouble::Unknown(_) | SpoolTrouble::Io(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let sentence = match trouble {

@@ -1,1 +1,0 @@
-//! Requests over a real socket to doors that are played.

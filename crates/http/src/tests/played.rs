@@ -1,0 +1,216 @@
+//! Doors that are played.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use postrider_model::doors::*;
+use postrider_model::*;
+use postrider_smtp::{Host, Mailbox, ReversePath};
+
+use crate::{About, ControlDoors, Intake, IntakeTrouble, LocalMail};
+
+/// An instant that the played clock stands at.
+pub const NOW: Timestamp = Timestamp::from_millis(1_795_466_220_000);
+
+/// A relay that is played: what it holds, and what it was asked to do.
+#[derive(Default)]
+pub struct Played {
+    pub contents: BTreeMap<MessageId, Vec<Result<Bytes, SpoolTrouble>>>,
+    pub deliveries: u32,
+    pub asked: Mutex<Vec<String>>,
+    pub intake: Option<IntakeTrouble>,
+}
+
+impl Played {
+    pub fn doors(self: &Arc<Self>) -> ControlDoors {
+        let reload = self.clone();
+        ControlDoors {
+            desk: self.clone(),
+            spool: self.clone(),
+            insight: self.clone(),
+            intake: self.clone(),
+            clock: self.clone(),
+            reload: Arc::new(move || {
+                reload.note("reload");
+                if reload.deliveries == 0 { Err("line 3 is wrong".to_owned()) } else { Ok("in force".to_owned()) }
+            }),
+            about: Arc::new(About {
+                version: "1".to_owned(),
+                started_ms: NOW.millis() - 5_000,
+                message_octets_max: 1_000,
+                ..About::default()
+            }),
+        }
+    }
+
+    pub fn note(&self, what: impl Into<String>) {
+        self.asked.lock().unwrap().push(what.into());
+    }
+
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+/// The one message that is played, with all deliveries in it.
+pub const MESSAGE: MessageId = MessageId(0x0199_0000_0000_7000_8000_0000_0000_0001);
+
+fn view(index: u32) -> DeliveryView {
+    DeliveryView {
+        id: DeliveryId { message: MESSAGE, index },
+        tenant: "shop".into(),
+        stream: "news".into(),
+        host: "c.example".into(),
+        site: None,
+        arrived_at: NOW,
+        due: NOW,
+        attempts: 1,
+        state: DeliveryState::Waiting,
+        content_octets: 5,
+        ahead: u64::from(index),
+    }
+}
+
+impl Clock for Played {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+}
+
+impl SpoolDesk for Played {
+    fn list(&self, filter: &QueueFilter, after: Option<DeliveryId>, max: usize) -> Vec<DeliveryView> {
+        self.note(format!("list {filter:?}"));
+        let from = after.map_or(0, |after| after.index + 1);
+        (from..self.deliveries).take(max).map(view).collect()
+    }
+
+    fn count(&self) -> QueueCount {
+        QueueCount { messages: 1, deliveries: u64::from(self.deliveries), lent: 0, groups: vec![("c.example".to_owned(), 3)] }
+    }
+
+    fn show(&self, id: MessageId) -> BoxFuture<'_, Result<(Arc<Message>, Vec<(DeliveryView, Option<Diagnosis>)>), SpoolTrouble>> {
+        let message = Message {
+            id,
+            tenant: "shop".into(),
+            stream: "news".into(),
+            envelope: Envelope { reverse_path: ReversePath::Null, body: BodyType::SevenBit, smtputf8: false },
+            arrival: Arrival {
+                at: NOW,
+                role: Role::Submission,
+                peer: None,
+                hello: "h".into(),
+                protocol: Protocol::Esmtp,
+                tls: None,
+                credential: None,
+            },
+            priority: Priority::Normal,
+            deadline: None,
+            recipients: vec![Recipient { mailbox: Mailbox::parse("b@c.example").unwrap() }],
+            content_octets: 5,
+        };
+        let reason = Reason::Trouble(Trouble::Silent(300));
+        let diagnosis = Diagnosis { at: NOW, phase: Phase::Greeting, reason, remote: Some("mx.c.example".into()), address: None };
+        let found = (id == MESSAGE).then(|| (Arc::new(message), vec![(view(0), Some(diagnosis))]));
+        Box::pin(std::future::ready(found.ok_or(SpoolTrouble::NoSuchMessage)))
+    }
+
+    fn alter(&self, filter: &QueueFilter, alteration: Alteration) -> Result<usize, SpoolTrouble> {
+        self.note(format!("alter {filter:?} {alteration:?}"));
+        Ok(7)
+    }
+
+    fn health(&self) -> SpoolHealth {
+        SpoolHealth { syncs: 3, poisoned: Some("EIO".to_owned()), ..SpoolHealth::default() }
+    }
+}
+
+impl Insight for Played {
+    fn explain(&self, _: MessageId) -> BoxFuture<'_, Vec<(u32, Waiting)>> {
+        let waiting = Waiting { reason: "the Site rests".to_owned(), since: Some(NOW), until: None, ahead: Some(4) };
+        Box::pin(std::future::ready(vec![(0, waiting)]))
+    }
+
+    fn sites(&self) -> BoxFuture<'_, Vec<SiteView>> {
+        let view = |number: usize| SiteView {
+            site: SiteName::new(&format!("mx{number}.example")),
+            provider: "default".to_owned(),
+            connections: 1,
+            window: 5,
+            waiting: 0,
+            held: None,
+        };
+        Box::pin(std::future::ready((0..1500).map(view).collect()))
+    }
+}
+
+impl Intake for Played {
+    fn submit(&self, mail: LocalMail) -> BoxFuture<'_, Result<Receipt, IntakeTrouble>> {
+        let content = String::from_utf8_lossy(&mail.content).into_owned();
+        self.note(format!("submit {} {:?} {:?} {content:?}", mail.reverse_path, mail.recipients, mail.tenant));
+        let answer = self.intake.clone().map_or(Ok(Receipt { message: MESSAGE, at: NOW }), Err);
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+struct Chunks(std::vec::IntoIter<Result<Bytes, SpoolTrouble>>);
+
+impl ContentSource for Chunks {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, SpoolTrouble>> {
+        Box::pin(std::future::ready(self.0.next().transpose()))
+    }
+}
+
+impl Spool for Played {
+    fn stage(&self, _: Option<u64>) -> BoxFuture<'_, Result<Box<dyn Staging>, SpoolTrouble>> {
+        unreachable!("the API stages nothing")
+    }
+
+    fn accept(&self, _: Arc<Message>, _: Staged) -> BoxFuture<'_, Result<Receipt, SpoolTrouble>> {
+        unreachable!("the API accepts nothing itself")
+    }
+
+    fn ready(&self, _: Timestamp, _: usize) -> Vec<Group> {
+        unreachable!("the API claims nothing")
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        None
+    }
+
+    fn wait(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn place(&self, _: &Host, _: &SiteName) {}
+
+    fn displace(&self, _: &Host) {}
+
+    fn lend(&self, _: &Group, _: Timestamp, _: LendLimit) -> Lent {
+        unreachable!("the API lends nothing")
+    }
+
+    fn release(&self, _: &Group, _: Timestamp) {}
+
+    fn open(&self, message: MessageId) -> BoxFuture<'_, Result<Opened, SpoolTrouble>> {
+        let chunks = self.contents.get(&message).cloned().ok_or(SpoolTrouble::NoSuchMessage);
+        Box::pin(async move {
+            let (message, _) = self.show(MESSAGE).await?;
+            Ok(Opened { message, content: Content::Streamed(Box::new(Chunks(chunks?.into_iter()))) })
+        })
+    }
+
+    fn hand_back(&self, _: MessageId, _: Loan, _: Option<Timestamp>) {}
+
+    fn settle(&self, _: Settlement) -> Result<(), SpoolTrouble> {
+        unreachable!("the API settles nothing")
+    }
+
+    fn settle_room(&self) -> BoxFuture<'_, Result<(), SpoolTrouble>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<(), SpoolTrouble>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
