@@ -9,6 +9,7 @@ use postrider_model::doors::SpoolTrouble;
 use postrider_model::{DeliveryId, Event, EventKind, Message, limits};
 use tokio::sync::{Notify, oneshot};
 
+use crate::compact::Compaction;
 use crate::forms::FileName;
 use crate::frame::{Frame, Purpose, SettlePurpose};
 use crate::handoff::{Handoff, Patience, Weight};
@@ -51,6 +52,9 @@ pub(crate) struct Core {
     pub(crate) doomed: Mutex<Vec<FileName>>,
     /// Something for the keeper to do.
     pub(crate) keeper_bell: Handoff<()>,
+    pub(crate) compaction: Mutex<Compaction>,
+    /// Compaction's copies on their way to the log.
+    pub(crate) copies: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -186,7 +190,7 @@ impl Core {
     pub(crate) fn apply(&self, committed: Committed) {
         let mut answers = Vec::with_capacity(committed.done.len());
         let mut events = Vec::with_capacity(committed.done.len());
-        let (mut settled, mut accepted, mut doomed) = (0, 0, Vec::new());
+        let (mut settled, mut accepted, mut copies, mut doomed) = (0, 0, 0, Vec::new());
         let mut index = lock(&self.index);
         for done in committed.done {
             let Done { frame, place, sequence } = done;
@@ -196,19 +200,19 @@ impl Core {
                     let extra = self.extra(&message, &staged.kept);
                     index.accepted(NewMessage { message: &message, place, extra });
                     events.push(accepted_event(sequence, message, None));
-                    answers.push((answer, Some(staged)));
+                    answers.push((answer, staged));
                 }
                 Purpose::Settle(purpose) => {
                     settled += purpose.outcomes.len();
                     doomed.extend(self.apply_settlement(&mut index, purpose, place, sequence, &mut events));
                 }
-                Purpose::Move { id, fates, answer } => {
+                Purpose::Move { id, fates } => {
+                    copies += 1;
                     index.moved(id, place, &fates);
-                    answers.push((answer, None));
                 }
-                Purpose::Retell { id, fates, answer } => {
+                Purpose::Retell { id, fates } => {
+                    copies += 1;
                     index.retold(id, place, &fates);
-                    answers.push((answer, None));
                 }
                 Purpose::Mark => {}
             }
@@ -222,15 +226,15 @@ impl Core {
         let wake = index.take_wake();
         drop(index);
         self.ring.push(events);
+        copies += committed.refused.iter().filter(|(frame, _)| frame.is_copy()).count();
+        self.copies.fetch_sub(copies, Ordering::AcqRel);
         self.counters.accepted.fetch_add(accepted, Ordering::Relaxed);
         self.counters.settled.fetch_add(settled as u64, Ordering::Relaxed);
         if !doomed.is_empty() {
             lock(&self.doomed).extend(doomed.into_iter().filter_map(|entry: MessageEntry| entry.file()));
         }
-        for (answer, staged) in answers {
-            if let Some(mut staged) = staged {
-                staged.keep();
-            }
+        for (answer, mut staged) in answers {
+            staged.keep();
             let _ = answer.send(Ok(()));
         }
         for (frame, trouble) in committed.refused {

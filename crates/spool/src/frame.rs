@@ -38,9 +38,9 @@ pub(crate) enum Purpose {
     /// Outcomes stand.
     Settle(SettlePurpose),
     /// A message's record moved.
-    Move { id: MessageId, fates: Vec<(u32, Fate)>, answer: Answer },
+    Move { id: MessageId, fates: Vec<(u32, Fate)> },
     /// Standings moved.
-    Retell { id: MessageId, fates: Vec<(u32, Fate)>, answer: Answer },
+    Retell { id: MessageId, fates: Vec<(u32, Fate)> },
     /// Book-keeping of the log itself.
     Mark,
 }
@@ -97,7 +97,7 @@ impl Frame {
     }
 
     /// A copy of a message. `hash` is that of `content` when it stands in the record.
-    pub(crate) fn checkpoint(message: &Arc<Message>, form: Body, content: Bytes, states: &[(u32, State)], answer: Answer) -> Self {
+    pub(crate) fn checkpoint(message: &Arc<Message>, form: Body, content: Bytes, states: &[(u32, State)]) -> Self {
         let mut buffer = begin(256 + 48 * message.recipients.len());
         put_stored_message(&mut buffer, message, form);
         put_states(&mut buffer, states);
@@ -108,17 +108,17 @@ impl Frame {
         };
         let summary = Summary::Message { message: message.clone(), file, fates: Some(fates.clone()) };
         let hash = body_hash(&content);
-        let purpose = Purpose::Move { id: message.id, fates, answer };
+        let purpose = Purpose::Move { id: message.id, fates };
         Self::new(Kind::Checkpoint, buffer, content, hash, smallvec::smallvec![summary], purpose)
     }
 
-    pub(crate) fn standing(id: MessageId, states: &[(u32, State)], answer: Answer) -> Self {
+    pub(crate) fn standing(id: MessageId, states: &[(u32, State)]) -> Self {
         let mut buffer = begin(256);
         buffer.fixed128(id.0);
         put_states(&mut buffer, states);
         let fates = fates(states);
         let summary = Summary::Fates { id, fates: fates.clone() };
-        Self::new(Kind::Standing, buffer, Bytes::new(), 0, smallvec::smallvec![summary], Purpose::Retell { id, fates, answer })
+        Self::new(Kind::Standing, buffer, Bytes::new(), 0, smallvec::smallvec![summary], Purpose::Retell { id, fates })
     }
 
     /// The mark that all live records of segment `life` are copied.
@@ -138,6 +138,11 @@ impl Frame {
         matches!(self.purpose, Purpose::Accept { .. })
     }
 
+    /// Whether it is compaction's.
+    pub(crate) fn is_copy(&self) -> bool {
+        matches!(self.purpose, Purpose::Move { .. } | Purpose::Retell { .. })
+    }
+
     /// Tells whoever waits that it came to nothing.
     pub(crate) fn fail(self, trouble: &SpoolTrouble) {
         let was_placed = self.header.check != 0;
@@ -149,10 +154,7 @@ impl Frame {
                 }
                 let _ = answer.send(Err(trouble.clone()));
             }
-            Purpose::Move { answer, .. } | Purpose::Retell { answer, .. } => {
-                let _ = answer.send(Err(trouble.clone()));
-            }
-            Purpose::Settle(_) | Purpose::Mark => {}
+            Purpose::Move { .. } | Purpose::Retell { .. } | Purpose::Settle(_) | Purpose::Mark => {}
         }
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! Steps, in order: remove contents files of ended messages (R9), free dead segments (R2), keep free slots ready, compact (R7).
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use postrider_model::doors::SpoolTrouble;
 
 use crate::core::Core;
+use crate::disk::is_full;
 use crate::handoff::Patience;
-use crate::segment::{SlotState, io_trouble};
+use crate::segment::{FOLDER, SlotState, io_trouble};
 use crate::sync::lock;
 
 /// Contents files removed in one step.
@@ -39,7 +39,7 @@ impl Core {
     }
 
     fn step(&self) -> Result<bool, SpoolTrouble> {
-        Ok(self.remove_doomed() || self.free_dead()? || self.prepare_slot())
+        Ok(self.remove_doomed() || self.free_dead()? || self.prepare_slot() || self.compact()? || self.drop_surplus()?)
     }
 
     fn remove_doomed(&self) -> bool {
@@ -59,10 +59,25 @@ impl Core {
     fn free_dead(&self) -> Result<bool, SpoolTrouble> {
         let Some(life) = lock(&self.index).segments.freeable(u64::MAX) else { return Ok(false) };
         let Some(mut slot) = self.slots.forget(life) else { return Ok(false) };
-        slot.turn_to(SlotState::Free, life, 0, slot.header.first_sequence).map_err(|trouble| io_trouble(&slot.name, &trouble))?;
+        match slot.turn_to(SlotState::Free, life, 0, slot.header.first_sequence) {
+            Ok(()) => {}
+            Err(trouble) if is_full(&trouble) => {
+                // Some file systems have no room even for this. Whether it is free on disk or not, it may be.
+                self.slots.opened(&slot);
+                return Ok(false);
+            }
+            Err(trouble) => return Err(io_trouble(&slot.name, &trouble)),
+        }
         lock(&self.index).segments.freed(life);
         self.slots.give_free(slot);
-        self.full.store(!self.slots.has_room_for_mail(), Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Gives the space of free slots beyond the pool back.
+    fn drop_surplus(&self) -> Result<bool, SpoolTrouble> {
+        let Some(slot) = self.slots.surplus(self.slots.ground.pool_slots) else { return Ok(false) };
+        let disk = self.slots.ground.disk.as_ref();
+        disk.remove(&slot.name).and_then(|()| disk.sync_folder(FOLDER)).map_err(|trouble| io_trouble(&slot.name, &trouble))?;
         Ok(true)
     }
 

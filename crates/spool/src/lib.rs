@@ -16,6 +16,8 @@
 #![allow(unexpected_cfgs, reason = "cfg(loom) is set by hand, to check the hand-off")]
 
 mod codec;
+mod compact;
+mod copy;
 mod core;
 mod desk;
 pub mod disk;

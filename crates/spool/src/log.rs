@@ -92,10 +92,6 @@ impl Log {
         self.next_sequence
     }
 
-    pub(crate) fn tail_life(&self) -> Option<u32> {
-        self.tail.as_ref().map(|tail| tail.slot.header.life)
-    }
-
     /// The largest record a segment is sure to hold: its footer entry is never larger than itself.
     pub(crate) fn record_octets_max(segment_octets: u32) -> u64 {
         u64::from(segment_octets - RECORDS_START) / 2

@@ -33,6 +33,8 @@ pub struct Options {
     pub reserve_octets: u64,
     /// Free segments that new mail may not take, kept for settling and compaction.
     pub reserve_segments: usize,
+    /// Free segments that are kept for new use; more give their space back.
+    pub pool_segments: usize,
     /// The identity of a log that does not exist yet, which should be random (`None`: made from the directory's name and the process id).
     /// It keeps segments of different logs apart.
     pub new_log_id: Option<u128>,
@@ -50,6 +52,7 @@ impl Options {
             segment_octets: SEGMENT_OCTETS,
             reserve_octets: limits::RESERVE_BYTES,
             reserve_segments: 2,
+            pool_segments: 16,
             new_log_id: None,
             zero_fill: true,
             disk_threads: 4,
@@ -94,6 +97,7 @@ impl EmbeddedSpool {
             segment_octets: options.segment_octets.max(64 * 1024),
             reserve_octets: options.reserve_octets,
             reserve_slots: options.reserve_segments,
+            pool_slots: options.pool_segments.max(options.reserve_segments + 1),
             zero_fill: options.zero_fill,
         };
         let inline_max = limits::INLINE_CONTENT_OCTETS_MAX.min(ground.segment_octets as usize / 4);
@@ -113,6 +117,7 @@ fn assemble(recovered: Recovered, disk: Arc<dyn Disk>, offload: Arc<dyn Offload>
     let Recovered { slots, log, index, opening } = recovered;
     let staging = StagingGround {
         disk,
+        reserve_octets: slots.ground.reserve_octets,
         offload: offload.clone(),
         budget: Arc::new(Semaphore::new(limits::STAGED_OCTETS_MAX)),
         inline_max,
@@ -137,5 +142,7 @@ fn assemble(recovered: Recovered, disk: Arc<dyn Disk>, offload: Arc<dyn Offload>
         counters: Counters::default(),
         doomed: Mutex::new(Vec::new()),
         keeper_bell: Handoff::new(),
+        compaction: Mutex::default(),
+        copies: AtomicUsize::new(0),
     }
 }

@@ -27,7 +27,6 @@ const MOVES_MAX: usize = 8;
 
 /// A record, read and verified.
 pub(crate) struct ReadRecord {
-    pub(crate) kind: Kind,
     pub(crate) form: Form,
     pub(crate) body: Bytes,
 }
@@ -56,7 +55,7 @@ pub(crate) fn read_record(slot: &Slot, offset: u32, with_body: bool) -> Result<R
     let kind = Kind::from_tag(header.tag)
         .ok_or_else(|| SpoolTrouble::Unknown(format!("{}, offset {offset}: record kind {}", slot.name, header.tag)))?;
     let form = Form::decode(kind, &meta).map_err(|_| damaged("the record cannot be decoded"))?;
-    Ok(ReadRecord { kind, form, body })
+    Ok(ReadRecord { form, body })
 }
 
 /// The message that a record holds, when it is `id`'s.

@@ -8,15 +8,14 @@ use std::sync::Arc;
 
 use postrider_model::MessageId;
 use postrider_model::doors::SpoolTrouble;
-use tokio::sync::oneshot;
 
+use crate::copy::copy_of;
 use crate::disk::{Disk, Opening, read_exactly};
 use crate::footer::{Summary, TRAILER_OCTETS, Trailer, replay_footer, replay_summary};
 use crate::forms::{CONTENTS, FileName, Form, State};
 use crate::frame::{Frame, Purpose};
 use crate::index::{Index, Place};
 use crate::log::Log;
-use crate::reader::{read_diagnosis, read_message};
 use crate::record::{Kind, Scan};
 use crate::segment::{FOLDER, RECORDS_START, Slot, SlotState, io_trouble, slot_number};
 use crate::slots::{Ground, Slots};
@@ -259,7 +258,8 @@ fn take_over(slots: &Slots, index: &mut Index, log: &mut Log, life: u32, replaye
     loop {
         let (ids, next) = index.in_segment(life, from, 256);
         for (id, whole) in ids {
-            frames.push(copy(slots, index, id, whole)?);
+            let (place, told) = index.told_of(id).ok_or(SpoolTrouble::NoSuchMessage)?;
+            frames.push(copy_of(slots, id, place, &told, whole)?);
         }
         copied |= !frames.is_empty();
         write_copies(index, log, std::mem::take(&mut frames))?;
@@ -271,7 +271,7 @@ fn take_over(slots: &Slots, index: &mut Index, log: &mut Log, life: u32, replaye
     // An end must not be forgotten while an older segment still has the message.
     for (id, indices) in &replayed.ended {
         let states: Vec<(u32, State)> = indices.iter().map(|nth| (*nth, State::Ended)).collect();
-        frames.push(Frame::standing(*id, &states, oneshot::channel().0));
+        frames.push(Frame::standing(*id, &states));
     }
     copied |= !frames.is_empty();
     if copied {
@@ -279,33 +279,6 @@ fn take_over(slots: &Slots, index: &mut Index, log: &mut Log, life: u32, replaye
         write_copies(index, log, frames)?;
     }
     Ok(())
-}
-
-/// A copy of what a segment holds of a message: the whole message when its record is there, what was told of it otherwise.
-pub(crate) fn copy(slots: &Slots, index: &Index, id: MessageId, whole: bool) -> Result<Frame, SpoolTrouble> {
-    let (place, told) = index.told_of(id).ok_or(SpoolTrouble::NoSuchMessage)?;
-    copy_of(slots, id, place, &told, whole, oneshot::channel().0)
-}
-
-/// The same, from what the index said before.
-pub(crate) fn copy_of(
-    slots: &Slots,
-    id: MessageId,
-    place: Place,
-    told: &[crate::index::Told],
-    whole: bool,
-    answer: crate::frame::Answer,
-) -> Result<Frame, SpoolTrouble> {
-    let mut states = Vec::with_capacity(told.len());
-    for delivery in told {
-        let diagnosis = read_diagnosis(slots, id, delivery.index, delivery.told_life, delivery.told_offset)?;
-        states.push((delivery.index, State::Live { due: delivery.due, attempts: delivery.attempts, diagnosis }));
-    }
-    if !whole {
-        return Ok(Frame::standing(id, &states, answer));
-    }
-    let (message, form, content) = read_message(slots, id, place, true)?;
-    Ok(Frame::checkpoint(&message, form, content, &states, answer))
 }
 
 fn write_copies(index: &mut Index, log: &mut Log, frames: Vec<Frame>) -> Result<(), SpoolTrouble> {

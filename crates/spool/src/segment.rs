@@ -156,7 +156,8 @@ impl Slot {
     pub(crate) fn turn_to(&mut self, state: SlotState, life: u32, takes_over: u32, first_sequence: u64) -> io::Result<()> {
         let header = SlotHeader { state, life, takes_over, first_sequence, turn: self.header.turn + 1, ..self.header };
         self.file.write_at(&[IoSlice::new(&header.encode())], u64::from(header.turn % 2) * COPY_SPACING)?;
-        self.file.sync()?;
+        // A failed sync is never taken for a full disk, whatever it says: after it nothing is known.
+        self.file.sync().map_err(|trouble| io::Error::other(format!("sync: {trouble}")))?;
         self.header = header;
         Ok(())
     }

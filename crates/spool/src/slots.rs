@@ -19,6 +19,8 @@ pub(crate) struct Ground {
     pub(crate) reserve_octets: u64,
     /// Free slots that mail may not take.
     pub(crate) reserve_slots: usize,
+    /// Free slots that are kept.
+    pub(crate) pool_slots: usize,
     pub(crate) zero_fill: bool,
 }
 

@@ -33,9 +33,19 @@ pub(crate) struct StagingGround {
     pub(crate) offload: Arc<dyn Offload>,
     pub(crate) budget: Arc<Semaphore>,
     pub(crate) inline_max: usize,
+    /// Octets of disk that contents may not take.
+    pub(crate) reserve_octets: u64,
     pub(crate) names: NameSource,
     /// Stagings that may become acceptances soon.
     pub(crate) under_way: AtomicUsize,
+}
+
+impl StagingGround {
+    /// Fails when so many octets would touch the reserve (docs/custody.md, R6).
+    pub(crate) fn check_room(&self, octets: usize) -> Result<(), SpoolTrouble> {
+        let free = self.disk.free_octets().map_err(|trouble| content_trouble(&trouble))?;
+        if free < self.reserve_octets.saturating_add(octets as u64) { Err(SpoolTrouble::Full) } else { Ok(()) }
+    }
 }
 
 /// Gives names to contents files.
@@ -131,6 +141,9 @@ struct Spilled {
 
 /// Opens a staging.
 pub(crate) async fn begin(ground: Arc<StagingGround>, expected_octets: Option<u64>) -> Result<Box<dyn Staging>, SpoolTrouble> {
+    if let Some(octets) = expected_octets.filter(|octets| *octets > ground.inline_max as u64) {
+        ground.check_room(usize::try_from(octets).unwrap_or(usize::MAX))?;
+    }
     let expected = expected_octets.map_or(FIRST_PERMIT, |octets| usize::try_from(octets).unwrap_or(PERMIT_MAX));
     let ask = expected.clamp(4096, PERMIT_MAX.min(ground.inline_max + SPILL_OCTETS));
     let permit = ground.budget.clone().acquire_many_owned(ask as u32).await.map_err(|_| SpoolTrouble::Closed)?;
@@ -164,6 +177,7 @@ impl OpenStaging {
     }
 
     async fn spill(&mut self) -> Result<(), SpoolTrouble> {
+        self.ground.check_room(self.buffer.len())?;
         let octets = Bytes::from(std::mem::take(&mut self.buffer));
         if self.spilled.is_none() {
             let name = self.ground.names.next();

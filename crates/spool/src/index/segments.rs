@@ -35,10 +35,6 @@ impl Segments {
         self.books.entry(life).or_default()
     }
 
-    pub(crate) fn get_mut(&mut self, life: u32) -> Option<&mut SegmentBook> {
-        self.books.get_mut(&life)
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &SegmentBook)> {
         self.books.iter().map(|(life, book)| (*life, book))
     }

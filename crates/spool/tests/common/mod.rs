@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub mod disk;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -97,4 +99,30 @@ pub fn delivered(parcel: &Parcel, at: Timestamp) -> Settlement {
 
 pub fn deferred(parcel: &Parcel, at: Timestamp, due: Timestamp) -> Settlement {
     settled(parcel, at, &Outcome::Deferred { due, diagnosis: diagnosis(at) })
+}
+
+/// Polls a future, pumping the spool between polls, until it is ready. `None`: it will never be.
+pub fn drive<T>(spool: &postrider_spool::EmbeddedSpool, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    for _ in 0..10_000 {
+        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return Some(value);
+        }
+        spool.pump();
+    }
+    None
+}
+
+/// Segments of 64 KiB, pumped by hand.
+pub fn tiny() -> Options {
+    Options {
+        segment_octets: 64 * 1024,
+        reserve_octets: 0,
+        reserve_segments: 2,
+        pool_segments: 4,
+        zero_fill: false,
+        new_log_id: Some(7),
+        ..Options::new("memory")
+    }
 }

@@ -1,0 +1,105 @@
+//! Compaction: what lives in a mostly dead segment is copied to the log's end, so that the segment can be freed (docs/custody.md, R7).
+//!
+//! **Promises.** Only segments that depend on nothing are emptied, so that a copy always leads to a free segment; the oldest one always
+//! qualifies. One step reads at most [`MESSAGES_PER_STEP`] messages, and the next begins when those copies are durable: compaction rides along with
+//! the committer's batches and holds nothing up. A copy that memory outran (a settlement came meanwhile) is thrown away and made again.
+
+use std::sync::atomic::Ordering;
+
+use postrider_model::MessageId;
+use postrider_model::doors::SpoolTrouble;
+
+use crate::copy::copy_of;
+use crate::core::{Core, Item};
+use crate::handoff::Weight;
+use crate::sync::lock;
+
+/// Messages copied in one step.
+const MESSAGES_PER_STEP: usize = 64;
+/// Segments that may be used beyond twice what lives before compaction begins.
+const SLACK_SEGMENTS: u64 = 4;
+
+/// Where compaction stands.
+#[derive(Debug, Default)]
+pub(crate) struct Compaction {
+    victim: Option<u32>,
+    /// The slot of the index where the walk goes on.
+    from: u32,
+    /// Something was passed over in this walk.
+    skipped: bool,
+}
+
+impl Core {
+    /// One step. Whether anything was done.
+    pub(crate) fn compact(&self) -> Result<bool, SpoolTrouble> {
+        if self.copies.load(Ordering::Acquire) > 0 {
+            return Ok(false);
+        }
+        let mut compaction = lock(&self.compaction);
+        let victim = match compaction.victim {
+            Some(victim) => victim,
+            None => match self.choose_victim() {
+                Some(victim) => *compaction.victim.insert(victim),
+                None => return Ok(false),
+            },
+        };
+        let (messages, next) = lock(&self.index).in_segment(victim, compaction.from, MESSAGES_PER_STEP);
+        let count = messages.len();
+        for (id, whole) in messages {
+            compaction.skipped |= !self.copy_message(id, whole)?;
+        }
+        match next {
+            Some(next) => compaction.from = next,
+            None => {
+                // What was passed over is met again when this or another victim is walked at a later bell.
+                let rest = compaction.skipped;
+                *compaction = Compaction::default();
+                if rest && count == 0 {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(count > 0 || next.is_some())
+    }
+
+    fn choose_victim(&self) -> Option<u32> {
+        let index = lock(&self.index);
+        let octets = u64::from(self.slots.ground.segment_octets);
+        let used = index.segments.iter().count() as u64 * octets;
+        let live = index.segments.live_octets();
+        // Mail that is refused for want of space is worth more work.
+        let bound = if self.full.load(Ordering::Relaxed) { live + live / 4 + octets } else { live * 2 + SLACK_SEGMENTS * octets };
+        if used <= bound {
+            return None;
+        }
+        let candidates = index.segments.iter().filter(|(_, book)| book.sealed && book.depends_on.is_empty() && book.live_records > 0);
+        candidates.min_by_key(|(_, book)| book.live_octets).map(|(life, _)| life)
+    }
+
+    /// Hands a copy to the committer. `false`: not now.
+    fn copy_message(&self, id: MessageId, whole: bool) -> Result<bool, SpoolTrouble> {
+        let (place, told, revision) = {
+            let index = lock(&self.index);
+            let Some(entry) = index.entry(id).filter(|entry| entry.unsynced == 0) else { return Ok(false) };
+            let revision = entry.revision;
+            let Some((place, told)) = index.told_of(id) else { return Ok(false) };
+            (place, told, revision)
+        };
+        let frame = match copy_of(&self.slots, id, place, &told, whole) {
+            Ok(frame) => frame,
+            Err(SpoolTrouble::NoSuchMessage) => return Ok(false),
+            Err(trouble) => return Err(trouble),
+        };
+        let index = lock(&self.index);
+        let is_true = index.entry(id).is_some_and(|entry| entry.unsynced == 0 && entry.revision == revision && entry.place == place);
+        if !is_true {
+            return Ok(false);
+        }
+        self.copies.fetch_add(1, Ordering::AcqRel);
+        // Given under the lock: no settlement of this message can stand before its copy in the log without being in the copy.
+        if self.give(Item::Frame(Box::new(frame)), Weight::Outcomes(1)).is_err() {
+            self.copies.fetch_sub(1, Ordering::AcqRel);
+        }
+        Ok(true)
+    }
+}
