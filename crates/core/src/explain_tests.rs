@@ -77,6 +77,8 @@ fn due_in_the_spool() {
     let facts = Facts { view: &known, diagnosis: None, hold: None, ahead: None };
     check(&facts, "due, and waiting in the spool for room in the schedule of b.mx", Some(BEFORE), None, Some(42));
     check(&Facts { hold: Some(&hold), ..facts }, "b.mx: 2 of 2 connections in use", Some(BEFORE), Some(LATER), Some(42));
+    let just = view(DeliveryState::Waiting, NOW, Some("b.mx"));
+    check(&Facts { view: &just, ..facts }, "due, and waiting in the spool for room in the schedule of b.mx", Some(NOW), None, Some(42));
     let unknown = view(DeliveryState::Waiting, BEFORE, None);
     check(&Facts { view: &unknown, ..facts }, "the mail hosts of a.example are being looked up", Some(BEFORE), None, Some(42));
 }

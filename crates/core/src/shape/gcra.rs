@@ -77,6 +77,7 @@ mod tests {
         assert_eq!(taken(&rate(3, 60, 1), 1, 60_001), [0, 20_000, 40_000, 60_000]);
         assert_eq!(taken(&rate(3, 60, 3), 1, 60_001), [0, 0, 0, 20_000, 40_000, 60_000]);
         assert_eq!(taken(&rate(0, 60, 3), 1, 10_000), [0; 0]);
+        assert_eq!(taken(&rate(3_000, 1, 10), 1, 100_000).len(), 299_408, "rounding makes it slower, never faster");
         assert_eq!(taken(&rate(5_000, 1, 1), 1, 1_000).len(), 1_000, "a burst of one goes once in each step of the clock");
         assert_eq!(taken(&rate(5_000, 1, 10), 1, 1_000).len(), 5_005, "a larger one reaches what is finer than the clock");
     }
