@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod contract;
 pub mod doors;
 pub mod event;
 pub mod id;

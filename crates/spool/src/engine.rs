@@ -22,7 +22,8 @@ use crate::sync::lock;
 pub struct EmbeddedSpool {
     pub(crate) core: Arc<Core>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    _lock: Box<dyn Send + Sync>,
+    /// The data directory's lock.
+    held: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
 impl EmbeddedSpool {
@@ -34,7 +35,7 @@ impl EmbeddedSpool {
             let keeper = core.clone();
             threads.push(start("spool-keep", move || while keeper.keep_waiting() {})?);
         }
-        Ok(Arc::new(Self { core, threads: Mutex::new(threads), _lock: held }))
+        Ok(Arc::new(Self { core, threads: Mutex::new(threads), held: Mutex::new(Some(held)) }))
     }
 
     /// Manual mode: commits what waits, then does one slice of housekeeping. Whether there was anything to do.
@@ -49,7 +50,7 @@ impl EmbeddedSpool {
         self.core.work.notified().await;
     }
 
-    /// Commits what waits, seals the log and stops. Nothing is accepted afterwards. Blocks; a second call does nothing.
+    /// Commits what waits, seals the log, stops, and lets the data directory go. Nothing is accepted afterwards. Blocks; a second call does nothing.
     pub fn close(&self) {
         self.core.handoff.close();
         self.core.keeper_bell.close();
@@ -61,6 +62,7 @@ impl EmbeddedSpool {
         }
         self.core.commit_now();
         self.core.seal();
+        lock(&self.held).take();
     }
 
     fn record_octets_max(&self) -> u64 {
