@@ -1,0 +1,121 @@
+//! C1: what was acknowledged is delivered or told, whole; what was not is not sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Found;
+use super::evidence::{Copy, Evidence};
+use super::returns::{Report, lost_reports, reports};
+use crate::world::book::Outcome;
+use crate::world::{Fact, Offered, Verdict};
+
+pub(super) fn check(evidence: &Evidence, found: &mut Found) {
+    let copies = evidence.copies();
+    let told = reports(evidence);
+    let lost = lost_reports(evidence);
+    let bounced = bounced_in_log(evidence);
+    let crashes = evidence.crashes();
+    let mut known = BTreeSet::new();
+    for (at, offered) in evidence.offered() {
+        known.insert(offered.token.clone());
+        let of = |recipient: &String| copies.get(&(offered.token.clone(), recipient.clone())).map_or(&[][..], Vec::as_slice);
+        match &offered.verdict {
+            Verdict::Positive(id) => {
+                for recipient in &offered.recipients {
+                    let logged = id.is_some_and(|id| bounced.contains(&(id, recipient.clone())));
+                    let case = Case { offered, recipient, copies: of(recipient), told: &told, lost: &lost, logged };
+                    case.check(evidence, &crashes, found);
+                }
+            }
+            Verdict::Broken | Verdict::Refused(_) => {
+                let sent = copies.range((offered.token.clone(), String::new())..).take_while(|((token, _), _)| *token == offered.token);
+                for ((token, recipient), copies) in sent {
+                    // A refusal that a failing disk caused may come after the record was written (docs/custody.md, the table of crashes).
+                    let excused = matches!(offered.verdict, Verdict::Refused(_)) && evidence.forgotten(at, &crashes);
+                    if !excused {
+                        found.say("C1", format!("{token} was {:?} and yet sent to {recipient}: {copies:?}", offered.verdict));
+                    }
+                }
+            }
+            Verdict::Unknown => {}
+        }
+    }
+    for (token, recipient) in copies.keys().filter(|(token, _)| !known.contains(token)) {
+        found.say("C1", format!("nobody ever handed in {token}, sent to {recipient}"));
+    }
+    contents(evidence, found);
+}
+
+/// One recipient of an acknowledged message.
+struct Case<'a> {
+    offered: &'a Offered,
+    recipient: &'a String,
+    copies: &'a [Copy],
+    told: &'a [Report],
+    lost: &'a BTreeSet<String>,
+    /// The mail log says that it bounced.
+    logged: bool,
+}
+
+impl Case<'_> {
+    fn check(&self, evidence: &Evidence, crashes: &[postrider_model::Timestamp], found: &mut Found) {
+        let Offered { token, reverse_path, .. } = self.offered;
+        let recipient = self.recipient;
+        let told = self.told.iter().any(|report| report.token == *token && report.failed.contains(recipient));
+        let silent = reverse_path.is_empty() || self.lost.contains(reverse_path);
+        let bounced = told || self.logged && silent;
+        let waits = evidence.left.as_ref().is_none_or(|left| !left.is_empty());
+        if self.copies.is_empty() && !bounced && !waits {
+            let log = if self.logged { "the log says it bounced, and no report came" } else { "the log knows no bounce" };
+            found.say("C1", format!("{token} to {recipient} was acknowledged, and neither delivered nor told: {log}"));
+        }
+        // Delivered and bounced at once is explained only by a reply that the relay never had, or forgot.
+        let sure = self.copies.iter().filter_map(|copy| copy.confirmed).find(|at| !evidence.forgotten(*at, crashes));
+        if let Some(at) = sure
+            && (told || self.logged)
+        {
+            found.say("C1", format!("{token} to {recipient} was delivered at {} and yet bounced", Evidence::clock(at)));
+        }
+    }
+}
+
+/// (message, recipient) that the mail log calls bounced.
+fn bounced_in_log(evidence: &Evidence) -> BTreeSet<(postrider_model::MessageId, String)> {
+    let mut bounced = BTreeSet::new();
+    for (_, fact) in &evidence.facts {
+        if let Fact::Attempted { message, recipient, outcome: Outcome::Bounced, .. } = fact {
+            bounced.insert((*message, recipient.clone()));
+        }
+    }
+    bounced
+}
+
+/// Only trace fields stand before what was handed in, and it arrives at those it was for.
+fn contents(evidence: &Evidence, found: &mut Found) {
+    let offered: BTreeMap<&str, &Offered> = evidence.offered().map(|(_, offered)| (offered.token.as_str(), offered)).collect();
+    for told in &evidence.told {
+        let taken = &told.taken;
+        let Some(offered) = taken.token.as_deref().and_then(|token| offered.get(token)) else { continue };
+        let token = &offered.token;
+        let Some(content) = evidence.content(offered) else { continue };
+        match taken.content.strip_suffix(content.as_slice()) {
+            Some(head) if is_trace(head) => {}
+            Some(head) => found.say("C1", format!("{token} arrived with a strange head: {:?}", String::from_utf8_lossy(head))),
+            None => found.say("C1", format!("{token} arrived changed: {} octets, not {}", taken.content.len(), content.len())),
+        }
+        if taken.reverse_path != offered.reverse_path {
+            found.say("C1", format!("{token} arrived with reverse-path <{}>, not <{}>", taken.reverse_path, offered.reverse_path));
+        }
+        let certain = matches!(offered.verdict, Verdict::Positive(_));
+        for recipient in taken.recipients.iter().filter(|r| certain && !offered.recipients.contains(r)) {
+            found.say("C1", format!("{token} was sent to {recipient}, for whom it was not taken"));
+        }
+    }
+}
+
+/// One Received field, perhaps folded.
+fn is_trace(head: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(head) else { return false };
+    text.starts_with("Received:")
+        && text.ends_with("\r\n")
+        && text.trim_end_matches("\r\n").split("\r\n").skip(1).all(|line| line.starts_with([' ', '\t']))
+}

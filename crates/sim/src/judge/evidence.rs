@@ -1,0 +1,162 @@
+//! What the judge may look at.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use postrider_lab::Taken;
+use postrider_model::Timestamp;
+use postrider_model::policy::Provider;
+
+use crate::scenario::Scenario;
+use crate::world::clients::{MailPlan, content};
+use crate::world::{EPOCH_MS, Fact, Offered, World, lock};
+
+/// A message in a provider's ledger.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// Which provider.
+    pub remote: usize,
+    /// What it took.
+    pub taken: Taken,
+    /// When the relay had read the whole positive reply, if it ever had.
+    pub confirmed: Option<Timestamp>,
+}
+
+/// A copy for one recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copy {
+    /// When it was taken.
+    pub at: Timestamp,
+    /// When the relay knew.
+    pub confirmed: Option<Timestamp>,
+}
+
+/// The policy that rules a provider, as the judge needs it.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Its limits; providers with the same name and `shared` share them.
+    pub provider: Provider,
+}
+
+/// All that was observed.
+pub struct Evidence {
+    /// The book.
+    pub facts: Vec<(Timestamp, Fact)>,
+    /// The providers' ledgers.
+    pub told: Vec<Told>,
+    /// Transactions begun at each provider: when, from where, in which session.
+    pub transactions: Vec<Vec<(Timestamp, IpAddr, u64)>>,
+    /// What providers complained about.
+    pub complaints: Vec<String>,
+    /// The policy for each provider.
+    pub policies: Vec<Policy>,
+    /// Connections out over all.
+    pub connections_out_max: u32,
+    /// What was left in the spool; `None` when no life came to its end.
+    pub left: Option<Vec<String>>,
+    /// Why the spool did not open again.
+    pub refused_to_open: Option<String>,
+    /// The mails that clients sent, by client.
+    pub mails: Vec<Vec<MailPlan>>,
+    /// The tenant that must not starve, and how long its mail may take.
+    pub fair: Option<(String, u64)>,
+    /// How long an outcome may be unsynced, in milliseconds.
+    pub unsynced_ms: u64,
+}
+
+impl Evidence {
+    /// Gathers what a run left.
+    pub fn gather(world: &World, scenario: &Scenario, left: Option<Vec<String>>, refused_to_open: Option<String>) -> Self {
+        let facts = lock(&world.book).facts.clone();
+        let mut confirmed = BTreeMap::new();
+        for (at, fact) in &facts {
+            if let Fact::Confirmed { remote, nth } = fact {
+                confirmed.insert((*remote, *nth), *at);
+            }
+        }
+        let remotes = lock(&world.remotes);
+        let mut told = Vec::new();
+        for (remote, provider) in remotes.iter().enumerate() {
+            for (nth, taken) in provider.provider.ledger.taken.iter().enumerate() {
+                told.push(Told { remote, taken: taken.clone(), confirmed: confirmed.get(&(remote, nth)).copied() });
+            }
+        }
+        let ledgers = || remotes.iter().map(|remote| &remote.provider.ledger);
+        Self {
+            facts,
+            told,
+            transactions: ledgers().map(|l| l.transactions.iter().map(|(at, peer, id)| (*at, *peer, id.0)).collect()).collect(),
+            complaints: ledgers().flat_map(|ledger| ledger.complaints.iter().cloned()).collect(),
+            policies: scenario.providers.iter().map(|plan| Policy { provider: plan.policy.clone() }).collect(),
+            connections_out_max: scenario.snapshot.connections_out_max,
+            left,
+            refused_to_open,
+            mails: scenario.clients.iter().map(|client| client.mails.clone()).collect(),
+            fair: scenario.fair.clone(),
+            unsynced_ms: postrider_model::limits::SETTLE_SYNC_MS + 2 * scenario.commit_pause.as_millis() as u64 + 5,
+        }
+    }
+
+    /// All transactions of clients.
+    pub fn offered(&self) -> impl Iterator<Item = (Timestamp, &Offered)> {
+        self.facts.iter().filter_map(|(at, fact)| match fact {
+            Fact::Offered(offered) => Some((*at, &**offered)),
+            _ => None,
+        })
+    }
+
+    /// When lives ended, but by draining.
+    pub fn crashes(&self) -> Vec<Timestamp> {
+        let ends = self.facts.iter().filter(|(_, fact)| matches!(fact, Fact::LifeEnded(how) if how != "drained"));
+        ends.map(|(at, _)| *at).collect()
+    }
+
+    /// Whether the relay, knowing at `at`, may have forgotten: a crash came before its knowledge had to be on disk.
+    pub fn forgotten(&self, at: Timestamp, crashes: &[Timestamp]) -> bool {
+        let safe = at.millis() + self.unsynced_ms;
+        if crashes.iter().any(|crash| (at.millis()..=safe).contains(&crash.millis())) {
+            return true;
+        }
+        // After a failed sync of the log nothing is kept any more until the restart.
+        self.sync_failures().any(|(failed, poisoned_until)| {
+            let until = poisoned_until.map_or(failed.millis() + self.unsynced_ms, Timestamp::millis);
+            (failed.millis().saturating_sub(self.unsynced_ms)..=until).contains(&at.millis())
+        })
+    }
+
+    /// When syncs failed; with the end of the life, when that was poisoned.
+    fn sync_failures(&self) -> impl Iterator<Item = (Timestamp, Option<Timestamp>)> + '_ {
+        let failed = self.facts.iter().enumerate().filter(|(_, (_, fact))| matches!(fact, Fact::SyncFailed));
+        failed.map(|(nth, (at, _))| {
+            let end = self.facts[nth..].iter().find(|(_, fact)| matches!(fact, Fact::LifeEnded(_)));
+            let poisoned = end.filter(|(_, fact)| matches!(fact, Fact::LifeEnded(how) if how.starts_with("poisoned")));
+            (*at, poisoned.map(|(at, _)| *at))
+        })
+    }
+
+    /// Copies of client mail by token and recipient, in the order in which they were taken.
+    pub fn copies(&self) -> BTreeMap<(String, String), Vec<Copy>> {
+        let mut copies: BTreeMap<_, Vec<Copy>> = BTreeMap::new();
+        for told in &self.told {
+            let Some(token) = &told.taken.token else { continue };
+            for recipient in &told.taken.recipients {
+                let copy = Copy { at: told.taken.at, confirmed: told.confirmed };
+                copies.entry((token.clone(), recipient.clone())).or_default().push(copy);
+            }
+        }
+        copies.values_mut().for_each(|copies| copies.sort_by_key(|copy| copy.at));
+        copies
+    }
+
+    /// The content a client handed in under this token.
+    pub fn content(&self, offered: &Offered) -> Option<Vec<u8>> {
+        let (client, mail) = offered.mail;
+        self.mails.get(client)?.get(mail).map(|plan| content(plan, &offered.token))
+    }
+
+    /// A time for people.
+    pub fn clock(at: Timestamp) -> String {
+        let ms = at.millis().saturating_sub(EPOCH_MS);
+        format!("{}.{:03} s", ms / 1000, ms % 1000)
+    }
+}

@@ -1,0 +1,76 @@
+//! The judge: what must hold of every run, found out from outside the relay.
+//!
+//! | check | what it demands | by whose word |
+//! |---|---|---|
+//! | C1 | every 250 to an end of data ends in a copy at a provider or a told bounce, for each recipient, with the content as it was handed in; nothing else is sent | clients, ledgers, mail log |
+//! | C2 | a further copy follows only a crash near the first one's reply, or a reply the relay never read whole; nothing durably ended is sent again | ledgers, wires, journal |
+//! | C3 | no provider saw more connections, messages per connection, recipients or messages in a time than the policy allows, and no client's protocol error | wires, ledgers |
+//! | C4 | Accepted before Deferred before one terminal event; sequences only grow | journal, mail log |
+//! | C5 | no report for a null reverse-path, none about a report, each to the reverse-path it is for | ledgers, mail log |
+//! | C6 | connections stay within the window; a small tenant is served beside a flood | insight, ledgers |
+//! | C7 | in fine weather the spool drains | the spool's count |
+//! | C8 | the same seed twice gives the same book | two runs |
+
+mod copies;
+mod custody;
+mod evidence;
+mod limits;
+mod order;
+mod returns;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+pub use evidence::{Copy, Evidence, Policy, Told};
+
+/// Something that must not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which check.
+    pub check: &'static str,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.check, self.what)
+    }
+}
+
+/// What one check found.
+#[derive(Default)]
+pub(crate) struct Found(Vec<Violation>);
+
+impl Found {
+    pub(crate) fn say(&mut self, check: &'static str, what: String) {
+        self.0.push(Violation { check, what });
+    }
+}
+
+/// All checks but C8, which needs two runs.
+pub fn judge(evidence: &Evidence) -> Vec<Violation> {
+    let mut found = Found::default();
+    custody::check(evidence, &mut found);
+    copies::check(evidence, &mut found);
+    limits::check(evidence, &mut found);
+    order::check(evidence, &mut found);
+    returns::check(evidence, &mut found);
+    drains(evidence, &mut found);
+    found.0
+}
+
+/// C7.
+fn drains(evidence: &Evidence, found: &mut Found) {
+    if let Some(why) = &evidence.refused_to_open {
+        found.say("C7", format!("the spool did not open again: {why}"));
+        return;
+    }
+    match &evidence.left {
+        None => found.say("C7", "the relay died again and again".into()),
+        Some(left) if !left.is_empty() => found.say("C7", format!("after the weather cleared this is left: {left:?}")),
+        Some(_) => {}
+    }
+}

@@ -1,0 +1,138 @@
+//! What happens in one run: all of it chosen before it begins.
+
+pub mod build;
+pub mod named;
+pub mod random;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use postrider_flow::ReceiveLimits;
+use postrider_lab::{DnsWeather, MxData, Personality, Zones};
+use postrider_model::policy::{Provider, Snapshot};
+use postrider_smtp::Domain;
+
+use crate::world::clients::ClientPlan;
+use crate::world::disk::Loss;
+use crate::world::net::Reach;
+
+/// A whole scenario.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// What people call it.
+    pub name: String,
+    /// Where its chance comes from.
+    pub seed: u64,
+    /// The relay's policy.
+    pub snapshot: Snapshot,
+    /// The relay's limits.
+    pub limits: ReceiveLimits,
+    /// The mailbox providers.
+    pub providers: Vec<ProviderPlan>,
+    /// Domains without a provider.
+    pub domains: Vec<(Domain, MxData)>,
+    /// Hosts with which no TLS handshake succeeds.
+    pub tls_breaks: Vec<String>,
+    /// Time to live of DNS answers.
+    pub dns_ttl: Duration,
+    /// The clients.
+    pub clients: Vec<ClientPlan>,
+    /// What changes, and when, in milliseconds since the beginning; in order.
+    pub changes: Vec<(u64, Change)>,
+    /// How each life ends before its time; further lives end when all is done.
+    pub ends: Vec<End>,
+    /// How much the disk holds at first.
+    pub disk_octets: u64,
+    /// The relay's reserve on it.
+    pub reserve_octets: u64,
+    /// Octets of a segment.
+    pub segment_octets: u32,
+    /// How long the committer waits before it takes what is there.
+    pub commit_pause: Duration,
+    /// When the weather is fine for ever, in milliseconds since the beginning.
+    pub clear_ms: u64,
+    /// How long after that the spool may take to drain.
+    pub drain_ms: u64,
+    /// A tenant whose mail must arrive within so many milliseconds of its 250, whatever others queue.
+    pub fair: Option<(String, u64)>,
+}
+
+/// A mailbox provider in a scenario.
+#[derive(Debug, Clone)]
+pub struct ProviderPlan {
+    /// How it behaves at first.
+    pub personality: Personality,
+    /// The domains it takes mail for.
+    pub domains: Vec<Domain>,
+    /// Its hosts with their preference and addresses.
+    pub hosts: Vec<(u16, Domain, Vec<IpAddr>)>,
+    /// How far away it is.
+    pub latency: Duration,
+    /// The policy that the relay follows with it.
+    pub policy: Provider,
+}
+
+impl ProviderPlan {
+    /// All its addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.hosts.iter().flat_map(|(_, _, addresses)| addresses.iter().copied())
+    }
+
+    pub(crate) fn publish(&self, zones: &mut Zones) {
+        for domain in &self.domains {
+            let hosts = self.hosts.iter().map(|(preference, host, _)| (*preference, host.clone())).collect();
+            zones.domain(domain.clone(), MxData::Hosts(hosts));
+        }
+        for (_, host, addresses) in &self.hosts {
+            zones.host(host.clone(), addresses.clone());
+        }
+    }
+}
+
+/// A change of the weather.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A provider behaves otherwise.
+    Personality(usize, Box<Personality>),
+    /// A provider can be reached otherwise.
+    Reach(usize, Reach),
+    /// The DNS behaves otherwise.
+    Dns(DnsWeather),
+    /// So many of a hundred connections break.
+    Breaks(u8),
+    /// The disk holds so much.
+    Disk(u64),
+    /// So many of the next syncs fail.
+    FailSyncs(u32),
+}
+
+/// How a life ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// When.
+    pub when: When,
+    /// How.
+    pub how: How,
+    /// How long there is no relay then, in milliseconds.
+    pub down_ms: u64,
+}
+
+/// When a life ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// At its k-th changing operation of the disk.
+    Operation(u64),
+    /// So many milliseconds after it began.
+    After(u64),
+}
+
+/// How a life ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// The power goes.
+    Power(Loss),
+    /// The process is killed; the machine goes on.
+    Kill,
+    /// It is told to drain.
+    Drain,
+}

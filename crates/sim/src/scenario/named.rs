@@ -1,0 +1,220 @@
+//! Scenarios with a name: each personality, each kind of crash, each kind of trouble, and every seed that ever failed.
+
+use std::time::Duration;
+
+use postrider_lab::{DnsWeather, FaultKind, Hostile, Manner, Moment, MxData, Pace, Personality, Space, Throttle};
+use postrider_model::policy::Rate;
+
+use super::build::{ROOMY, client, domain, mail, provider, scenario};
+use super::{Change, End, How, Scenario, When};
+use crate::world::clients::MailPlan;
+use crate::world::disk::Loss;
+use crate::world::net::Reach;
+
+/// Seeds that found something once, with what it was.
+pub const KEPT_SEEDS: &[(u64, &str)] = &[];
+
+/// All of them.
+pub fn named() -> Vec<Scenario> {
+    let mut all = vec![fine()];
+    all.extend(personalities());
+    all.extend(crashes());
+    all.extend(disks());
+    all.extend([tarpit_beside_healthy(), flood_beside_small(), reports(), dns_outage(), backlog(), secret_limit(), rate()]);
+    all
+}
+
+fn letters(count: u64, every_ms: u64, to: &str) -> Vec<MailPlan> {
+    (0..count).map(|nth| mail(nth * every_ms, "sender@p0.example", &[&format!("user{nth}@{to}")])).collect()
+}
+
+fn fine() -> Scenario {
+    let mails = letters(20, 100, "p1.example");
+    scenario("fine weather", 1, vec![provider(0), provider(1)], vec![client(0, "shop", mails.clone()), client(1, "bank", mails)])
+}
+
+fn with_personality(name: &str, change: impl FnOnce(&mut Personality)) -> Scenario {
+    let mut scenario = scenario(
+        name,
+        2,
+        vec![provider(0), provider(1), provider(2)],
+        vec![client(0, "shop", letters(10, 1_000, "p1.example")), client(1, "bank", letters(10, 1_000, "p2.example"))],
+    );
+    let fine = scenario.providers[1].personality.clone();
+    change(&mut scenario.providers[1].personality);
+    scenario.clear_ms = 1_800_000;
+    scenario.changes = vec![(scenario.clear_ms, Change::Personality(1, Box::new(fine)))];
+    scenario
+}
+
+fn personalities() -> Vec<Scenario> {
+    let fault = |name: &str, at: Moment, kind: FaultKind, percent: u8| {
+        with_personality(name, |personality| *personality = personality.clone().with(at, kind, percent))
+    };
+    let pace = |reply, octet| Pace { reply: Duration::from_secs(reply), octet: Duration::from_millis(octet) };
+    let mut all = vec![
+        with_personality("greylisting", |p| p.greylist = Some(Duration::from_secs(300))),
+        with_personality("tarpitting", |p| p.pace = pace(100, 0)),
+        with_personality("tarpitting beyond all patience", |p| p.pace = pace(2_000, 0)),
+        with_personality("dripping", |p| p.pace = pace(0, 2_000)),
+        with_personality("mailboxes full", |p| p.space = Space::MailboxFull),
+        with_personality("mailboxes full, said as 552", |p| p.space = Space::MailboxOver),
+        with_personality("disk full over there", |p| p.space = Space::DiskFull),
+        fault("lying: takes and hangs up", Moment::EndOfData, FaultKind::TakeAndDrop, 50),
+        fault("lying: takes and says nothing", Moment::EndOfData, FaultKind::TakeAndSilence, 50),
+        fault("hangs up behind the dot", Moment::EndOfData, FaultKind::Drop, 50),
+    ];
+    for moment in [Moment::Connect, Moment::Hello, Moment::Mail, Moment::Recipient, Moment::Data, Moment::Content, Moment::Quit] {
+        all.push(fault(&format!("hangs up at {moment:?}"), moment, FaultKind::Drop, 60));
+        all.push(fault(&format!("silent at {moment:?}"), moment, FaultKind::Silence, 60));
+    }
+    let hostile =
+        [Hostile::Bare550, Hostile::Endless, Hostile::Code999, Hostile::Differing, Hostile::LongLine, Hostile::Garbage, Hostile::Double];
+    for kind in hostile {
+        for moment in [Moment::Connect, Moment::Hello, Moment::Recipient, Moment::EndOfData] {
+            all.push(fault(&format!("hostile at {moment:?}: {kind:?}"), moment, FaultKind::Hostile(kind), 60));
+        }
+    }
+    all
+}
+
+/// A crash at each of the first operations of the disk, whatever they do: preparing, recovering, accepting, settling.
+fn crashes() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    for (nth, loss) in [Loss::All, Loss::Tail, Loss::Sectors, Loss::Nothing].into_iter().enumerate() {
+        for operation in (1..60).step_by(4) {
+            let mut scenario = fine();
+            scenario.name = format!("crash at operation {operation} losing {loss:?}");
+            scenario.seed = 100 + nth as u64;
+            scenario.clients[0].mails.push(MailPlan { body_octets: 400_000, ..mail(500, "sender@p0.example", &["user@p1.example"]) });
+            // The first recovery may die, too.
+            let end = |operation| End { when: When::Operation(operation), how: How::Power(loss), down_ms: 100 };
+            scenario.ends = vec![end(operation), end(operation / 2 + 1), end(operation + 30)];
+            all.push(scenario);
+        }
+    }
+    for (name, how) in [("killed again and again", How::Kill), ("drained again and again", How::Drain)] {
+        let mut scenario = fine();
+        scenario.name = name.into();
+        scenario.ends = (0..8).map(|nth| End { when: When::After(150 + nth * 40), how, down_ms: 100 }).collect();
+        all.push(scenario);
+    }
+    all.push(compaction());
+    all
+}
+
+/// Segments fill up and empty, while one recipient stays unreachable; crashes all along.
+fn compaction() -> Scenario {
+    let mut mails = letters(150, 200, "p1.example");
+    for mail in mails.iter_mut() {
+        mail.body_octets = 6_000;
+    }
+    mails.extend((0..5).map(|nth| mail(nth * 6_000, "sender@p0.example", &["later@p1.example"])));
+    mails.sort_by_key(|mail| mail.not_before_ms);
+    let mut scenario = scenario("crashes while compacting", 5, vec![provider(0), provider(1)], vec![client(0, "shop", mails)]);
+    scenario.segment_octets = 64 * 1024;
+    let losses = [Loss::All, Loss::Sectors, Loss::Tail];
+    scenario.ends =
+        (0..9).map(|nth| End { when: When::Operation(60 + nth * 17), how: How::Power(losses[nth as usize % 3]), down_ms: 200 }).collect();
+    scenario
+}
+
+fn disks() -> Vec<Scenario> {
+    let mut full = fine();
+    full.name = "disk full, and room again".into();
+    full.segment_octets = 64 * 1024;
+    full.clients[0].mails.iter_mut().for_each(|mail| mail.body_octets = 20_000);
+    full.clear_ms = 1_200_000;
+    full.changes = vec![(300, Change::Disk(full.reserve_octets + 3 * 64 * 1024)), (full.clear_ms, Change::Disk(ROOMY))];
+    let mut failing = fine();
+    failing.name = "a failing sync poisons the log, and a restart mends it".into();
+    failing.changes = vec![(400, Change::FailSyncs(1)), (1_500, Change::FailSyncs(1)), (90_000, Change::FailSyncs(1))];
+    failing.clear_ms = 90_000;
+    let mut failing_and_power = failing.clone();
+    failing_and_power.name = "a failing sync, then the power".into();
+    let end = |when| End { when: When::After(when), how: How::Power(Loss::All), down_ms: 1_000 };
+    failing_and_power.ends = vec![end(3_600_000), end(500), end(700), end(500)];
+    vec![full, failing, failing_and_power]
+}
+
+fn tarpit_beside_healthy() -> Scenario {
+    let mut scenario = scenario(
+        "a tarpit beside a healthy provider",
+        7,
+        vec![provider(0), provider(1), provider(2)],
+        vec![client(0, "shop", letters(60, 100, "p1.example")), client(1, "bank", letters(60, 100, "p2.example"))],
+    );
+    scenario.providers[1].personality.pace = Pace { reply: Duration::from_secs(60), octet: Duration::ZERO };
+    scenario.fair = Some(("bank".into(), 5_000));
+    scenario
+}
+
+fn flood_beside_small() -> Scenario {
+    let flood = (0..15).map(|number| client(number, "flood", letters(40, 0, "p1.example")));
+    let mut clients: Vec<_> = flood.collect();
+    clients.push(client(
+        20,
+        "small",
+        letters(10, 2_000, "p1.example").into_iter().map(|m| MailPlan { not_before_ms: m.not_before_ms + 3_000, ..m }).collect(),
+    ));
+    let mut scenario = scenario("a small tenant beside a flood", 8, vec![provider(0), provider(1)], clients);
+    scenario.providers[1].policy.connections_max = 1;
+    scenario.providers[1].latency = Duration::from_millis(50);
+    scenario.snapshot = super::build::snapshot(&scenario.providers);
+    // A flood of 600 takes minutes over two connections; the small tenant takes turns with it.
+    scenario.fair = Some(("small".into(), 15_000));
+    scenario
+}
+
+fn reports() -> Scenario {
+    let all = ["unknown@p1.example", "user@p1.example", "unknown@q1.example", "spam@p2.example", "x@null.example", "y@nowhere.example"];
+    let froms = ["sender@p0.example", "", "unknown-sender@p0.example", "sender@nowhere.example", "sender@null.example", "full@p0.example"];
+    let mails = froms.iter().enumerate().map(|(nth, from)| mail(nth as u64 * 500, from, &all)).collect();
+    let mut scenario = scenario("reports", 9, vec![provider(0), provider(1), provider(2)], vec![client(0, "shop", mails)]);
+    scenario.domains.push((domain("null.example"), MxData::Null));
+    scenario
+}
+
+fn dns_outage() -> Scenario {
+    let mut scenario = with_personality("the DNS is down", |_| {});
+    let weather = DnsWeather { fail_percent: 100, ..DnsWeather::default() };
+    scenario.changes = vec![(2_000, Change::Dns(weather)), (scenario.clear_ms, Change::Dns(DnsWeather::default()))];
+    scenario.dns_ttl = Duration::from_secs(1);
+    scenario
+}
+
+fn backlog() -> Scenario {
+    let mut scenario = scenario(
+        "a restart with a backlog",
+        10,
+        vec![provider(0), provider(1)],
+        vec![client(0, "shop", letters(150, 10, "p1.example")), client(1, "bank", letters(150, 10, "q1.example"))],
+    );
+    scenario.clear_ms = 3_000_000;
+    scenario.changes = vec![(0, Change::Reach(1, Reach::Refuses)), (scenario.clear_ms, Change::Reach(1, Reach::Up))];
+    let end = |ms| End { when: When::After(ms), how: How::Power(Loss::Tail), down_ms: 30_000 };
+    scenario.ends = vec![end(60_000), end(600_000), end(3_000_000)];
+    scenario
+}
+
+fn secret_limit() -> Scenario {
+    with_personality("a secret limit", |p| {
+        p.throttle =
+            Some(Throttle { sessions_max: Some(1), sessions_per_minute: Some(6), messages_per_minute: Some(4), manner: Manner::Close });
+    })
+}
+
+fn rate() -> Scenario {
+    let mut scenario = scenario(
+        "a rate in the policy, and restarts",
+        11,
+        vec![provider(0), provider(1)],
+        vec![client(0, "shop", letters(60, 10, "p1.example"))],
+    );
+    let rate = |count, burst| Some(Rate { count, per: Duration::from_secs(60), burst });
+    let policy = &mut scenario.providers[1].policy;
+    (policy.message_rate, policy.connection_rate, policy.connections_max) = (rate(10, 3), rate(6, 2), 2);
+    scenario.snapshot = super::build::snapshot(&scenario.providers);
+    scenario.ends = vec![End { when: When::After(100_000), how: How::Kill, down_ms: 100 }];
+    scenario
+}

@@ -1,0 +1,206 @@
+//! The book: every observed fact with its time, and one number that stands for all of it.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use postrider_model::{DeliveryId, MessageId, Timestamp};
+
+/// What became of one transaction, as its client knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The end of data was answered with 250; the id it named.
+    Positive(Option<MessageId>),
+    /// A negative reply, to whatever.
+    Refused(u16),
+    /// The final dot was sent, and no reply came.
+    Unknown,
+    /// It broke off before the final dot.
+    Broken,
+}
+
+/// One transaction that a client began, with a token of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offered {
+    /// The token in its header.
+    pub token: String,
+    /// Which mail of which client it is a try of.
+    pub mail: (usize, usize),
+    /// Whose mail.
+    pub tenant: String,
+    /// The reverse-path; empty when null.
+    pub reverse_path: String,
+    /// The recipients that were answered with 250.
+    pub recipients: Vec<String>,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+/// The terminal word of the mail log on one recipient, or a deferral.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Delivered.
+    Delivered,
+    /// Deferred until then.
+    Deferred(Timestamp),
+    /// Bounced.
+    Bounced,
+}
+
+/// An event of the journal, in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalEvent {
+    /// Custody began.
+    Accepted {
+        /// The message.
+        message: MessageId,
+        /// How many recipients.
+        recipients: usize,
+        /// What it reports on, when it is a report.
+        reports_on: Option<MessageId>,
+    },
+    /// An outcome.
+    Settled {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// What became of it.
+        outcome: Outcome,
+    },
+}
+
+/// One observed fact.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// A relay began to run.
+    LifeBegan(u32),
+    /// It ended, and how.
+    LifeEnded(String),
+    /// The disk failed a sync; what it held may be lost.
+    SyncFailed,
+    /// The scenario changed the weather.
+    Changed(String),
+    /// A transaction of a client ended.
+    Offered(Box<Offered>),
+    /// The mail log: custody began.
+    Accepted(MessageId),
+    /// The mail log: an outcome.
+    Attempted {
+        /// The message.
+        message: MessageId,
+        /// The recipient's index.
+        index: u32,
+        /// A report of the relay itself.
+        report: bool,
+        /// The reverse-path; empty when null.
+        reverse_path: String,
+        /// The recipient.
+        recipient: String,
+        /// What became of it.
+        outcome: Outcome,
+        /// In its words.
+        why: String,
+    },
+    /// The journal: an event, durable when it is read.
+    Journal {
+        /// Its place.
+        sequence: u64,
+        /// What it says.
+        event: JournalEvent,
+    },
+    /// The mail log: a refusal to a client.
+    RefusedClient(String),
+    /// The mail log: an alarm.
+    Alarm(String),
+    /// The relay opened a connection to a remote.
+    Opened {
+        /// Which remote.
+        remote: usize,
+        /// From which address of the relay.
+        source: IpAddr,
+        /// The connection's number.
+        connection: u64,
+    },
+    /// The relay let it go.
+    Closed {
+        /// The connection's number.
+        connection: u64,
+    },
+    /// A remote took the message number `nth` of its ledger.
+    Taken {
+        /// Which remote.
+        remote: usize,
+        /// Which message.
+        nth: usize,
+        /// Its token.
+        token: Option<String>,
+    },
+    /// The relay has read the whole positive reply to it.
+    Confirmed {
+        /// Which remote.
+        remote: usize,
+        /// Which message.
+        nth: usize,
+    },
+    /// How the schedule stands at a Site.
+    Window {
+        /// The Site.
+        site: String,
+        /// Connections open.
+        connections: u32,
+        /// The window.
+        window: u32,
+    },
+    /// How many deliveries wait.
+    Queue(u64),
+}
+
+impl fmt::Debug for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fact::LifeBegan(life) => write!(f, "life {life} began"),
+            Fact::LifeEnded(how) => write!(f, "life ended: {how}"),
+            Fact::SyncFailed => write!(f, "sync failed"),
+            Fact::Changed(what) => write!(f, "change: {what}"),
+            Fact::Offered(o) => write!(f, "offered {} <{}> {:?} {:?}", o.token, o.reverse_path, o.recipients, o.verdict),
+            Fact::Accepted(id) => write!(f, "log accepted {id}"),
+            Fact::Attempted { message, index, report, reverse_path, recipient, outcome, why } => {
+                write!(f, "log {message}/{index}{} <{reverse_path}> <{recipient}> {outcome:?}: {why}", if *report { " report" } else { "" })
+            }
+            Fact::Journal { sequence, event } => write!(f, "journal {sequence} {event:?}"),
+            Fact::RefusedClient(what) => write!(f, "log refused {what}"),
+            Fact::Alarm(text) => write!(f, "log alarm: {text}"),
+            Fact::Opened { remote, source, connection } => write!(f, "connection {connection} opened {source} to remote {remote}"),
+            Fact::Closed { connection } => write!(f, "connection {connection} closed"),
+            Fact::Taken { remote, nth, token } => write!(f, "remote {remote} took #{nth} {token:?}"),
+            Fact::Confirmed { remote, nth } => write!(f, "remote {remote} confirmed #{nth}"),
+            Fact::Window { site, connections, window } => write!(f, "window {site} {connections}/{window}"),
+            Fact::Queue(deliveries) => write!(f, "queue {deliveries}"),
+        }
+    }
+}
+
+/// All facts in order.
+#[derive(Debug, Default)]
+pub struct Book {
+    /// Facts with their times.
+    pub facts: Vec<(Timestamp, Fact)>,
+    hash: u64,
+}
+
+impl Book {
+    /// Appends a fact.
+    pub fn note(&mut self, at: Timestamp, fact: Fact) {
+        let line = format!("{} {fact:?}", at.millis());
+        // FNV-1a over the lines.
+        let mut hash = if self.facts.is_empty() { 0xcbf2_9ce4_8422_2325 } else { self.hash };
+        for octet in line.bytes().chain([b'\n']) {
+            hash = (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self.hash = hash;
+        self.facts.push((at, fact));
+    }
+
+    /// One number for the whole book: the same seed gives the same number (C8).
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+}

@@ -1,0 +1,110 @@
+//! The small doors: time, chance, DNS, credentials, the mail log.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postrider_model::doors::{AddressAnswer, Clock, DnsTrouble, Entropy, MailLog, MxAnswer, Principal, Registry, Resolver, Secret};
+use postrider_model::{
+    AttemptFacts, BoxFuture, CredentialName, Message, MessageId, Outcome, Priority, Role, StreamName, TenantName, Timestamp,
+};
+use postrider_smtp::{Domain, Reply};
+
+use super::book::{self, Fact};
+use super::{World, lock};
+
+/// The world's clock.
+pub struct SimClock(pub Arc<World>);
+
+impl Clock for SimClock {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+}
+
+/// Seeded chance for the relay.
+pub struct SimEntropy(pub Arc<World>);
+
+impl Entropy for SimEntropy {
+    fn fill(&self, octets: &mut [u8]) {
+        let mut entropy = lock(&self.0.entropy);
+        for chunk in octets.chunks_mut(8) {
+            let number = entropy.next().to_le_bytes();
+            chunk.copy_from_slice(&number[..chunk.len()]);
+        }
+    }
+}
+
+/// The zones as a resolver without a cache.
+pub struct SimResolver(pub Arc<World>);
+
+impl Resolver for SimResolver {
+    fn mx(&self, domain: &Domain) -> BoxFuture<'_, Result<MxAnswer, DnsTrouble>> {
+        let (pause, answer) = lock(&self.0.zones).mx(domain);
+        Box::pin(after(pause, answer))
+    }
+
+    fn addresses(&self, host: &Domain) -> BoxFuture<'_, Result<AddressAnswer, DnsTrouble>> {
+        let (pause, answer) = lock(&self.0.zones).addresses(host);
+        Box::pin(after(pause, answer))
+    }
+}
+
+async fn after<T>(pause: Duration, value: T) -> T {
+    tokio::time::sleep(pause).await;
+    value
+}
+
+/// Everybody whose secret is "secret"; the user is the tenant, and `tenant/stream` names a stream of it.
+pub struct SimRegistry;
+
+impl Registry for SimRegistry {
+    fn authenticate(&self, user: &str, secret: Secret) -> BoxFuture<'_, Option<Principal>> {
+        let (tenant, stream) = user.split_once('/').unwrap_or((user, "main"));
+        let known = secret.0 == b"secret";
+        let principal = Principal {
+            tenant: TenantName::new(tenant),
+            stream: StreamName::new(stream),
+            credential: Some(CredentialName::new(tenant)),
+            priority: if stream == "urgent" { Priority::High } else { Priority::Normal },
+        };
+        Box::pin(std::future::ready(known.then_some(principal)))
+    }
+}
+
+/// The mail log, written into the book.
+pub struct SimLog(pub Arc<World>);
+
+impl MailLog for SimLog {
+    fn accepted(&self, message: &Message) {
+        self.0.note_relay(|| Fact::Accepted(message.id));
+    }
+
+    fn attempted(&self, message: &Message, index: u32, _attempt: Option<&AttemptFacts>, outcome: &Outcome) {
+        self.0.note_relay(|| {
+            let (outcome, why) = match outcome {
+                Outcome::Delivered { reply } => (book::Outcome::Delivered, reply.to_string()),
+                Outcome::Deferred { due, diagnosis } => (book::Outcome::Deferred(*due), diagnosis.describe()),
+                Outcome::Bounced { diagnosis } => (book::Outcome::Bounced, diagnosis.describe()),
+            };
+            let recipient = message.recipients.get(index as usize).map(|r| r.mailbox.to_string());
+            Fact::Attempted {
+                message: message.id,
+                index,
+                report: message.arrival.role == Role::Report,
+                reverse_path: message.envelope.reverse_path.mailbox().map(ToString::to_string).unwrap_or_default(),
+                recipient: recipient.unwrap_or_default(),
+                outcome,
+                why,
+            }
+        });
+    }
+
+    fn refused(&self, _peer: IpAddr, what: &str, reply: &Reply) {
+        self.0.note_relay(|| Fact::RefusedClient(format!("{what}: {reply}")));
+    }
+
+    fn alarm(&self, message: Option<MessageId>, text: &str) {
+        self.0.note_relay(|| Fact::Alarm(format!("{message:?} {text}")));
+    }
+}
