@@ -187,3 +187,22 @@ impl Listener for TcpListenerDoor {
         self.address
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_told_by_who_caused_them() {
+        let told = |errno| connect_trouble(&io::Error::from_raw_os_error(errno));
+        assert_eq!(told(111), NetTrouble::Refused);
+        assert_eq!(told(110), NetTrouble::TimedOut);
+        for errno in [101, 113, 100, 97] {
+            assert!(matches!(told(errno), NetTrouble::Unreachable(_)), "{errno}");
+        }
+        for errno in [24, 23, 105, 12, 99] {
+            assert!(matches!(told(errno), NetTrouble::Exhausted(_)), "{errno}");
+        }
+        assert!(matches!(told(104), NetTrouble::Other(_)));
+    }
+}

@@ -85,7 +85,8 @@ impl DnsResolver {
         set_options(builder.options_mut(), settings);
         let hickory = builder.build().map_err(trouble)?;
         // One look-up may ask for each link of a chain of aliases; this ends it when all of them answer late.
-        let limit = settings.timeout.saturating_mul(u32::try_from(settings.retries).unwrap_or(u32::MAX).saturating_add(1)).saturating_mul(2);
+        let limit =
+            settings.timeout.saturating_mul(u32::try_from(settings.retries).unwrap_or(u32::MAX).saturating_add(1)).saturating_mul(2);
         Ok(Self { hickory, ipv6: settings.ipv6, under_way: Semaphore::new(settings.lookups_max.max(1)), limit })
     }
 
@@ -214,7 +215,9 @@ fn both_families(v6: Result<AddressAnswer, DnsTrouble>, v4: Result<AddressAnswer
         (Err(Failed(why)), Err(_)) | (Err(_), Err(Failed(why))) => Err(Failed(why)),
         (Err(NoName { ttl: one }), Err(NoName { ttl: other })) => Err(NoName { ttl: one.min(other) }),
         // Some servers deny a name for the one type they do not know; the other's word that it exists is the safer one.
-        (Err(NoName { ttl: one } | NoData { ttl: one }), Err(NoName { ttl: other } | NoData { ttl: other })) => Err(NoData { ttl: one.min(other) }),
+        (Err(NoName { ttl: one } | NoData { ttl: one }), Err(NoName { ttl: other } | NoData { ttl: other })) => {
+            Err(NoData { ttl: one.min(other) })
+        }
     }
 }
 

@@ -23,9 +23,7 @@ impl Certified {
     /// # Errors
     /// When a file cannot be read or holds no such thing; the message names it.
     pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, TlsSetupTrouble> {
-        let read = |path: &Path| {
-            std::fs::read(path).map_err(|trouble| TlsSetupTrouble::File { path: path.display().to_string(), trouble })
-        };
+        let read = |path: &Path| std::fs::read(path).map_err(|trouble| TlsSetupTrouble::File { path: path.display().to_string(), trouble });
         Self::parse(&read(certificate)?, &read(key)?, &certificate.display().to_string(), &key.display().to_string())
     }
 

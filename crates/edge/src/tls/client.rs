@@ -16,6 +16,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStor
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, IpAddr, Ipv4Addr, ServerName, UnixTime};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::clock::SystemClock;
 
@@ -87,6 +88,18 @@ impl ClientTls {
     }
 
     pub(crate) async fn secure(&self, connection: Box<dyn Connection>, name: &str, demand: TlsDemand) -> Result<Secured, NetTrouble> {
+        let (stream, trusted) = self.handshake(connection, name, demand).await?;
+        let facts = facts(stream.get_ref().1, trusted);
+        Ok(Secured { connection: Box::new(stream), facts })
+    }
+
+    /// The handshake, and whether the peer is who its name says.
+    pub(super) async fn handshake(
+        &self,
+        connection: Box<dyn Connection>,
+        name: &str,
+        demand: TlsDemand,
+    ) -> Result<(TlsStream<Box<dyn Connection>>, bool), NetTrouble> {
         let name = server_name(name);
         let (config, name) = match (demand, name) {
             (TlsDemand::Verified, None) => return Err(NetTrouble::Tls("the peer has no name that a certificate could prove".into())),
@@ -103,10 +116,8 @@ impl ClientTls {
         let limit = |session: &mut ClientConnection| session.set_buffer_limit(Some(BUFFER_OCTETS_MAX));
         let handshake = Box::pin(connector.connect_with(name.clone(), connection, limit));
         let stream = handshake.await.map_err(|trouble| NetTrouble::Tls(trouble.to_string()))?;
-        let session = stream.get_ref().1;
-        let trusted = demand == TlsDemand::Verified || self.is_trusted(session, &name);
-        let facts = facts(session, trusted);
-        Ok(Secured { connection: Box::new(stream), facts })
+        let trusted = demand == TlsDemand::Verified || self.is_trusted(stream.get_ref().1, &name);
+        Ok((stream, trusted))
     }
 
     fn is_trusted(&self, session: &ClientConnection, name: &ServerName<'_>) -> bool {

@@ -9,6 +9,8 @@
 mod certificate;
 mod client;
 mod server;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -1,0 +1,293 @@
+//! Look-ups against a server of the test's own on loopback, with a literal zone and failures one can ask for.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use postrider_edge::{DnsResolver, ResolverSettings};
+use postrider_model::doors::{AddressAnswer, DnsTrouble, MxAnswer, MxRecord, Resolver};
+use postrider_smtp::Domain;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
+
+fn name(text: &str) -> Name {
+    Name::from_ascii(text).unwrap()
+}
+
+fn soa(ttl: u32) -> Record {
+    Record::from_rdata(name("example."), ttl, RData::SOA(SOA::new(name("ns.example."), name("h.example."), 1, 1, 1, 1, ttl)))
+}
+
+fn mx(owner: &Name, ttl: u32, preference: u16, host: Name) -> Record {
+    Record::from_rdata(owner.clone(), ttl, RData::MX(MX::new(preference, host)))
+}
+
+fn alias(owner: &Name, ttl: u32, target: &str) -> Record {
+    Record::from_rdata(owner.clone(), ttl, RData::CNAME(CNAME(name(target))))
+}
+
+fn v4(owner: &str, ttl: u32) -> Record {
+    Record::from_rdata(name(owner), ttl, RData::A(A::new(192, 0, 2, 1)))
+}
+
+fn v6(owner: &str, ttl: u32) -> Record {
+    Record::from_rdata(name(owner), ttl, RData::AAAA(AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)))
+}
+
+/// The zone: fills the answer in; false for no answer at all.
+fn zone(owner: &Name, kind: RecordType, over_tcp: bool, answer: &mut Message) -> bool {
+    use RecordType::{A, AAAA};
+    let text = owner.to_ascii().to_lowercase();
+    let label = text.split('.').next().unwrap_or_default().to_owned();
+    let (answers, authority, code): (Vec<Record>, Vec<Record>, ResponseCode) = match (label.as_str(), kind) {
+        ("plain", RecordType::MX) => {
+            (vec![mx(owner, 300, 20, name("b.example.")), mx(owner, 200, 10, name("A.Example."))], vec![], ResponseCode::NoError)
+        }
+        ("null", RecordType::MX) => (vec![mx(owner, 60, 0, Name::root())], vec![], ResponseCode::NoError),
+        ("short", RecordType::MX) => (vec![mx(owner, 1, 10, name("a.example."))], vec![], ResponseCode::NoError),
+        ("never", RecordType::MX) => (vec![mx(owner, 0, 10, name("a.example."))], vec![], ResponseCode::NoError),
+        ("long", RecordType::MX) => (vec![mx(owner, u32::MAX, 10, name("a.example."))], vec![], ResponseCode::NoError),
+        ("chain1", _) => (vec![alias(owner, 500, "chain2.example.")], vec![], ResponseCode::NoError),
+        ("chain2", _) => (vec![alias(owner, 40, "plain.example.")], vec![], ResponseCode::NoError),
+        ("whole", RecordType::MX) => (
+            vec![alias(owner, 30, "plain.example."), mx(&name("plain.example."), 300, 10, name("a.example."))],
+            vec![],
+            ResponseCode::NoError,
+        ),
+        ("loop1", _) => (vec![alias(owner, 60, "loop2.example.")], vec![], ResponseCode::NoError),
+        ("loop2", _) => (vec![alias(owner, 60, "loop1.example.")], vec![], ResponseCode::NoError),
+        ("toabsent", _) => (vec![alias(owner, 60, "absent.example.")], vec![], ResponseCode::NoError),
+        ("toabsent2", _) => (vec![alias(owner, 60, "absent.example.")], vec![soa(7)], ResponseCode::NXDomain),
+        ("absent", _) => (vec![], vec![soa(33)], ResponseCode::NXDomain),
+        ("nodata" | "nov4", RecordType::MX) => (vec![], vec![soa(44)], ResponseCode::NoError),
+        ("bare", _) => (vec![], vec![], ResponseCode::NoError),
+        ("referral", _) => {
+            (vec![], vec![Record::from_rdata(name("example."), 60, RData::NS(NS(name("ns.example."))))], ResponseCode::NoError)
+        }
+        ("servfail", _) => (vec![], vec![], ResponseCode::ServFail),
+        ("refused", _) => (vec![], vec![], ResponseCode::Refused),
+        ("formerr", _) => (vec![], vec![], ResponseCode::FormErr),
+        ("notimp", _) => (vec![], vec![], ResponseCode::NotImp),
+        ("unknown", _) => (vec![], vec![], ResponseCode::Unknown(12)),
+        ("silent", _) => return false,
+        ("garbage", _) => (vec![], vec![], ResponseCode::NoError),
+        ("odd", RecordType::MX) => {
+            let odd = Name::from_labels([&b"a b\0\xff\r\n"[..], b"example"]).unwrap();
+            (vec![mx(owner, 60, 10, odd), mx(owner, 60, 20, name("a.example."))], vec![], ResponseCode::NoError)
+        }
+        ("allodd", RecordType::MX) => (vec![mx(owner, 60, 10, name("192.0.2.1."))], vec![], ResponseCode::NoError),
+        ("xn--bcher-kva", RecordType::MX) => (vec![mx(owner, 60, 10, name("xn--mx-eka.example."))], vec![], ResponseCode::NoError),
+        ("large", RecordType::MX) if !over_tcp => {
+            answer.metadata.truncation = true;
+            (vec![], vec![], ResponseCode::NoError)
+        }
+        ("large", RecordType::MX) => ((0..200).map(|nth| mx(owner, 60, nth, name("a.example."))).collect(), vec![], ResponseCode::NoError),
+        ("both" | "nov6" | "v6fails", A) => (vec![v4(&text, 300)], vec![], ResponseCode::NoError),
+        ("both" | "nov4", AAAA) => (vec![v6(&text, 100)], vec![], ResponseCode::NoError),
+        ("v6fails", AAAA) => (vec![], vec![], ResponseCode::ServFail),
+        ("nodata" | "nov4" | "nov6", A | AAAA) => (vec![], vec![soa(44)], ResponseCode::NoError),
+        ("half", A) => (vec![], vec![soa(44)], ResponseCode::NoError),
+        ("half", AAAA) => (vec![], vec![], ResponseCode::ServFail),
+        ("tohost", _) => (vec![alias(owner, 20, "both.example.")], vec![], ResponseCode::NoError),
+        (_, kind) => panic!("the zone has no {text} {kind}"),
+    };
+    answer.metadata.response_code = code;
+    answer.add_answers(answers);
+    answer.add_authorities(authority);
+    true
+}
+
+type Asked = Arc<Mutex<Vec<(String, RecordType)>>>;
+
+fn answer(question: &[u8], over_tcp: bool, asked: &Asked) -> Option<Vec<u8>> {
+    let question = Message::from_vec(question).unwrap();
+    let query = question.queries.first().unwrap().clone();
+    asked.lock().unwrap().push((query.name().to_ascii(), query.query_type()));
+    let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
+    answer.metadata.message_type = MessageType::Response;
+    answer.metadata.recursion_available = true;
+    answer.add_query(query.clone());
+    let known = zone(query.name(), query.query_type(), over_tcp, &mut answer);
+    let mut octets = answer.to_vec().unwrap();
+    if query.name().to_ascii().starts_with("garbage") {
+        // An answer that promises records and has none of them.
+        octets[7] = 9;
+    }
+    known.then_some(octets)
+}
+
+/// The server, and what it was asked.
+async fn serve() -> (SocketAddr, Asked) {
+    let asked = Asked::default();
+    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = udp.local_addr().unwrap();
+    let tcp = TcpListener::bind(address).await.unwrap();
+    let (seen, seen_too) = (Arc::clone(&asked), Arc::clone(&asked));
+    tokio::spawn(async move {
+        let mut octets = [0; 4096];
+        while let Ok((length, from)) = udp.recv_from(&mut octets).await {
+            if let Some(answer) = answer(&octets[..length], false, &seen) {
+                udp.send_to(&answer, from).await.unwrap();
+            }
+        }
+    });
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = tcp.accept().await {
+            let Ok(length) = stream.read_u16().await else { continue };
+            let mut octets = vec![0; length.into()];
+            stream.read_exact(&mut octets).await.unwrap();
+            let answer = answer(&octets, true, &seen_too).unwrap();
+            stream.write_u16(answer.len() as u16).await.unwrap();
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    (address, asked)
+}
+
+fn resolver(server: SocketAddr, ipv6: bool) -> DnsResolver {
+    let timeout = Duration::from_millis(300);
+    DnsResolver::new(&ResolverSettings { servers: vec![server], ipv6, timeout, retries: 0, ..ResolverSettings::default() }).unwrap()
+}
+
+fn domain(text: &str) -> Domain {
+    Domain::parse(text).unwrap()
+}
+
+async fn ask_mx(text: &str) -> Result<MxAnswer, DnsTrouble> {
+    let (server, _) = serve().await;
+    resolver(server, true).mx(&domain(text)).await
+}
+
+async fn ask_addresses(text: &str) -> Result<AddressAnswer, DnsTrouble> {
+    let (server, _) = serve().await;
+    resolver(server, true).addresses(&domain(text)).await
+}
+
+fn hosts(answer: &MxAnswer) -> Vec<(u16, Option<String>)> {
+    let text = |record: &MxRecord| (record.preference, record.host.as_ref().map(ToString::to_string));
+    answer.records.iter().map(text).collect()
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[tokio::test]
+async fn mx_records_with_their_shortest_time_to_live() {
+    for (text, expected, ttl) in [
+        ("plain.example", vec![(20, Some("b.example")), (10, Some("a.example"))], 200),
+        ("null.example", vec![(0, None)], 60),
+        ("short.example", vec![(10, Some("a.example"))], 1),
+        ("never.example", vec![(10, Some("a.example"))], 0),
+        ("long.example", vec![(10, Some("a.example"))], 86_400),
+        ("chain1.example", vec![(20, Some("b.example")), (10, Some("a.example"))], 40),
+        ("whole.example", vec![(10, Some("a.example"))], 30),
+        ("odd.example", vec![(20, Some("a.example"))], 60),
+        ("Bücher.example", vec![(10, Some("xn--mx-eka.example"))], 60),
+    ] {
+        let answer = ask_mx(text).await.unwrap_or_else(|trouble| panic!("{text}: {trouble}"));
+        let expected: Vec<_> = expected.into_iter().map(|(preference, host)| (preference, host.map(str::to_owned))).collect();
+        assert_eq!(hosts(&answer), expected, "{text}");
+        assert_eq!(answer.ttl, seconds(ttl), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn absence_is_told_from_failure() {
+    assert_eq!(ask_mx("absent.example").await, Err(DnsTrouble::NoName { ttl: seconds(33) }));
+    assert_eq!(ask_mx("toabsent.example").await, Err(DnsTrouble::NoName { ttl: seconds(33) }));
+    assert!(matches!(ask_mx("toabsent2.example").await, Err(DnsTrouble::NoName { .. })));
+    assert_eq!(ask_mx("nodata.example").await, Err(DnsTrouble::NoData { ttl: seconds(44) }));
+    assert_eq!(ask_mx("bare.example").await, Err(DnsTrouble::NoData { ttl: seconds(0) }));
+    for text in ["servfail", "refused", "formerr", "notimp", "unknown", "silent", "garbage", "referral", "loop1", "allodd"] {
+        let answer = ask_mx(&format!("{text}.example")).await;
+        assert!(matches!(answer, Err(DnsTrouble::Failed(_))), "{text}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_at_the_server_is_failure() {
+    let closed = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    assert!(matches!(resolver(closed, true).mx(&domain("plain.example")).await, Err(DnsTrouble::Failed(_))));
+}
+
+#[tokio::test]
+async fn addresses_of_both_families() {
+    let (four, six) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+    for (text, expected, ttl) in [
+        ("both.example", vec![six, four], 100),
+        ("nov6.example", vec![four], 300),
+        ("nov4.example", vec![six], 100),
+        ("v6fails.example", vec![four], 30),
+        ("tohost.example", vec![six, four], 20),
+    ] {
+        assert_eq!(ask_addresses(text).await, Ok(AddressAnswer { addresses: expected, ttl: seconds(ttl) }), "{text}");
+    }
+    assert_eq!(ask_addresses("nodata.example").await, Err(DnsTrouble::NoData { ttl: seconds(44) }));
+    assert_eq!(ask_addresses("absent.example").await, Err(DnsTrouble::NoName { ttl: seconds(33) }));
+    for text in ["half.example", "servfail.example", "silent.example"] {
+        assert!(matches!(ask_addresses(text).await, Err(DnsTrouble::Failed(_))), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn without_ipv6_no_aaaa_is_asked_for() {
+    let (server, asked) = serve().await;
+    let answer = resolver(server, false).addresses(&domain("both.example")).await.unwrap();
+    assert_eq!(answer.addresses, ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(*asked.lock().unwrap(), [("both.example.".to_owned(), RecordType::A)]);
+}
+
+#[tokio::test]
+async fn a_large_answer_comes_over_tcp() {
+    assert_eq!(ask_mx("large.example").await.unwrap().records.len(), 200);
+}
+
+#[tokio::test]
+async fn answers_and_absences_are_cached_and_failures_and_ttl_zero_are_not() {
+    let (server, asked) = serve().await;
+    let resolver = resolver(server, true);
+    for (text, questions) in [("plain", 1), ("absent", 1), ("nodata", 1), ("never", 2), ("servfail", 2)] {
+        asked.lock().unwrap().clear();
+        let first = resolver.mx(&domain(&format!("{text}.example"))).await;
+        let second = resolver.mx(&domain(&format!("{text}.EXAMPLE"))).await;
+        assert_eq!(asked.lock().unwrap().len(), questions, "{text}");
+        // A second may begin between the two, and what remains is counted down.
+        assert_eq!(std::mem::discriminant(&first), std::mem::discriminant(&second));
+        if let (Ok(first), Ok(second)) = (first, second) {
+            assert_eq!(first.records, second.records);
+            assert!(second.ttl <= first.ttl && second.ttl + seconds(2) > first.ttl);
+        }
+    }
+}
+
+#[tokio::test]
+async fn look_ups_under_way_are_bounded() {
+    let (server, asked) = serve().await;
+    let timeout = Duration::from_millis(200);
+    let settings = ResolverSettings { servers: vec![server], timeout, retries: 0, lookups_max: 2, ..ResolverSettings::default() };
+    let resolver = DnsResolver::new(&settings).unwrap();
+    let (one, two, three) = (domain("silent.one.example"), domain("silent.two.example"), domain("silent.three.example"));
+    let waiting = async { tokio::join!(resolver.mx(&one), resolver.mx(&two), resolver.mx(&three)) };
+    let mut waiting = std::pin::pin!(waiting);
+    let mut most_at_first = 0;
+    let results = tokio::select! {
+        biased;
+        results = &mut waiting => results,
+        () = async { loop {
+            tokio::task::yield_now().await;
+            let asked = asked.lock().unwrap();
+            let different: std::collections::BTreeSet<_> = asked.iter().map(|(name, _)| name.clone()).collect();
+            most_at_first = different.len();
+            if most_at_first >= 2 { break }
+        } } => {
+            assert_eq!(most_at_first, 2, "the third waits for a place");
+            waiting.await
+        }
+    };
+    assert!(matches!(results, (Err(DnsTrouble::Failed(_)), Err(DnsTrouble::Failed(_)), Err(DnsTrouble::Failed(_)))));
+    assert!(asked.lock().unwrap().iter().any(|(name, _)| name == "silent.three.example."), "and gets one");
+}
