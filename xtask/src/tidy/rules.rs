@@ -73,7 +73,8 @@ fn rfc_references(file: &File) -> Vec<Complaint> {
     each_line(file, |line| {
         let wrong = line.match_indices("RFC").find(|(at, _)| {
             let glued = line[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-            !glued && !well_written(&line[at + 3..])
+            // "rfc822;" is a type of addresses (RFC 3464 §2.1.2), in any case of letters.
+            !glued && !line[*at..].starts_with("RFC822;") && !well_written(&line[at + 3..])
         });
         wrong.map(|(at, _)| {
             let seen: String = line[at..].chars().take(20).collect();
