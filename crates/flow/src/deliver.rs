@@ -13,7 +13,7 @@ use postrider_model::policy::{Provider, RuleAction, Snapshot, Source};
 use postrider_model::{AttemptFacts, BodyType, Diagnosis, Outcome, Parcel, Phase, Reason, Settlement, SiteName, Timestamp};
 use postrider_smtp::Reply;
 use postrider_smtp::client::{Report, Transaction};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::Doors;
 use crate::connect::{NextHop, connect};
@@ -58,11 +58,14 @@ pub(crate) struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) doors: Doors,
     pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) provider: Arc<Provider>,
     pub(crate) site: SiteName,
     pub(crate) source: Source,
     pub(crate) hop: NextHop,
     pub(crate) jobs: mpsc::UnboundedReceiver<Parcel>,
     pub(crate) notes: mpsc::UnboundedSender<Note>,
+    /// Turns true when no connection is to be opened any more.
+    pub(crate) draining: watch::Receiver<bool>,
 }
 
 /// Sends the last note, however the task ends.
@@ -100,10 +103,9 @@ enum Made {
 impl Worker {
     /// Runs until there is nothing more to do.
     pub(crate) async fn run(self) {
-        let Worker { id, doors, snapshot, site, source, hop, jobs, notes } = self;
-        let provider = snapshot.provider_for(&site).clone();
+        let Worker { id, doors, snapshot, provider, site, source, hop, jobs, notes, draining } = self;
         let mut end = LastNote { id, notes: notes.clone(), jobs, returned: Vec::new() };
-        let attempts = Attempts { doors, snapshot, provider, site, source, hop };
+        let attempts = Attempts { doors, snapshot, provider, site, source, hop, draining };
         let mut session: Option<SessionOut> = None;
         while let Some(parcel) = next_job(&mut end.jobs, &mut session, attempts.snapshot.timeouts.keep_idle).await {
             let held = Held::new(&attempts.doors, parcel);
@@ -112,7 +114,9 @@ impl Worker {
                     let _ = notes.send(Note::Settled { worker: id, feedback, why });
                 }
                 Attempted::Stale(parcel) => end.returned.push(*parcel),
-                Attempted::HandedBack => {}
+                Attempted::HandedBack => {
+                    let _ = notes.send(Note::Settled { worker: id, feedback: Feedback::Neutral, why: None });
+                }
             }
             // Without a session this worker's permit must be asked for anew.
             let Some(open) = &session else { break };
@@ -120,10 +124,11 @@ impl Worker {
                 break;
             }
         }
-        drop(end);
+        // The permit goes back with the last note: not before the peer has seen the connection end.
         if let Some(session) = session {
             session.quit().await;
         }
+        drop(end);
     }
 }
 
@@ -147,10 +152,11 @@ async fn next_job(
 struct Attempts {
     doors: Doors,
     snapshot: Arc<Snapshot>,
-    provider: Provider,
+    provider: Arc<Provider>,
     site: SiteName,
     source: Source,
     hop: NextHop,
+    draining: watch::Receiver<bool>,
 }
 
 enum Attempted {
@@ -228,7 +234,13 @@ impl Attempts {
     async fn make(&self, session: &mut Option<SessionOut>, parcel: &Parcel, opened: Opened) -> Made {
         let reused = session.is_some();
         if session.is_none() {
-            match connect(&self.doors, &self.snapshot, &self.source, &self.hop, self.site.as_str()).await {
+            let mut draining = self.draining.clone();
+            let connected = tokio::select! { biased;
+                connected = connect(&self.doors, &self.snapshot, &self.source, &self.hop, self.site.as_str()) => connected,
+                // Nothing was said of the mail yet, so nothing is lost by not waiting for a host that may be down.
+                _ = draining.wait_for(|draining| *draining) => return Made::Stale,
+            };
+            match connected {
                 Ok(open) => *session = Some(open),
                 Err(diagnosis) => return Made::Failed(diagnosis),
             }

@@ -18,6 +18,12 @@ const PLACEMENT_MIN: Duration = Duration::from_secs(5);
 /// The longest, so that a change of the DNS is seen within an hour whatever the record says.
 const PLACEMENT_MAX: Duration = Duration::from_secs(3600);
 
+/// Groups claimed in one round.
+const CLAIMS_PER_ROUND: usize = 64;
+
+/// How long a host waits for a place among the probes before it is claimed again.
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
+
 /// When a claim for a Site that nobody knows is looked at again.
 const FORGOTTEN_PAUSE: Duration = Duration::from_secs(60);
 
@@ -32,13 +38,13 @@ pub(crate) enum Probed {
 impl Dispatcher {
     /// Claims groups with due mail: a Site's is served in this round; a host's is looked up first.
     pub(super) fn claim(&mut self, now: Timestamp) {
-        let free = limits::PROBES_MAX.saturating_sub(self.probing);
-        if free == 0 {
-            return;
-        }
-        for group in self.doors.spool.ready(now, free) {
+        for group in self.doors.spool.ready(now, CLAIMS_PER_ROUND) {
             match group {
                 Group::Site(site) => self.claimed(site),
+                // A host waits for a place among the probes; Sites that are known do not wait with it.
+                Group::Host(host) if self.probing >= limits::PROBES_MAX => {
+                    self.doors.spool.release(&Group::Host(host), now.after(PROBE_PAUSE));
+                }
                 Group::Host(host) => self.locate(host, now),
             }
         }
@@ -99,7 +105,8 @@ impl Dispatcher {
         self.doors.spool.place(&host, &site);
         self.hosts.insert(host.clone(), Placement { site: site.clone(), expires });
         self.expiries.insert((expires, host));
-        let state = self.sites.entry(site).or_insert_with(|| SiteState::new(hop.clone()));
+        let provider = || Arc::new(self.snapshot.provider_for(&site).clone());
+        let state = self.sites.entry(site.clone()).or_insert_with(|| SiteState::new(hop.clone(), provider()));
         state.hop = hop;
         state.hosts += 1;
     }

@@ -36,6 +36,9 @@ impl Dispatcher {
             Command::Reload(snapshot) => {
                 self.shape.set_connections_max(snapshot.connections_out_max);
                 self.snapshot = snapshot;
+                for (name, site) in &mut self.sites {
+                    site.provider = Arc::new(self.snapshot.provider_for(name).clone());
+                }
                 for worker in self.workers.values_mut() {
                     worker.jobs = None;
                 }
@@ -44,6 +47,7 @@ impl Dispatcher {
             }
             Command::Drain(answer) => {
                 self.draining = true;
+                let _ = self.draining_to.send(true);
                 for worker in self.workers.values_mut() {
                     worker.jobs = None;
                 }

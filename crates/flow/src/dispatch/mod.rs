@@ -21,7 +21,7 @@ use postrider_core::shape::Shape;
 use postrider_model::policy::Snapshot;
 use postrider_model::{SiteName, Timestamp};
 use postrider_smtp::Host;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub(crate) use command::{Command, SiteFacts};
@@ -54,6 +54,8 @@ pub(crate) struct Dispatcher {
     errands: JoinSet<Errand>,
     probing: usize,
     draining: bool,
+    /// Tells workers that still connect to let be.
+    draining_to: watch::Sender<bool>,
 }
 
 /// What an errand brings back.
@@ -83,6 +85,7 @@ impl Dispatcher {
             errands: JoinSet::new(),
             probing: 0,
             draining: false,
+            draining_to: watch::channel(false).0,
         }
     }
 
@@ -145,9 +148,8 @@ impl Dispatcher {
     fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
         let held = if self.draining { None } else { self.shape.next_change(now) };
         let expiry = self.expiries.first().map(|(at, _)| *at);
-        let due = if self.draining || self.probing >= postrider_model::limits::PROBES_MAX { None } else { self.doors.spool.next_due() };
-        // What is due already and was not claimed waits for a place among the probes, whose end wakes us.
-        [held, expiry, due.filter(|at| *at > now)].into_iter().flatten().min()
+        let due = if self.draining { None } else { self.doors.spool.next_due() };
+        [held, expiry, due].into_iter().flatten().min().map(|at| at.max(now))
     }
 }
 

@@ -46,7 +46,7 @@ impl Dispatcher {
     fn serve(&mut self, site: &SiteName, now: Timestamp) {
         let Some(state) = self.sites.get_mut(site) else { return };
         state.hold = None;
-        let provider = self.snapshot.provider_for(site).clone();
+        let provider = state.provider.clone();
         loop {
             self.refill(site, &provider, now);
             if self.schedule.waiting(site) == 0 {
@@ -155,11 +155,13 @@ impl Dispatcher {
             id,
             doors: self.doors.clone(),
             snapshot: self.snapshot.clone(),
+            provider: state.provider.clone(),
             site: site.clone(),
             source,
             hop: state.hop.clone(),
             jobs,
             notes: self.notes_to.clone(),
+            draining: self.draining_to.subscribe(),
         };
         tokio::spawn(worker.run());
         self.workers.insert(id, WorkerState { route, permit: Some(permit), jobs: Some(jobs_to), outstanding: 0 });
@@ -238,11 +240,10 @@ impl Dispatcher {
         let Some(state) = self.workers.get_mut(&worker) else { return };
         state.outstanding = state.outstanding.saturating_sub(1);
         let site = state.route.site.clone();
-        let provider = self.snapshot.provider_for(&site);
-        if let Some(permit) = &state.permit {
+        if let (Some(permit), Some(known)) = (&state.permit, self.sites.get(&site)) {
             match feedback {
-                Feedback::Succeeded => self.shape.succeeded(permit, provider),
-                Feedback::Failed => self.shape.failed(permit, provider, now),
+                Feedback::Succeeded => self.shape.succeeded(permit, &known.provider),
+                Feedback::Failed => self.shape.failed(permit, &known.provider, now),
                 Feedback::Advice(action) => self.shape.advise(permit, action, now),
                 Feedback::Neutral => {}
             }

@@ -1,8 +1,10 @@
 //! What the dispatcher knows of a Site, a host, and a worker.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use postrider_core::shape::{Hold, Permit, Route};
+use postrider_model::policy::Provider;
 use postrider_model::{Parcel, SiteName, Timestamp};
 use tokio::sync::mpsc;
 
@@ -19,6 +21,8 @@ pub(crate) struct Placement {
 /// A Site with mail, or with workers.
 pub(crate) struct SiteState {
     pub(crate) hop: NextHop,
+    /// The rules for it, by the present Snapshot.
+    pub(crate) provider: Arc<Provider>,
     /// Recipient hosts placed here. A Site is known as long as there is one.
     pub(crate) hosts: usize,
     /// The spool holds more for it that is due, and nobody else will tell us.
@@ -33,8 +37,8 @@ pub(crate) struct SiteState {
 }
 
 impl SiteState {
-    pub(crate) fn new(hop: NextHop) -> Self {
-        Self { hop, hosts: 0, claimed: false, workers: BTreeSet::new(), hold: None, last_trouble: None, turn: 0 }
+    pub(crate) fn new(hop: NextHop, provider: Arc<Provider>) -> Self {
+        Self { hop, provider, hosts: 0, claimed: false, workers: BTreeSet::new(), hold: None, last_trouble: None, turn: 0 }
     }
 }
 

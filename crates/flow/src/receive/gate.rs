@@ -96,12 +96,12 @@ mod tests {
         let first = gate.enter(from("192.0.2.1"), 3, 2).ok().unwrap();
         let _second = gate.enter(from("::ffff:192.0.2.1"), 3, 2).ok().unwrap();
         assert_eq!(gate.enter(from("192.0.2.1"), 3, 2).err(), Some(Turned::Network));
-        let _third = gate.enter(from("2001:db8::1"), 3, 2).ok().unwrap();
+        let third = gate.enter(from("2001:db8::1"), 3, 2).ok().unwrap();
         assert_eq!(gate.enter(from("192.0.2.9"), 3, 2).err(), Some(Turned::Full));
         drop(first);
         assert_eq!(gate.sessions(), 2);
         let _again = gate.enter(from("2001:db8::ffff"), 3, 2).ok().unwrap();
-        drop(_third);
+        drop(third);
         assert_eq!(gate.enter(from("2001:db8:0:1::1"), 3, 2).map(|_| ()).ok(), Some(()));
     }
 }
