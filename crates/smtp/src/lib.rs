@@ -10,6 +10,8 @@
 //! **RFCs.** 5321 (SMTP), 1870 (SIZE), 2034 and 3463 (enhanced status codes), 2920 (PIPELINING), 3030 (CHUNKING), 3207 (STARTTLS),
 //! 3461 (DSN parameters), 4616 and 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8).
 
+#![forbid(unsafe_code)]
+
 pub mod address;
 pub mod client;
 pub mod command;
