@@ -69,7 +69,7 @@ impl<'a> Section<'a> {
         self.optional(key, read)
     }
 
-    /// A list of values; each wrong one is a fault of its own.
+    /// A list of values, all of them right; each wrong one is a fault of its own.
     pub fn list<T>(&self, key: &'static str, read: impl Fn(&DeValue<'a>) -> Result<T, String>) -> Option<Vec<T>> {
         self.note(key);
         let value = self.raw(key)?;
@@ -84,7 +84,7 @@ impl<'a> Section<'a> {
                 Err(sentence) => self.faults.add(item.span(), format!("{}: {sentence}", self.full(key))),
             }
         }
-        Some(list)
+        (list.len() == items.len()).then_some(list)
     }
 
     /// `[key]`

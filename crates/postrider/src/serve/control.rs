@@ -8,8 +8,8 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use postrider_flow::{Relay, SubmitTrouble};
 use postrider_http::{Intake, IntakeTrouble, LocalMail};
-use postrider_model::BoxFuture;
-use postrider_model::doors::{Principal, Receipt, SpoolTrouble};
+use postrider_model::doors::{Insight, Principal, Receipt, SiteView, SpoolDesk, SpoolTrouble, Waiting};
+use postrider_model::{BoxFuture, MessageId};
 use tokio::net::UnixListener;
 
 use crate::config::Tenant;
@@ -66,6 +66,33 @@ fn refusal(trouble: SubmitTrouble) -> IntakeTrouble {
             }
         },
         _ => IntakeTrouble::Refused(sentence),
+    }
+}
+
+/// What holds captured mail: nothing but our word.
+pub struct CaptureInsight {
+    desk: Arc<dyn SpoolDesk>,
+}
+
+impl CaptureInsight {
+    /// An insight into a spool that is never lent from.
+    pub fn new(desk: Arc<dyn SpoolDesk>) -> Self {
+        Self { desk }
+    }
+}
+
+impl Insight for CaptureInsight {
+    fn explain(&self, message: MessageId) -> BoxFuture<'_, Vec<(u32, Waiting)>> {
+        Box::pin(async move {
+            let Ok((message, live)) = self.desk.show(message).await else { return Vec::new() };
+            let reason = "captured: this relay was started with --capture, and this mail is never sent".to_owned();
+            let kept = Waiting { reason, since: Some(message.arrival.at), until: None, ahead: None };
+            live.iter().map(|(view, _)| (view.id.index, kept.clone())).collect()
+        })
+    }
+
+    fn sites(&self) -> BoxFuture<'_, Vec<SiteView>> {
+        Box::pin(std::future::ready(Vec::new()))
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -23,6 +24,31 @@ const FIRST_USER: &str = "app";
 /// What is told once.
 pub struct FirstStart {
     secret: String,
+    told: AtomicBool,
+}
+
+impl FirstStart {
+    /// Shows the secret alone, unless everything was told already.
+    pub fn tell_secret(&self, data: &Path) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            let secret = &self.secret;
+            say(&format!("\nThe configuration in {} holds a first credential; this once it is shown: user {FIRST_USER}, secret {secret}\n\n", data.display()));
+        }
+    }
+
+    /// Tells what was made and how a first mail is sent.
+    pub fn tell(&self, data: &Path, submission: Option<SocketAddr>, host_name: &str, capture: bool) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            // The line works as it stands where this program was started.
+            let program = std::env::args().next().unwrap_or_else(|| "postrider".to_owned());
+            say(&text(&self.secret, &program, data, submission, host_name, capture));
+        }
+    }
+}
+
+/// On standard error, whatever the log's form. Nobody to tell is no reason not to run.
+fn say(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Writes the commented configuration with a first credential.
@@ -33,7 +59,7 @@ pub fn make_config(file: &Path) -> anyhow::Result<FirstStart> {
     let credential = FirstCredential { user: FIRST_USER.to_owned(), secret_sha256: hex(&sha256(secret.as_bytes())) };
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     write_new(file, commented_file(&system_host_name(), workers, Some(&credential)).as_bytes())?;
-    Ok(FirstStart { secret })
+    Ok(FirstStart { secret, told: AtomicBool::new(false) })
 }
 
 /// Makes a self-signed certificate when there is neither certificate nor key.
@@ -56,20 +82,13 @@ pub fn make_certificate(config: &Config) -> anyhow::Result<()> {
     write_new(certificate, chain.as_bytes())
 }
 
-/// Tells, on standard error whatever the log's form, what was made and how a first mail is sent.
-pub fn tell(first: &FirstStart, data: &Path, submission: Option<SocketAddr>, host_name: &str, capture: bool) {
-    let text = text(first, data, submission, host_name, capture);
-    // Nobody to tell is no reason not to run.
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
-}
-
-fn text(first: &FirstStart, data: &Path, submission: Option<SocketAddr>, host_name: &str, capture: bool) -> String {
-    let (data, secret) = (data.display(), &first.secret);
+fn text(secret: &str, program: &str, data: &Path, submission: Option<SocketAddr>, host_name: &str, capture: bool) -> String {
+    let data = data.display();
     let mut text = format!(
         "\nFirst start: {data} now holds a commented configuration (postrider.toml), a self-signed certificate, and one credential.\n\n  \
          user    {FIRST_USER}\n  secret  {secret}\n\nThe secret is shown this once; only its SHA-256 is kept.\n\n\
          Send a first mail through the relay (put your own address for you@example.com):\n\n  \
-         postrider --data {data} send --to you@example.com\n"
+         {program} --data {data} send --to you@example.com\n"
     );
     if let Some(address) = submission {
         let (ip, port) = (address.ip(), address.port());
@@ -82,11 +101,12 @@ fn text(first: &FirstStart, data: &Path, submission: Option<SocketAddr>, host_na
              s.sendmail('{from}', ['you@example.com'], 'From: {from}\\r\\nTo: you@example.com\\r\\nSubject: A first mail\\r\\n\\r\\nIt works.\\r\\n')\"\n"
         ));
     }
-    text.push_str(if capture {
-        "\nMail is kept, not sent (--capture): `postrider capture list` shows it.\n\n"
-    } else {
-        "\nMail goes to its recipients' mail servers on port 25, which many networks block: `postrider check` tries it, and\n\
-         `postrider serve --capture` keeps each mail and shows it instead.\n\n"
+    text.push_str(&match capture {
+        true => format!("\nMail is kept, not sent (--capture): `{program} --data {data} capture list` shows it.\n\n"),
+        false => format!(
+            "\nMail goes to its recipients' mail servers on port 25, which many networks block: `{program} --data {data} check` tries it,\n\
+             and `{program} --data {data} serve --capture` keeps each mail and shows it instead.\n\n"
+        ),
     });
     text
 }
@@ -97,17 +117,18 @@ mod tests {
 
     #[test]
     fn a_first_start_says_how_to_send() {
-        let first = FirstStart { secret: "5e".repeat(32) };
-        let said = text(&first, Path::new("data"), Some(([127, 0, 0, 1], 2587).into()), "mx.shop.example", false);
+        let secret = "5e".repeat(32);
+        let address = Some(([127, 0, 0, 1], 2587).into());
+        let said = text(&secret, "postrider", Path::new("data"), address, "mx.shop.example", false);
         for part in [
             "secret  5e5e",
             "postrider --data data send --to you@example.com",
             "swaks --server 127.0.0.1 --port 2587 --tls --auth PLAIN --auth-user app --auth-password 5e5e",
             "smtplib.SMTP('127.0.0.1', 2587)",
-            "postrider check",
+            "`postrider --data data check` tries it",
         ] {
             assert!(said.contains(part), "{part}\n{said}");
         }
-        assert!(text(&first, Path::new("data"), None, "h", true).contains("capture list"));
+        assert!(text(&secret, "p", Path::new("data"), None, "h", true).contains("capture list"));
     }
 }

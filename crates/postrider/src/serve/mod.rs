@@ -11,7 +11,7 @@ mod reload;
 mod running;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -21,6 +21,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::cli::ServeArguments;
 use crate::config::{Config, ListenerConfig};
 use crate::data::DataDirectory;
+use first_start::FirstStart;
 
 /// File descriptors below which the limits on sessions and connections mean little.
 const DESCRIPTORS_FEW: u64 = 4_096;
@@ -30,10 +31,21 @@ pub fn run(data: &Path, arguments: &ServeArguments) -> anyhow::Result<()> {
     let directory = DataDirectory::new(data);
     let guard = directory.take()?;
     let file = arguments.config.clone().unwrap_or_else(|| directory.config_file());
-    let first = if arguments.config.is_none() && !file.exists() { Some(first_start::make_config(&file)?) } else { None };
-    let config = Config::load(&file, data)?;
+    let made = if arguments.config.is_none() && !file.exists() { Some(first_start::make_config(&file)?) } else { None };
+    let ended = run_in(directory, file, arguments, made.as_ref());
+    if let (Err(_), Some(first)) = (&ended, &made) {
+        // The secret stands nowhere else: it is shown even when the start went no further.
+        first.tell_secret(data);
+    }
+    drop(guard);
+    ended
+}
+
+fn run_in(directory: DataDirectory, file: PathBuf, arguments: &ServeArguments, first: Option<&FirstStart>) -> anyhow::Result<()> {
+    let data = directory.root().to_owned();
+    let config = Config::load(&file, &data)?;
     first_start::make_certificate(&config)?;
-    let logs = logging::start(&config, arguments.mail_log.as_deref(), data)?;
+    let logs = logging::start(&config, arguments.mail_log.as_deref(), &data)?;
     raise_descriptors();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(workers) = config.workers {
@@ -44,7 +56,6 @@ pub fn run(data: &Path, arguments: &ServeArguments) -> anyhow::Result<()> {
     let ended = runtime.block_on(running::run(start));
     // Whatever a task still holds, the spool is closed: nothing of value is under way.
     runtime.shutdown_timeout(Duration::from_secs(2));
-    drop(guard);
     ended
 }
 

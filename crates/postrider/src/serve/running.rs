@@ -15,8 +15,8 @@ use postrider_model::doors::{Clock, Entropy, Listener, SpoolTrouble};
 use postrider_spool::{EmbeddedSpool, Options};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::control::{ControlSocket, RelayIntake};
-use super::first_start::{self, FirstStart};
+use super::control::{CaptureInsight, ControlSocket, RelayIntake};
+use super::first_start::FirstStart;
 use super::logging::Logs;
 use super::reload::Reloader;
 use super::{bind_trouble, listener_line};
@@ -28,7 +28,7 @@ use crate::registry::ConfigRegistry;
 const ENDED_AT_ONCE: i32 = 130;
 
 /// What a relay starts from.
-pub struct Start {
+pub struct Start<'a> {
     /// The data directory, taken.
     pub directory: DataDirectory,
     /// The configuration file.
@@ -40,11 +40,11 @@ pub struct Start {
     /// The logs.
     pub logs: Logs,
     /// What the first start made.
-    pub first: Option<FirstStart>,
+    pub first: Option<&'a FirstStart>,
 }
 
 /// Runs a relay until it is told to stop.
-pub async fn run(start: Start) -> anyhow::Result<()> {
+pub async fn run(start: Start<'_>) -> anyhow::Result<()> {
     // Signals are caught before anything is accepted, so that none ends the process halfway.
     let mut signals = Signals::catch()?;
     let Start { directory, file, config, capture, logs, first } = start;
@@ -85,7 +85,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     let control = ControlDoors {
         desk: spool.clone(),
         spool: spool.clone(),
-        insight: relay.insight(spool.clone()),
+        insight: if capture { Arc::new(CaptureInsight::new(spool.clone())) } else { relay.insight(spool.clone()) },
         intake: Arc::new(RelayIntake::new(relay.clone(), tenants)),
         clock,
         reload: Arc::new(move || say_reload(&reload)),
@@ -97,8 +97,8 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     for (config, listener) in listening {
         relay.listen(listener, config.settings);
     }
-    if let Some(first) = &first {
-        first_start::tell(first, directory.root(), submission, &host_name, capture);
+    if let Some(first) = first {
+        first.tell(directory.root(), submission, &host_name, capture);
     }
     tracing::info!("ready");
 

@@ -1,0 +1,84 @@
+//! Mail through the whole relay, and what stopping and killing leave of it.
+
+use crate::harness::{Hop, Relay, Session, config};
+
+const MAIL: &str = "From: a@shop.example\r\nTo: b@c.example\r\nSubject: one\r\n\r\nHello.";
+
+#[test]
+fn mail_is_taken_delivered_and_logged() {
+    let hop = Hop::open(|_| None);
+    let mut relay = Relay::start(&config(hop.port));
+    let mut session = Session::log_in(relay.address("submission"));
+    let reply = session.send("a@shop.example", "b@[127.0.0.1]", MAIL);
+    assert!(reply.starts_with("250 2."), "{reply}");
+    let taken = hop.take();
+    assert!(taken.starts_with("Received: ") && taken.contains("Subject: one\r\n\r\nHello.\r\n.\r\n"), "{taken}");
+    let accepted = relay.mail.wait("accepted");
+    let id = accepted.split("id=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
+    assert!(accepted.contains("from=<a@shop.example> to=<b@[127.0.0.1]> nrcpt=1") && accepted.contains("user=app"), "{accepted}");
+    let delivered = relay.mail.wait("delivered");
+    assert!(delivered.contains(&format!("id={id}/0")) && delivered.contains("reply=\"250 2.0.0 taken\""), "{delivered}");
+    assert!(relay.folder.said(&["queue"]).contains("nothing waits"));
+}
+
+#[test]
+fn a_refused_delivery_is_reported_to_its_sender() {
+    let hop = Hop::open(|rcpt| rcpt.contains("nobody").then_some("550 5.1.1 no such user"));
+    let mut relay = Relay::start(&config(hop.port));
+    let mut session = Session::log_in(relay.address("submission"));
+    session.send("sender@[127.0.0.1]", "nobody@[127.0.0.1]", MAIL);
+    let bounced = relay.mail.wait("bounced");
+    assert!(bounced.contains("status=5.1.1 phase=rcpt reply=\"550 5.1.1 no such user\""), "{bounced}");
+    let report = hop.take();
+    assert!(report.contains("multipart/report") && report.contains("550 5.1.1 no such user"), "{report}");
+}
+
+#[test]
+fn nobody_relays_through_us() {
+    let mut relay = Relay::start(&config(1));
+    let mut session = Session::open(relay.address("relay"));
+    session.say("MAIL FROM:<a@b.example>");
+    let reply = session.say("RCPT TO:<x@y.example>");
+    assert!(reply.starts_with("550 5.7.1") || reply.starts_with("554 5.7.1"), "{reply}");
+    relay.mail.wait("refused client=127.0.0.1");
+    let mut session = Session::open(relay.address("submission"));
+    let reply = session.say("MAIL FROM:<a@b.example>");
+    assert!(reply.starts_with("530 5.7.0"), "{reply}");
+}
+
+#[test]
+fn a_kill_and_a_term_lose_nothing() {
+    // Nobody listens there, so everything waits.
+    let mut relay = Relay::start(&config(1));
+    let count = |relay: &Relay| {
+        let said = relay.folder.said(&["queue", "count", "--json"]);
+        serde_json::from_str::<serde_json::Value>(&said).unwrap()["deliveries"].as_u64().unwrap()
+    };
+    let mut session = Session::log_in(relay.address("submission"));
+    for _ in 0..20 {
+        assert!(session.send("a@shop.example", "b@[127.0.0.1]", MAIL).starts_with("250"));
+    }
+    relay = Relay::start_in(relay.kill(), &[]);
+    assert_eq!(count(&relay), 20);
+    let mut session = Session::log_in(relay.address("submission"));
+    session.send("a@shop.example", "b@[127.0.0.1]", MAIL);
+    relay.signal("TERM");
+    let (status, said, folder) = relay.ended();
+    assert!(status.success() && said.contains("stopped; nothing is lost"), "{status} {said}");
+    assert!(!folder.data().join("control.sock").exists());
+    let relay = Relay::start_in(folder, &[]);
+    assert_eq!(count(&relay), 21);
+}
+
+#[test]
+fn a_term_with_a_session_open_ends_in_time_and_in_good_order() {
+    let relay = Relay::start(&config(1));
+    let mut idle = Session::log_in(relay.address("submission"));
+    let mut busy = Session::log_in(relay.address("submission"));
+    busy.say("MAIL FROM:<a@shop.example>");
+    relay.signal("INT");
+    let (status, said, _) = relay.ended();
+    assert!(status.success(), "{status} {said}");
+    let last = idle.reply();
+    assert!(last.is_empty() || last.starts_with("421"), "{last}");
+}
