@@ -14,6 +14,7 @@ use crate::forms::FileName;
 use crate::frame::{Frame, Purpose, SettlePurpose};
 use crate::handoff::{Handoff, Patience, Weight};
 use crate::index::{Extra, Index, MessageEntry, NewMessage, Place};
+use crate::journal::Archive;
 use crate::log::{Committed, Done, Log};
 use crate::offload::Offload;
 use crate::ring::Ring;
@@ -37,6 +38,7 @@ pub(crate) struct Core {
     pub(crate) handoff: Handoff<Item>,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) ring: Ring,
+    pub(crate) archive: Option<Mutex<Archive>>,
     /// The dispatcher's bell.
     pub(crate) bell: Notify,
     /// The pump's bell (manual mode).

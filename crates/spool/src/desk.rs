@@ -1,4 +1,4 @@
-//! The queue in a person's hands, and the journal in memory.
+//! The queue in a person's hands, and the journal for its readers.
 
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -110,7 +110,18 @@ impl EmbeddedSpool {
 
 impl Journal for EmbeddedSpool {
     fn read(&self, sequence: u64, max: usize) -> Result<Vec<Event>, u64> {
-        self.core.ring.read(sequence, max)
+        let first = match self.core.ring.read(sequence, max) {
+            Ok(events) => return Ok(events),
+            Err(first) => first,
+        };
+        let Some(archive) = &self.core.archive else { return Err(first) };
+        match lock(archive).read(sequence, max) {
+            Ok(read) => read,
+            Err(trouble) => {
+                tracing::error!(%trouble, sequence, "the journal cannot be read there; readers go on behind it");
+                Err(first)
+            }
+        }
     }
 
     fn wait(&self, sequence: u64) -> BoxFuture<'_, ()> {

@@ -81,6 +81,12 @@ impl RealDisk {
         fs::create_dir_all(&root)?;
         Ok(Self { root })
     }
+
+    /// Uses `root`, which must be there.
+    pub fn existing(root: impl Into<PathBuf>) -> io::Result<Self> {
+        let root = root.into();
+        if fs::metadata(&root)?.is_dir() { Ok(Self { root }) } else { Err(io::ErrorKind::NotADirectory.into()) }
+    }
 }
 
 impl Disk for RealDisk {

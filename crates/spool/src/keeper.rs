@@ -6,12 +6,21 @@ use std::time::Duration;
 
 use postrider_model::doors::SpoolTrouble;
 
+use postrider_model::Event;
+
 use crate::core::Core;
 use crate::disk::is_full;
+use crate::events::events_in;
 use crate::handoff::Patience;
 use crate::segment::{FOLDER, SlotState, io_trouble};
 use crate::sync::lock;
 
+/// Events archived in one step.
+const EVENTS_PER_STEP: usize = 1024;
+/// Events archived at once from a segment that was read whole for them.
+const EVENTS_OF_LOG_MAX: usize = 65_536;
+/// Free slots kept ready for mail.
+const SLOTS_AHEAD: usize = 2;
 /// Contents files removed in one step.
 const FILES_PER_STEP: usize = 64;
 
@@ -39,7 +48,7 @@ impl Core {
     }
 
     fn step(&self) -> Result<bool, SpoolTrouble> {
-        Ok(self.remove_doomed() || self.free_dead()? || self.prepare_slot() || self.compact()? || self.drop_surplus()?)
+        Ok(self.remove_doomed() || self.archive()? || self.free_dead()? || self.prepare_slot() || self.compact()? || self.drop_surplus()?)
     }
 
     fn remove_doomed(&self) -> bool {
@@ -56,10 +65,47 @@ impl Core {
         !doomed.is_empty()
     }
 
+    /// Copies new events to the journal's files; syncs them when a segment waits for that.
+    fn archive(&self) -> Result<bool, SpoolTrouble> {
+        let Some(archive) = &self.archive else { return Ok(false) };
+        let mut archive = lock(archive);
+        let (next, synced) = (archive.next(), archive.synced());
+        let events = match self.ring.read(next, EVENTS_PER_STEP) {
+            Ok(events) => events,
+            Err(_) => self.events_of_log(next)?,
+        };
+        if !events.is_empty() {
+            return archive.append(&events);
+        }
+        let waits = next > synced && {
+            let segments = &lock(&self.index).segments;
+            segments.freeable(synced).is_none() && segments.freeable(next).is_some()
+        };
+        if waits {
+            archive.sync()?;
+        }
+        Ok(waits)
+    }
+
+    /// Events that the ring has lost already, from the first segment that has them.
+    fn events_of_log(&self, from: u64) -> Result<Vec<Event>, SpoolTrouble> {
+        let found =
+            lock(&self.index).segments.iter().find(|(_, book)| book.next_sequence > from).map(|(life, book)| (life, book.next_sequence));
+        let Some((life, end)) = found else { return Ok(Vec::new()) };
+        let Some(slot) = self.slots.of_life(life) else { return Ok(Vec::new()) };
+        let mut events = events_in(&slot, from, end)?;
+        events.truncate(EVENTS_OF_LOG_MAX);
+        Ok(events)
+    }
+
     fn free_dead(&self) -> Result<bool, SpoolTrouble> {
-        let Some(life) = lock(&self.index).segments.freeable(u64::MAX) else { return Ok(false) };
+        let archived_to = match &self.archive {
+            Some(archive) => lock(archive).synced(),
+            None => u64::MAX,
+        };
+        let Some((life, next_sequence)) = lock(&self.index).segments.freeable(archived_to) else { return Ok(false) };
         let Some(mut slot) = self.slots.forget(life) else { return Ok(false) };
-        match slot.turn_to(SlotState::Free, life, 0, slot.header.first_sequence) {
+        match slot.turn_to(SlotState::Free, life, 0, next_sequence) {
             Ok(()) => {}
             Err(trouble) if is_full(&trouble) => {
                 // Some file systems have no room even for this. Whether it is free on disk or not, it may be.
@@ -90,11 +136,11 @@ impl Core {
     /// Keeps slots ready, so that the committer seldom has to make one.
     fn prepare_slot(&self) -> bool {
         let (_, free) = self.slots.count();
-        if free >= self.slots.ground.reserve_slots + 1 {
+        if free >= self.slots.ground.reserve_slots + SLOTS_AHEAD {
             return false;
         }
         let leave = if free < self.slots.ground.reserve_slots { 0 } else { self.slots.ground.reserve_octets };
-        match self.slots.create(leave) {
+        match self.slots.create(leave, self.slots.ground.zero_fill) {
             Ok(slot) => {
                 self.slots.give_free(slot);
                 true
@@ -111,7 +157,14 @@ impl Core {
             return;
         }
         let closed = lock(&self.writer).log.close();
-        if let Err(trouble) = closed {
+        let archived = closed.map(drop).and_then(|()| {
+            while self.archive()? {}
+            match &self.archive {
+                Some(archive) => lock(archive).sync(),
+                None => Ok(()),
+            }
+        });
+        if let Err(trouble) = archived {
             self.poison(&trouble);
         }
     }

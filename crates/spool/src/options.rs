@@ -13,6 +13,7 @@ use crate::core::{Core, Counters, Writer};
 use crate::disk::{Disk, RealDisk};
 use crate::engine::EmbeddedSpool;
 use crate::handoff::Handoff;
+use crate::journal::JournalLimits;
 use crate::offload::{InPlace, Offload, Threads};
 use crate::recover::{Recovered, recover};
 use crate::ring::Ring;
@@ -40,6 +41,8 @@ pub struct Options {
     pub new_log_id: Option<u128>,
     /// Write fresh segments once with zeros, so that syncs in them are cheap from the start.
     pub zero_fill: bool,
+    /// How much history is kept in files; `None` keeps none but the newest events in memory.
+    pub journal: Option<JournalLimits>,
     /// Threads that read and write contents.
     pub disk_threads: usize,
 }
@@ -55,6 +58,7 @@ impl Options {
             pool_segments: 16,
             new_log_id: None,
             zero_fill: true,
+            journal: Some(JournalLimits::default()),
             disk_threads: 4,
         }
     }
@@ -73,7 +77,7 @@ impl EmbeddedSpool {
     /// Opens the spool of a directory on the real disk, and recovers what is there.
     ///
     /// # Errors
-    /// `Corrupt` and `Unknown` name file and offset, and nothing was changed or deleted then. `Io` when another process has the spool.
+    /// `Corrupt` and `Unknown` name file and offset, and no segment was changed or deleted then. `Io` when another process has the spool.
     pub fn open(options: Options) -> Result<Arc<Self>, SpoolTrouble> {
         let io = |trouble: std::io::Error| SpoolTrouble::Io(format!("{}: {trouble}", options.directory.display()));
         let disk = Arc::new(RealDisk::new(&options.directory).map_err(io)?);
@@ -97,11 +101,11 @@ impl EmbeddedSpool {
             segment_octets: options.segment_octets.max(64 * 1024),
             reserve_octets: options.reserve_octets,
             reserve_slots: options.reserve_segments,
-            pool_slots: options.pool_segments.max(options.reserve_segments + 1),
+            pool_slots: options.pool_segments.max(options.reserve_segments + 2),
             zero_fill: options.zero_fill,
         };
         let inline_max = limits::INLINE_CONTENT_OCTETS_MAX.min(ground.segment_octets as usize / 4);
-        let recovered = recover(ground)?;
+        let recovered = recover(ground, options.journal)?;
         let core = Arc::new(assemble(recovered, disk, offload, inline_max));
         while core.prepare_reserve() {}
         EmbeddedSpool::assemble(core, mode == Mode::Threads, held)
@@ -114,7 +118,7 @@ impl EmbeddedSpool {
 }
 
 fn assemble(recovered: Recovered, disk: Arc<dyn Disk>, offload: Arc<dyn Offload>, inline_max: usize) -> Core {
-    let Recovered { slots, log, index, opening } = recovered;
+    let Recovered { slots, log, index, archive, events, opening } = recovered;
     let staging = StagingGround {
         disk,
         reserve_octets: slots.ground.reserve_octets,
@@ -125,7 +129,8 @@ fn assemble(recovered: Recovered, disk: Arc<dyn Disk>, offload: Arc<dyn Offload>
         under_way: AtomicUsize::new(0),
     };
     Core {
-        ring: Ring::new(log.next_sequence()),
+        ring: Ring::new(events, log.next_sequence()),
+        archive: archive.map(Mutex::new),
         slots,
         offload,
         staging: Arc::new(staging),

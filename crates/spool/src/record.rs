@@ -162,7 +162,6 @@ pub(crate) struct Found<'a> {
     pub(crate) offset: u32,
     pub(crate) header: Header,
     pub(crate) meta: &'a [u8],
-    pub(crate) body: &'a [u8],
 }
 
 /// Walks the records of a segment. `octets` is the segment from its first octet on.
@@ -216,7 +215,7 @@ pub(crate) fn record_at<'a>(octets: &'a [u8], binding: Binding, offset: u32) -> 
     let payload = rest.get(HEADER_OCTETS..)?.get(..meta_octets.checked_add(body_octets)?)?;
     let (meta, body) = payload.split_at(meta_octets);
     let sound = header.is_bound(binding, offset, meta) && (body.is_empty() || xxh3_64(body) == header.body_hash);
-    sound.then_some(Found { offset, header, meta, body })
+    sound.then_some(Found { offset, header, meta })
 }
 
 #[cfg(test)]

@@ -6,15 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use postrider_model::MessageId;
 use postrider_model::doors::SpoolTrouble;
+use postrider_model::{Event, MessageId};
 
 use crate::copy::copy_of;
 use crate::disk::{Disk, Opening, read_exactly};
+use crate::events::events_in;
 use crate::footer::{Summary, TRAILER_OCTETS, Trailer, replay_footer, replay_summary};
 use crate::forms::{CONTENTS, FileName, Form, State};
 use crate::frame::{Frame, Purpose};
 use crate::index::{Index, Place};
+use crate::journal::{Archive, JournalLimits};
 use crate::log::Log;
 use crate::record::{Kind, Scan};
 use crate::segment::{FOLDER, RECORDS_START, Slot, SlotState, io_trouble, slot_number};
@@ -25,6 +27,9 @@ pub(crate) struct Recovered {
     pub(crate) slots: Arc<Slots>,
     pub(crate) log: Log,
     pub(crate) index: Index,
+    pub(crate) archive: Option<Archive>,
+    /// Events that the journal did not have yet.
+    pub(crate) events: Vec<Event>,
     /// No file under `contents/` was named by this opening before.
     pub(crate) opening: u32,
 }
@@ -82,7 +87,7 @@ pub(crate) fn find_slots(disk: &dyn Disk, how: Opening) -> Result<Found, SpoolTr
 }
 
 /// Recovers.
-pub(crate) fn recover(mut ground: Ground) -> Result<Recovered, SpoolTrouble> {
+pub(crate) fn recover(mut ground: Ground, journal: Option<JournalLimits>) -> Result<Recovered, SpoolTrouble> {
     let disk = ground.disk.clone();
     for folder in [FOLDER, CONTENTS] {
         disk.make_folder(folder).map_err(|trouble| io_trouble(folder, &trouble))?;
@@ -108,6 +113,13 @@ pub(crate) fn recover(mut ground: Ground) -> Result<Recovered, SpoolTrouble> {
         }
     }
     index.end_replay();
+    let log = found.open.values().chain(&found.free).next().map_or(ground.log, |slot| slot.header.log);
+    let mut archive = journal.map(|limits| Archive::open(disk.clone(), log, limits)).transpose()?;
+    let events = match &mut archive {
+        Some(archive) => archive_log(archive, &found, &index)?,
+        None => Vec::new(),
+    };
+    found.next_sequence = found.next_sequence.max(archive.as_ref().map_or(0, Archive::next));
     let opening = found.next_life;
     let free = found.free.into_iter().filter(|slot| slot.file.octets().is_ok_and(|octets| octets == u64::from(ground.segment_octets)));
     let free = free.collect();
@@ -123,7 +135,28 @@ pub(crate) fn recover(mut ground: Ground) -> Result<Recovered, SpoolTrouble> {
     }
     log.end_takeover();
     remove_unnamed(disk.as_ref(), &index.files())?;
-    Ok(Recovered { slots, log, index, opening })
+    Ok(Recovered { slots, log, index, archive, events, opening })
+}
+
+/// Brings the journal to where the log is; gives what it did not have.
+fn archive_log(archive: &mut Archive, found: &Found, index: &Index) -> Result<Vec<Event>, SpoolTrouble> {
+    let first = found.open.values().map(|slot| slot.header.first_sequence).min();
+    archive.begin_at(first.unwrap_or(found.next_sequence));
+    let mut all = Vec::new();
+    for (life, book) in index.segments.iter().filter(|(_, book)| book.next_sequence > 0) {
+        if book.next_sequence <= archive.next() {
+            continue;
+        }
+        let events = events_in(&found.open[&life], archive.next(), book.next_sequence)?;
+        while !archive.append(&events)? {
+            if !archive.can_forget() {
+                return Err(SpoolTrouble::Full);
+            }
+        }
+        all.extend(events);
+    }
+    archive.sync()?;
+    Ok(all)
 }
 
 /// Frees what an unfinished take-over began. Gives the segment that a finished one superseded, when it is not free yet.
@@ -306,8 +339,8 @@ fn write_copies(index: &mut Index, log: &mut Log, frames: Vec<Frame>) -> Result<
 fn release(slots: &Slots, index: &mut Index, life: u32) -> Result<(), SpoolTrouble> {
     let Some(mut slot) = slots.forget(life) else { return Ok(()) };
     index.segments.inherit(life);
-    let sequence = slot.header.first_sequence;
-    slot.turn_to(SlotState::Free, life, 0, sequence).map_err(|trouble| io_trouble(&slot.name, &trouble))?;
+    let next_sequence = index.segments.begin(life).next_sequence;
+    slot.turn_to(SlotState::Free, life, 0, next_sequence).map_err(|trouble| io_trouble(&slot.name, &trouble))?;
     index.segments.freed(life);
     slots.give_free(slot);
     Ok(())

@@ -24,7 +24,14 @@ struct Row {
 }
 
 impl Ring {
-    pub(crate) fn new(next: u64) -> Self {
+    /// A ring that already has some events, and goes on at `next`.
+    pub(crate) fn new(events: Vec<Event>, next: u64) -> Self {
+        let ring = Self::empty(events.first().map_or(next, |event| event.sequence));
+        ring.push(events);
+        ring
+    }
+
+    fn empty(next: u64) -> Self {
         Self { events: Mutex::new(Row { events: VecDeque::new(), next }), grown: Notify::new() }
     }
 

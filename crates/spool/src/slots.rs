@@ -53,11 +53,12 @@ impl Slots {
                 return table.free.pop().ok_or(SpoolTrouble::Full);
             }
         }
-        self.create(if for_mail { self.ground.reserve_octets } else { 0 })
+        // Somebody waits: the blocks are written by the records themselves.
+        self.create(if for_mail { self.ground.reserve_octets } else { 0 }, false)
     }
 
     /// Makes a slot that leaves `leave` octets of disk.
-    pub(crate) fn create(&self, leave: u64) -> Result<Slot, SpoolTrouble> {
+    pub(crate) fn create(&self, leave: u64, zero_fill: bool) -> Result<Slot, SpoolTrouble> {
         let ground = &self.ground;
         let octets = u64::from(ground.segment_octets);
         let free = ground.disk.free_octets().map_err(|trouble| io_trouble("free space", &trouble))?;
@@ -69,7 +70,7 @@ impl Slots {
             table.next_number += 1;
             table.next_number - 1
         };
-        Slot::create(ground.disk.as_ref(), number, octets, ground.log, ground.zero_fill)
+        Slot::create(ground.disk.as_ref(), number, octets, ground.log, zero_fill)
             .map_err(|trouble| if is_full(&trouble) { SpoolTrouble::Full } else { io_trouble("a new segment", &trouble) })
     }
 
@@ -97,7 +98,12 @@ impl Slots {
     /// Takes a free slot away for good, when more than `keep` are free.
     pub(crate) fn surplus(&self, keep: usize) -> Option<Slot> {
         let mut table = lock(&self.table);
-        if table.free.len() > keep { table.free.pop() } else { None }
+        if table.free.len() <= keep {
+            return None;
+        }
+        // The slot of the newest life stays: its header tells the next start where generations and sequences are.
+        let oldest = table.free.iter().enumerate().min_by_key(|(_, slot)| slot.header.life).map(|(nth, _)| nth)?;
+        Some(table.free.swap_remove(oldest))
     }
 
     /// Slots in use, and free ones.

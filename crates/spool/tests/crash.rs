@@ -11,8 +11,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use common::disk::{Dice, MemoryDisk};
 use common::{accept, deferred, delivered, diagnosis, drive, message, settled, tiny};
-use postrider_model::doors::{LendLimit, Spool, SpoolDesk, SpoolTrouble};
-use postrider_model::{Group, MessageId, Outcome, Parcel, Report, Timestamp};
+use postrider_model::doors::{Journal, LendLimit, Spool, SpoolDesk, SpoolTrouble};
+use postrider_model::{EventKind, Group, MessageId, Outcome, Parcel, Report, Timestamp};
 use postrider_spool::EmbeddedSpool;
 
 const CAPACITY: u64 = 64 * 1024 * 1024;
@@ -243,11 +243,48 @@ impl World {
             let (_, diagnosis) = shown.1.iter().find(|(shown, _)| shown.id == view.id).unwrap();
             assert_eq!(diagnosis.is_some(), view.attempts > 0, "{what}: {} has lost its diagnosis", view.id);
         }
+        self.judge_journal(what, &found);
         self.judge.deliveries = self.judge.deliveries.keys().map(|key| (*key, Known::Ended)).collect();
         for (key, attempts) in found {
             self.judge.deliveries.insert(key, Known::Waits { attempts, perhaps: attempts });
         }
         self.judge.reports.clear();
+    }
+
+    /// The journal tells the same story as the spool: without a gap, custody before outcomes, at most one end, and an end exactly when
+    /// nothing waits any more.
+    fn judge_journal(&self, what: &str, found: &BTreeMap<(MessageId, u32), u32>) {
+        let spool = self.spool.as_ref().unwrap();
+        let mut next = 1;
+        let mut stories: BTreeMap<(MessageId, u32), u32> = BTreeMap::new();
+        let mut accepted: BTreeMap<MessageId, usize> = BTreeMap::new();
+        loop {
+            let events = spool.read(next, 7).unwrap_or_else(|first| panic!("{what}: {next} is gone, {first} is the first"));
+            if events.is_empty() {
+                break;
+            }
+            for event in events {
+                assert_eq!(event.sequence, next, "{what}: a gap");
+                next += 1;
+                match event.kind {
+                    EventKind::Accepted { message, .. } => {
+                        assert_eq!(accepted.insert(message.id, message.recipients.len()), None, "{what}: accepted twice");
+                    }
+                    EventKind::Settled { delivery, outcome, .. } => {
+                        assert!(accepted.contains_key(&delivery.message), "{what}: settled before it was accepted");
+                        let ends = stories.entry((delivery.message, delivery.index)).or_default();
+                        assert_eq!(*ends, 0, "{what}: {delivery} has an outcome after its end");
+                        *ends += u32::from(outcome.is_terminal());
+                    }
+                }
+            }
+        }
+        for (id, count) in accepted {
+            for nth in 0..count as u32 {
+                let ended = stories.get(&(id, nth)).is_some_and(|ends| *ends > 0);
+                assert_eq!(ended, !found.contains_key(&(id, nth)), "{what}: {id}/{nth} ended in the journal: {ended}");
+            }
+        }
     }
 
     /// Delivers everything; nothing may be left, and every content must be whole.

@@ -75,8 +75,9 @@ impl Segments {
     }
 
     /// The first sealed segment that nothing lives in and that depends on nothing, when its events are archived.
-    pub(crate) fn freeable(&self, archived_to: u64) -> Option<u32> {
-        self.iter().find(|(_, book)| book.is_freeable(archived_to)).map(|(life, _)| life)
+    /// Gives its life, and the sequence after its last event.
+    pub(crate) fn freeable(&self, archived_to: u64) -> Option<(u32, u64)> {
+        self.iter().find(|(_, book)| book.is_freeable(archived_to)).map(|(life, book)| (life, book.next_sequence))
     }
 
     /// What depended on nothing but `life`'s being there depends on what `life` depended on: newer segments take its words over.

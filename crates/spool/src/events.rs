@@ -1,0 +1,98 @@
+//! Events: their stored form in the journal, and how they are read out of the log's records.
+
+use std::sync::Arc;
+
+use postrider_model::doors::SpoolTrouble;
+use postrider_model::{DeliveryId, Event, EventKind, MessageId};
+
+use crate::codec::{Damaged, Decoder, Encode};
+use crate::forms::Form;
+use crate::record::{Kind, Scan};
+use crate::recover::read_all;
+use crate::segment::{RECORDS_START, Slot};
+use crate::stored::{put_attempt, put_message, put_option, put_outcome, take_attempt, take_message, take_option, take_outcome, take_time};
+
+pub(crate) fn put_event(out: &mut Vec<u8>, event: &Event) {
+    out.number(event.at.millis());
+    match &event.kind {
+        EventKind::Accepted { message, reports_on } => {
+            out.octet(0);
+            put_message(out, message);
+            put_option(out, reports_on.as_ref(), |out, id| out.fixed128(id.0));
+        }
+        EventKind::Settled { delivery, attempt, outcome } => {
+            out.octet(1);
+            out.fixed128(delivery.message.0);
+            out.number(delivery.index.into());
+            put_option(out, attempt.as_deref(), put_attempt);
+            put_outcome(out, outcome);
+        }
+    }
+}
+
+pub(crate) fn take_event(sequence: u64, payload: &[u8]) -> Result<Event, Damaged> {
+    let mut from = Decoder::new(payload);
+    let at = take_time(&mut from)?;
+    let kind = match from.octet()? {
+        0 => EventKind::Accepted {
+            message: Arc::new(take_message(&mut from)?),
+            reports_on: take_option(&mut from, |from| Ok(MessageId(from.fixed128()?)))?,
+        },
+        1 => EventKind::Settled {
+            delivery: DeliveryId { message: MessageId(from.fixed128()?), index: from.number32()? },
+            attempt: take_option(&mut from, take_attempt)?.map(Arc::new),
+            outcome: take_outcome(&mut from)?,
+        },
+        _ => return Err(Damaged),
+    };
+    if from.is_empty() { Ok(Event { sequence, at, kind }) } else { Err(Damaged) }
+}
+
+/// The events that a record gave birth to.
+fn events_of(form: Form, mut sequence: u64, events: &mut Vec<Event>) {
+    match form {
+        Form::Acceptance(stored) => {
+            let (at, message) = (stored.message.arrival.at, Arc::new(stored.message));
+            events.push(Event { sequence, at, kind: EventKind::Accepted { message, reports_on: None } });
+        }
+        Form::Settlement(settlement) => {
+            let attempt = settlement.attempt.map(Arc::new);
+            for told in settlement.outcomes {
+                let delivery = DeliveryId { message: settlement.message, index: told.index };
+                let kind = EventKind::Settled { delivery, attempt: attempt.clone(), outcome: told.outcome };
+                events.push(Event { sequence, at: settlement.at, kind });
+                sequence += 1;
+            }
+            if let Some(stored) = settlement.report {
+                let (at, message) = (stored.message.arrival.at, Arc::new(stored.message));
+                let kind = EventKind::Accepted { message, reports_on: Some(settlement.message) };
+                events.push(Event { sequence, at, kind });
+            }
+        }
+        Form::Checkpoint(..) | Form::Standing(..) | Form::Transferred(_) => {}
+    }
+}
+
+/// The events in a segment from `from` on, in order: all of them up to `end`, or trouble.
+pub(crate) fn events_in(slot: &Slot, from: u64, end: u64) -> Result<Vec<Event>, SpoolTrouble> {
+    let octets = read_all(slot)?;
+    let mut scan = Scan::new(&octets, slot.binding(), RECORDS_START);
+    let mut events = Vec::new();
+    while let Some(found) = scan.next() {
+        let Some(kind) = Kind::from_tag(found.header.tag).filter(|kind| matches!(kind, Kind::Acceptance | Kind::Settlement)) else {
+            continue;
+        };
+        let form = Form::decode(kind, found.meta)
+            .map_err(|_| SpoolTrouble::Corrupt(format!("{}, offset {}: the record cannot be decoded", slot.name, found.offset)))?;
+        if found.header.sequence + form.events() > from {
+            events_of(form, found.header.sequence, &mut events);
+        }
+    }
+    events.retain(|event| event.sequence >= from);
+    let whole = events.len() as u64 == end - from && events.first().is_none_or(|event| event.sequence == from);
+    if !whole {
+        let (name, offset) = (&slot.name, scan.offset);
+        return Err(SpoolTrouble::Corrupt(format!("{name}, offset {offset}: damaged; its events from {from} on cannot be read")));
+    }
+    Ok(events)
+}
