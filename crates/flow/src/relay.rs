@@ -217,7 +217,8 @@ impl Relay {
 
     /// Takes no new work, lets transactions under way end within `limit`, hands loans back, and syncs. Nothing is lost.
     pub async fn drain(&self, limit: Duration) {
-        let _ = self.closing.send(true);
+        // `send` would leave the value as it was while no listener has subscribed yet: a SIGTERM right after the start.
+        self.closing.send_replace(true);
         let (answer, drained) = oneshot::channel();
         let _ = self.commands.send(Command::Drain(answer));
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));

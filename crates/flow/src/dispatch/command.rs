@@ -47,7 +47,7 @@ impl Dispatcher {
             }
             Command::Drain(answer) => {
                 self.draining = true;
-                let _ = self.draining_to.send(true);
+                self.draining_to.send_replace(true);
                 for worker in self.workers.values_mut() {
                     worker.jobs = None;
                 }
