@@ -179,6 +179,18 @@ fn an_early_talker_is_not_greeted() {
 }
 
 #[test]
+fn content_that_comes_while_data_is_judged_ends_the_session() {
+    let mut server = started(config());
+    server.feed(b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n");
+    steps(&mut server);
+    server.feed(b"DATA\r\n");
+    assert!(matches!(server.next(), Step::Ask(Question::Data)));
+    server.feed(b"MAIL FROM:<evil@b.example>\r\n");
+    server.answer(Verdict::Accept);
+    assert_eq!(steps(&mut server), ["aborted", "write 554 5.5.0 Input sent before it was asked for\\r\\n", "close"]);
+}
+
+#[test]
 fn replies_do_not_pile_up() {
     let mut server = started(Config { junk_commands_max: 100_000, ..config() });
     server.feed(&b"NOOP\r\n".repeat(5000));
