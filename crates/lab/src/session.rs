@@ -330,7 +330,9 @@ impl Session {
         if strays(&content) {
             provider.ledger.complaints.push("content with a bare CR, a bare LF or a NUL".into());
         }
-        if !content.is_ascii() && !transaction.eight_bit {
+        // Who did not offer 8BITMIME is sent 8-bit content by most of the world; who did may expect to be told.
+        let could_say = self.esmtp && provider.personality.offers.eight_bit_mime;
+        if !content.is_ascii() && !transaction.eight_bit && could_say {
             provider.ledger.complaints.push("8-bit content without BODY=8BITMIME".into());
         }
         let mut taken = Taken {

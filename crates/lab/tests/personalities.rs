@@ -118,9 +118,8 @@ fn pace_is_given_as_pauses() {
 fn wrong_doings_are_complained_about() {
     let mut plain = Personality::honest("mx.example");
     plain.offers.pipelining = false;
-    plain.offers.eight_bit_mime = false;
     let table = [
-        ("EHLO x\r\nMAIL FROM:<a@b> BODY=8BITMIME\r\n", "not offered"),
+        ("EHLO x\r\nMAIL FROM:<a@b> SMTPUTF8 BODY=BINARYMIME RET=FULL\r\n", "RET=FULL that was not offered"),
         ("EHLO x\r\nMAIL FROM:<a@b>\r\nMAIL FROM:<a@b>\r\n", "out of order"),
         ("EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nbare\nlf\r\n.\r\n", "bare LF"),
         ("EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n\u{fc}\r\n.\r\n", "8-bit"),

@@ -7,15 +7,15 @@ use std::time::Duration;
 use postrider_flow::{Doors, ListenerSettings, Relay};
 use postrider_model::doors::{Insight, Journal, SpoolDesk, SpoolTrouble};
 use postrider_model::{EventKind, Role};
-use postrider_spool::{EmbeddedSpool, Options};
+use postrider_spool::{EmbeddedSpool, JournalLimits, Options};
 
 use crate::judge::{self, Evidence, Violation};
 use crate::scenario::{Change, How, Scenario, When};
 use crate::world::book::{JournalEvent, Outcome};
 use crate::world::{Fact, SimClock, SimEntropy, SimLog, SimNet, SimRegistry, SimResolver, World, clients, lock};
 
-/// How often the world looks whether all is done.
-const LOOK_MS: u64 = 5_000;
+/// How often the world looks whether all is done: in bad weather, and in fine weather.
+const LOOK_MS: [u64; 2] = [10_000, 60_000];
 
 /// Lives in one run: a relay that crashes more often than that is caught in a loop.
 const LIVES_MAX: u32 = 60;
@@ -181,6 +181,7 @@ fn options(scenario: &Scenario) -> Options {
         pool_segments: 1,
         new_log_id: Some(u128::from(scenario.seed) << 32 | 1),
         zero_fill: false,
+        journal: scenario.journal.then(JournalLimits::default),
         disk_threads: 1,
     }
 }
@@ -234,20 +235,29 @@ fn follow(world: &World, spool: &EmbeddedSpool, sequence: &mut u64) {
     };
     for event in events {
         *sequence = event.sequence + 1;
-        let what = match event.kind {
-            EventKind::Accepted { message, reports_on } => {
-                JournalEvent::Accepted { message: message.id, recipients: message.recipients.len(), reports_on }
-            }
-            EventKind::Settled { delivery, outcome, .. } => JournalEvent::Settled {
-                delivery,
-                outcome: match outcome {
-                    postrider_model::Outcome::Delivered { .. } => Outcome::Delivered,
-                    postrider_model::Outcome::Deferred { due, .. } => Outcome::Deferred(due),
-                    postrider_model::Outcome::Bounced { .. } => Outcome::Bounced,
-                },
+        let what = in_short(event.kind);
+        // A new life shows again what earlier ones have shown, as far as it is kept.
+        match lock(&world.journal).insert(event.sequence, what) {
+            None => world.note_relay(|| Fact::Journal { sequence: event.sequence, event: what }),
+            Some(before) if before != what => world.note(Fact::Rewritten(event.sequence)),
+            Some(_) => {}
+        }
+    }
+}
+
+fn in_short(kind: EventKind) -> JournalEvent {
+    match kind {
+        EventKind::Accepted { message, reports_on } => {
+            JournalEvent::Accepted { message: message.id, recipients: message.recipients.len(), reports_on }
+        }
+        EventKind::Settled { delivery, outcome, .. } => JournalEvent::Settled {
+            delivery,
+            outcome: match outcome {
+                postrider_model::Outcome::Delivered { .. } => Outcome::Delivered,
+                postrider_model::Outcome::Deferred { due, .. } => Outcome::Deferred(due),
+                postrider_model::Outcome::Bounced { .. } => Outcome::Bounced,
             },
-        };
-        world.note_relay(|| Fact::Journal { sequence: event.sequence, event: what });
+        },
     }
 }
 
@@ -291,7 +301,7 @@ async fn watch(
             return Watched::Done(left.iter().map(|view| format!("{view:?}")).collect());
         }
         let change_ms = scenario.changes.get(*next_change).map(|(at, _)| *at);
-        let wake = [Some(now_ms + LOOK_MS), change_ms, end_ms.map(|(at, _)| at)].into_iter().flatten().min().unwrap_or(now_ms);
+        let wake = [Some(now_ms + LOOK_MS[usize::from(clear)]), change_ms, end_ms.map(|(at, _)| at)].into_iter().flatten().min().unwrap_or(now_ms);
         tokio::time::sleep(Duration::from_millis(wake.saturating_sub(now_ms).max(1))).await;
     }
 }

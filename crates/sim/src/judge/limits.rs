@@ -138,7 +138,8 @@ fn rate_of(what: &str, key: &(String, IpAddr), rate: Rate, late: u64, times: &[T
 
 /// C6: the windows.
 fn windows(evidence: &Evidence, found: &mut Found) {
-    let most = evidence.policies.iter().map(|policy| policy.provider.connections_max).max().unwrap_or(0);
+    let limits = evidence.policies.iter().map(|policy| policy.provider.connections_max);
+    let most = limits.max().unwrap_or(0);
     for (at, fact) in &evidence.facts {
         // A window that was cut lets the connections above it end in peace, so only the policy bounds them.
         if let Fact::Window { site, window, .. } = fact

@@ -21,11 +21,14 @@ fn journal(evidence: &Evidence, found: &mut Found) {
     let mut ended: BTreeMap<DeliveryId, Outcome> = BTreeMap::new();
     let mut gaps = false;
     for (_, fact) in &evidence.facts {
+        if let Fact::Rewritten(sequence) = fact {
+            found.say("C4", format!("event {sequence} is not what it was before"));
+        }
         let Fact::Journal { sequence, event } = fact else { continue };
         if *sequence <= last {
             found.say("C4", format!("event {sequence} after event {last}"));
         }
-        gaps |= *sequence != last + 1 && last != 0;
+        gaps |= *sequence != last + 1;
         last = *sequence;
         match event {
             JournalEvent::Accepted { message, recipients, .. } => {

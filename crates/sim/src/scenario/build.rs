@@ -24,7 +24,7 @@ pub fn domain(name: &str) -> Domain {
 /// The number-th provider: domains `p{number}.example` and `q{number}.example`, and two hosts.
 pub fn provider(number: usize) -> ProviderPlan {
     let suffix = format!(".net{number}.example");
-    let address = |last: u8| IpAddr::from([198, 51, number as u8, last]);
+    let address = |last: u8| IpAddr::from([198, 51, 100 + number as u8, last]);
     let host = |name: &str, last: u8| (10, domain(&format!("{name}{suffix}")), vec![address(last)]);
     let policy = Provider {
         name: format!("net{number}").as_str().into(),
@@ -39,6 +39,18 @@ pub fn provider(number: usize) -> ProviderPlan {
         hosts: vec![host("mx1", 1), host("mx2", 2)],
         latency: Duration::from_millis(10),
         policy,
+    }
+}
+
+/// A host that nobody names: mail comes to it by its address literal, `[198.51.0.9]`.
+pub fn nameless() -> ProviderPlan {
+    let host = (10, domain("nameless.example"), vec![IpAddr::from([198, 51, 0, 9])]);
+    ProviderPlan {
+        personality: Personality::honest("nameless"),
+        domains: Vec::new(),
+        hosts: vec![host],
+        latency: Duration::from_millis(10),
+        policy: Provider::fallback(),
     }
 }
 
@@ -76,8 +88,8 @@ pub fn snapshot(providers: &[ProviderPlan]) -> Snapshot {
     let mut policies: Vec<Provider> = providers.iter().map(|plan| plan.policy.clone()).collect();
     // Several providers of the lab may follow one policy.
     let mut seen = BTreeSet::new();
-    policies.retain(|policy| seen.insert(policy.name.clone()));
     policies.push(Provider::fallback());
+    policies.retain(|policy| seen.insert(policy.name.clone()));
     let seconds = Duration::from_secs;
     Snapshot {
         host_name: "relay.example".into(),
@@ -87,8 +99,8 @@ pub fn snapshot(providers: &[ProviderPlan]) -> Snapshot {
         retry: RetryPolicy {
             intervals: [10, 30, 60, 300, 600].map(seconds).to_vec(),
             jitter_percent: 10,
-            give_up: seconds(6 * 3600),
-            give_up_reports: seconds(6 * 3600),
+            give_up: seconds(5_400),
+            give_up_reports: seconds(5_400),
         },
         timeouts: Timeouts::default(),
         smtp_port: 25,
@@ -113,10 +125,11 @@ pub fn scenario(name: &str, seed: u64, providers: Vec<ProviderPlan>, clients: Ve
         disk_octets: ROOMY,
         reserve_octets: 1 << 20,
         segment_octets: 128 * 1024,
+        journal: seed % 2 == 0,
         commit_pause: Duration::from_millis(1),
         clear_ms: 0,
         // Give-up time, the grace of the last attempt, and a report's own life.
-        drain_ms: 16 * 3_600_000,
+        drain_ms: 6 * 3_600_000,
         fair: None,
     }
 }

@@ -47,6 +47,8 @@ pub struct Scenario {
     pub reserve_octets: u64,
     /// Octets of a segment.
     pub segment_octets: u32,
+    /// Whether the spool keeps its history in files.
+    pub journal: bool,
     /// How long the committer waits before it takes what is there.
     pub commit_pause: Duration,
     /// When the weather is fine for ever, in milliseconds since the beginning.

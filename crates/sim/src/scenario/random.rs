@@ -5,7 +5,7 @@ use std::time::Duration;
 use postrider_lab::{Chance, DnsWeather, FaultKind, Hostile, Manner, Moment, MxData, Pace, Personality, Space, Throttle};
 use postrider_model::policy::{Rate, ReplyRule, RuleAction};
 
-use super::build::{client, domain, provider, scenario};
+use super::build::{client, domain, nameless, provider, scenario};
 use super::{Change, End, How, ProviderPlan, Scenario, When};
 use crate::world::BreakAt;
 use crate::world::clients::{ClientPlan, MailPlan};
@@ -29,12 +29,15 @@ pub fn random(seed: u64) -> Scenario {
     let busy_ms = chance.between(10, 1_200) * 1000;
     let clear_ms = chance.between(60, 3_600) * 1000;
     let clients = clients(&mut chance, count, busy_ms);
+    providers.push(nameless());
     let mut scenario = scenario(&format!("seed {seed}"), seed, providers, clients);
     scenario.clear_ms = clear_ms;
     scenario.domains.push((domain("null.example"), MxData::Null));
     scenario.dns_ttl = Duration::from_secs(chance.between(0, 900));
     if chance.percent(20) {
         scenario.tls_breaks.push("mx1.net1.example".into());
+        scenario.snapshot.providers.iter_mut().for_each(|policy| policy.connection_rate = None);
+        scenario.providers.iter_mut().for_each(|plan| plan.policy.connection_rate = None);
     }
     scenario.commit_pause = Duration::from_millis(chance.between(1, 10));
     scenario.segment_octets = *chance.pick(&[64, 128, 512]) * 1024;
@@ -55,6 +58,8 @@ fn policy(plan: &mut ProviderPlan, chance: &mut Chance) {
     }
     if chance.percent(20) {
         let count = chance.between(3, 30) as u32;
+        // One attempt may try every host, and each connection counts over there, but one permit is taken: with one host they are the same.
+        plan.hosts.truncate(1);
         policy.connection_rate = Some(Rate { count, per: Duration::from_secs(60), burst: chance.between(1, 5) as u32 });
     }
     if chance.percent(40) {
@@ -102,7 +107,7 @@ fn recipient(chance: &mut Chance, providers: usize) -> String {
     let host = match chance.below(40) {
         0 => "nowhere.example".to_owned(),
         1 => "null.example".to_owned(),
-        2 => "[198.51.1.1]".to_owned(),
+        2 => "[198.51.0.9]".to_owned(),
         nth => format!("{}{}.example", if nth % 2 == 0 { 'p' } else { 'q' }, chance.below(providers as u64)),
     };
     let local = match chance.below(20) {

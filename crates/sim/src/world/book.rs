@@ -106,6 +106,8 @@ pub enum Fact {
         /// What it says.
         event: JournalEvent,
     },
+    /// The journal shows another event where it had shown one before.
+    Rewritten(u64),
     /// The mail log: a refusal to a client.
     RefusedClient(String),
     /// The mail log: an alarm.
@@ -166,6 +168,7 @@ impl fmt::Debug for Fact {
                 write!(f, "log {message}/{index}{} <{reverse_path}> <{recipient}> {outcome:?}: {why}", if *report { " report" } else { "" })
             }
             Fact::Journal { sequence, event } => write!(f, "journal {sequence} {event:?}"),
+            Fact::Rewritten(sequence) => write!(f, "journal {sequence} rewritten"),
             Fact::RefusedClient(what) => write!(f, "log refused {what}"),
             Fact::Alarm(text) => write!(f, "log alarm: {text}"),
             Fact::Opened { remote, source, connection } => write!(f, "connection {connection} opened {source} to remote {remote}"),

@@ -13,6 +13,7 @@ mod pipe;
 pub mod remotes;
 mod talk;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -47,6 +48,8 @@ pub struct World {
     /// The relay's own chance; apart from the world's, so that neither disturbs the other.
     pub(crate) entropy: Mutex<Chance>,
     pub(crate) chance: Mutex<Chance>,
+    /// What the journal has shown, in all lives.
+    pub(crate) journal: Mutex<BTreeMap<u64, JournalEvent>>,
     /// The medium.
     pub disk: Arc<SimDisk>,
 }
@@ -112,6 +115,7 @@ impl World {
             clients: Mutex::new(clients),
             entropy: Mutex::new(chance.fork()),
             chance: Mutex::new(chance.fork()),
+            journal: Mutex::default(),
             switch,
             disk,
         });

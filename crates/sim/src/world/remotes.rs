@@ -110,6 +110,7 @@ impl World {
         for (connection, number, link) in cut {
             let octets = link.on_the_way(true);
             let arrives = lock(&self.chance).percent(60);
+            self.note(Fact::Closed { connection });
             let session = lock(&self.remotes)[number].sessions.remove(&connection);
             let Some(id) = session else { continue };
             if arrives && !octets.is_empty() {
@@ -117,7 +118,6 @@ impl World {
                 let _ = feed(self, number, id, &octets);
             }
             lock(&self.remotes)[number].provider.closed(id);
-            self.note(Fact::Closed { connection });
         }
         // Sessions whose connection the relay had let go before, and that were still speaking.
         for remote in lock(&self.remotes).iter_mut() {
