@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from harness import wait_for
+from harness import answers, wait_for
 from harness.judge import Judge
 from harness.loader import Loader
 from harness.town import Town
@@ -24,34 +24,38 @@ def main(times, how, seed):
     chance = random.Random(seed)
     judge = Judge()
     town = Town(judge=judge.answer, keep=judge.keep, domains=10)
-    relay, sink = town.relay, town.sink
+    relay, sink, loader = town.relay, town.sink, Loader(town.relay.plain, seed=seed)
+    faults, slowest = [], 0.0
     print(f"{relay.binary}, data in {relay.data}, seed {seed}", flush=True)
     try:
-        loader = Loader(relay.plain, seed=seed).start()
-        slowest = 0.0
+        loader.start()
         for number in range(times):
-            time.sleep(chance.uniform(0.2, 2.0))
+            # One in four comes in the middle of the start.
+            time.sleep(0 if number and chance.random() < 0.25 else chance.uniform(0.2, 2.0))
             before = len(loader.acknowledged)
-            judge.kills.append(time.monotonic())
+            told = time.monotonic()
             if how == "KILL":
                 relay.kill()
             else:
                 relay.terminate()
-                # What the drain still delivers is no duplicate; only what comes after the new start is.
-                judge.kills[-1] = time.monotonic()
+            ending = time.monotonic() - told
+            # What the dead relay had put on the wire is its own; the sinks read that to the end before the next one may send.
+            wait_for("the end of the old connections", lambda: sink.connections == 0)
+            judge.kills.append(time.monotonic())
             begin = time.monotonic()
-            relay.start()
+            relay.start(up=answers)
             slowest = max(slowest, time.monotonic() - begin)
-            print(f"{number + 1}/{times}: {before} acknowledged, {sink.taken} arrived, up again in {time.monotonic() - begin:.2f} s", flush=True)
+            print(f"{number + 1}/{times}: {before} acknowledged, {sink.taken} arrived, ended in {ending:.2f} s, up again in {time.monotonic() - begin:.2f} s", flush=True)
         time.sleep(1)
         loader.stop()
         print("waiting for the queue to drain", flush=True)
-        wait_for("arrival of all that was acknowledged", lambda: not judge.missing(loader.acknowledged), 120) if judge.missing(loader.acknowledged) else None
+        wait_for("the arrival of all that was acknowledged", lambda: not judge.missing(loader.acknowledged), 120)
         town.wait_until_drained()
         time.sleep(0.5)
     except AssertionError as trouble:
-        print(trouble)
+        faults.append(str(trouble))
     finally:
+        loader.stopping.set()
         missing, counted = judge.missing(loader.acknowledged), judge.duplicates()
         log = relay.log()
         town.stop()
@@ -60,7 +64,6 @@ def main(times, how, seed):
     print(f"lost: {len(missing)} {sorted(missing)[:10]}")
     print(f"extra copies: {counted.total()} in all, at most {max(counted.values(), default=0)} for one end of the relay (bound {bound})")
     print(f"slowest start: {slowest:.2f} s; connections out at most {sink.connections_most}; deferred once: {sum(key.startswith('later-') for key in judge.arrived)}; reports: {sum(key.startswith('back-') for key in judge.arrived)}")
-    faults = []
     if missing:
         faults.append(f"{len(missing)} acknowledged deliveries were lost")
     if max(counted.values(), default=0) > bound:

@@ -41,6 +41,16 @@ def answers(port):
         return False
 
 
+def greets(port):
+    """Whether an SMTP server there says 220. A listening socket alone says nothing: the kernel accepts for a server that is still starting."""
+    try:
+        with socket.create_connection((LOOPBACK, port), 1) as sock:
+            sock.settimeout(1)
+            return sock.recv(3) == b"220"
+    except OSError:
+        return False
+
+
 class Folder:
     """A temporary directory other users may enter (Postfix's daemons are other users)."""
 

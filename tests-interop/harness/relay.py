@@ -6,7 +6,7 @@ import pathlib
 import signal
 import subprocess
 
-from . import LOOPBACK, Folder, answers, free_port, wait_for
+from . import LOOPBACK, Folder, free_port, greets, wait_for
 
 USER, PASSWORD = "app@mail.test", "correct-horse-battery-staple"
 
@@ -72,14 +72,15 @@ class Relay:
         self.config.write_text(config)
         self.process = None
 
-    def start(self):
+    def start(self, up=greets):
+        """Starts and waits until `up(port)`: `greets`, or `answers` for as early as a client could come."""
         with open(self.folder.path / "log", "ab") as log:
             command = [self.binary, "serve", "--data", self.data, "--config", self.config]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
         def ready():
             assert self.process.poll() is None, f"the relay ended by itself ({self.process.returncode}):\n{self.log()[-3000:]}"
-            return answers(self.plain)
+            return up(self.plain)
 
         wait_for("the relay's greeting", ready, 60)
         return self
