@@ -301,7 +301,8 @@ async fn watch(
             return Watched::Done(left.iter().map(|view| format!("{view:?}")).collect());
         }
         let change_ms = scenario.changes.get(*next_change).map(|(at, _)| *at);
-        let wake = [Some(now_ms + LOOK_MS[usize::from(clear)]), change_ms, end_ms.map(|(at, _)| at)].into_iter().flatten().min().unwrap_or(now_ms);
+        let wake =
+            [Some(now_ms + LOOK_MS[usize::from(clear)]), change_ms, end_ms.map(|(at, _)| at)].into_iter().flatten().min().unwrap_or(now_ms);
         tokio::time::sleep(Duration::from_millis(wake.saturating_sub(now_ms).max(1))).await;
     }
 }

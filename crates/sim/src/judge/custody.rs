@@ -12,8 +12,8 @@ pub(super) fn check(evidence: &Evidence, found: &mut Found) {
     let copies = evidence.copies();
     let told = reports(evidence);
     let lost = lost_reports(evidence);
-    let bounced = bounced_in_log(evidence);
     let crashes = evidence.crashes();
+    let bounced = bounced_in_log(evidence, &crashes);
     let mut known = BTreeSet::new();
     for (at, offered) in evidence.offered() {
         known.insert(offered.token.clone());
@@ -78,11 +78,13 @@ impl Case<'_> {
     }
 }
 
-/// (message, recipient) that the mail log calls bounced.
-fn bounced_in_log(evidence: &Evidence) -> BTreeSet<(postrider_model::MessageId, String)> {
+/// (message, recipient) that the mail log calls bounced, and the relay did not forget again in a crash.
+fn bounced_in_log(evidence: &Evidence, crashes: &[postrider_model::Timestamp]) -> BTreeSet<(postrider_model::MessageId, String)> {
     let mut bounced = BTreeSet::new();
-    for (_, fact) in &evidence.facts {
-        if let Fact::Attempted { message, recipient, outcome: Outcome::Bounced, .. } = fact {
+    for (at, fact) in &evidence.facts {
+        if let Fact::Attempted { message, recipient, outcome: Outcome::Bounced, .. } = fact
+            && !evidence.forgotten(*at, crashes)
+        {
             bounced.insert((*message, recipient.clone()));
         }
     }

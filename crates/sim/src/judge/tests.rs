@@ -1,1 +1,308 @@
+//! Each check has a control: forged evidence that it must not let pass.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use postrider_lab::{SessionId, Taken};
+use postrider_model::policy::{Provider, Rate};
+use postrider_model::{DeliveryId, MessageId, Timestamp};
+
+use super::evidence::{Evidence, Policy, Told};
+use super::judge;
+use crate::world::EPOCH_MS;
+use crate::world::book::{Fact, JournalEvent, Offered, Outcome, Verdict};
+use crate::world::clients::{MailPlan, content};
+
+const TRACE: &[u8] = b"Received: from client.example\r\n\tby relay.example\r\n";
+
+fn at(ms: u64) -> Timestamp {
+    Timestamp::from_millis(EPOCH_MS + ms)
+}
+
+fn source() -> IpAddr {
+    "192.0.2.25".parse().unwrap()
+}
+
+fn plan(reverse_path: &str) -> MailPlan {
+    MailPlan {
+        not_before_ms: 0,
+        reverse_path: reverse_path.into(),
+        recipients: vec!["a@p1.example".into(), "b@p1.example".into()],
+        body_octets: 50,
+        eight_bit: false,
+        break_at: None,
+    }
+}
+
+fn id() -> MessageId {
+    MessageId::new(at(10), [1; 10])
+}
+
+fn offered(reverse_path: &str, verdict: Verdict) -> Fact {
+    let recipients = plan("").recipients;
+    Fact::Offered(Box::new(Offered {
+        token: "t".into(),
+        mail: (0, 0),
+        tenant: "shop".into(),
+        reverse_path: reverse_path.into(),
+        recipients,
+        verdict,
+    }))
+}
+
+fn taken(at_ms: u64, recipients: &[&str], reverse_path: &str) -> Told {
+    let mut content_octets = TRACE.to_vec();
+    content_octets.extend(content(&plan(reverse_path), "t"));
+    Told {
+        remote: 0,
+        taken: Taken {
+            at: at(at_ms),
+            session: SessionId(0),
+            peer: source(),
+            reverse_path: reverse_path.into(),
+            recipients: recipients.iter().map(|r| (*r).to_owned()).collect(),
+            token: Some("t".into()),
+            content: content_octets,
+            said: true,
+        },
+        confirmed: Some(at(at_ms + 5)),
+    }
+}
+
+fn report(at_ms: u64, id: &str, quoted: &str, failed: &str, to: &str) -> Told {
+    let text = format!("Message-ID: <{id}@relay.example>\r\n\r\nFinal-Recipient: rfc822; {failed}\r\n\r\n{quoted}\r\n");
+    let mut told = taken(at_ms, &[to], "");
+    (told.taken.token, told.taken.content) = (None, text.into_bytes());
+    told
+}
+
+fn attempted(index: u32, outcome: Outcome, report: bool) -> Fact {
+    let recipient = plan("").recipients[index as usize].clone();
+    Fact::Attempted { message: id(), index, report, reverse_path: String::new(), recipient, outcome, why: String::new() }
+}
+
+fn settled(sequence: u64, index: u32, outcome: Outcome) -> Fact {
+    let delivery = DeliveryId { message: id(), index };
+    Fact::Journal { sequence, event: JournalEvent::Settled { delivery, outcome } }
+}
+
+fn accepted(sequence: u64, reports_on: Option<MessageId>) -> Fact {
+    Fact::Journal { sequence, event: JournalEvent::Accepted { message: id(), recipients: 2, reports_on } }
+}
+
+/// One message, accepted, delivered to both recipients, confirmed, settled.
+fn good() -> Evidence {
+    Evidence {
+        facts: vec![
+            (at(0), Fact::LifeBegan(0)),
+            (at(10), accepted(1, None)),
+            (at(10), Fact::Accepted(id())),
+            (at(12), offered("s@p0.example", Verdict::Positive(Some(id())))),
+            (at(15), Fact::Opened { remote: 0, source: source(), connection: 0 }),
+            (at(25), attempted(0, Outcome::Delivered, false)),
+            (at(25), attempted(1, Outcome::Delivered, false)),
+            (at(26), settled(2, 0, Outcome::Delivered)),
+            (at(26), settled(3, 1, Outcome::Delivered)),
+            (at(30), Fact::Closed { connection: 0 }),
+        ],
+        told: vec![taken(20, &["a@p1.example", "b@p1.example"], "s@p0.example")],
+        transactions: vec![vec![(at(16), source(), 0)]],
+        complaints: Vec::new(),
+        policies: vec![Policy { provider: Provider { connections_max: 1, messages_per_connection_max: 2, ..Provider::fallback() } }],
+        connections_out_max: 3,
+        left: Some(Vec::new()),
+        refused_to_open: None,
+        mails: vec![vec![plan("s@p0.example")]],
+        fair: Some(("shop".into(), 1_000)),
+        unsynced_ms: 30,
+    }
+}
+
+/// The named check, and only it, finds something.
+fn trips(check: &str, words: &str, forge: impl FnOnce(&mut Evidence)) {
+    let mut evidence = good();
+    forge(&mut evidence);
+    let found = judge(&evidence);
+    assert!(found.iter().any(|violation| violation.check == check && violation.what.contains(words)), "{check} {words}: {found:?}");
+}
+
+fn passes(forge: impl FnOnce(&mut Evidence)) {
+    let mut evidence = good();
+    forge(&mut evidence);
+    assert_eq!(judge(&evidence), []);
+}
+
+fn verdict(evidence: &mut Evidence, verdict: Verdict) {
+    evidence.facts[3].1 = offered("s@p0.example", verdict);
+}
+
+#[test]
+fn what_is_well_is_let_pass() {
+    passes(|_| {});
+}
+
+#[test]
+fn c1_sees_what_is_lost_changed_or_invented() {
+    trips("C1", "neither delivered nor told", |e| e.told[0].taken.recipients.truncate(1));
+    trips("C1", "and yet sent", |e| verdict(e, Verdict::Refused(451)));
+    trips("C1", "and yet sent", |e| verdict(e, Verdict::Broken));
+    trips("C1", "nobody ever handed in", |e| e.told[0].taken.token = Some("other".into()));
+    trips("C1", "arrived changed", |e| e.told[0].taken.content.pop().map_or((), |_| ()));
+    trips("C1", "strange head", |e| e.told[0].taken.content.splice(..9, *b"Sneaked: ").for_each(drop));
+    trips("C1", "for whom it was not taken", |e| e.told[0].taken.recipients.push("c@p1.example".into()));
+    trips("C1", "with reverse-path", |e| e.told[0].taken.reverse_path = "x@p0.example".into());
+    trips("C1", "and yet bounced", |e| e.told.push(report(40, "r", "X-Token: t", "a@p1.example", "s@p0.example")));
+    // A report that came tells; a log line alone tells only where no report can come.
+    let bounced = |e: &mut Evidence| {
+        e.told[0].taken.recipients.truncate(1);
+        e.facts[6].1 = attempted(1, Outcome::Bounced, false);
+        e.fair = None;
+    };
+    trips("C1", "no report came", bounced);
+    passes(|e| {
+        bounced(e);
+        e.told.push(report(40, "r", "X-Token: t", "b@p1.example", "s@p0.example"));
+    });
+    passes(|e| {
+        bounced(e);
+        e.mails = vec![vec![plan("")]];
+        e.facts[3].1 = offered("", Verdict::Positive(Some(id())));
+        e.told[0] = taken(20, &["a@p1.example"], "");
+    });
+    passes(|e| verdict(e, Verdict::Unknown));
+}
+
+#[test]
+fn c2_sees_a_copy_without_an_excuse() {
+    let again = |e: &mut Evidence| e.told.push(taken(90, &["a@p1.example"], "s@p0.example"));
+    trips("C2", "sent again", again);
+    passes(|e| {
+        again(e);
+        e.told[0].confirmed = None;
+    });
+    // A crash while the outcome was on its way to the disk excuses; one long afterwards does not.
+    let crash = |e: &mut Evidence, ms| e.facts.push((at(ms), Fact::LifeEnded("the power went".into())));
+    passes(|e| {
+        again(e);
+        crash(e, 40);
+    });
+    trips("C2", "sent again", |e| {
+        again(e);
+        crash(e, 80);
+    });
+    trips("C2", "attempted again", |e| e.facts.push((at(50), attempted(0, Outcome::Delivered, false))));
+    trips("C2", "further copies, more than", |e| {
+        e.facts.push((at(40), Fact::LifeEnded("the power went".into())));
+        let many: Vec<Told> = (0..1200).map(|_| taken(20, &["a@p1.example"], "s@p0.example")).collect();
+        e.told.extend(many);
+    });
+}
+
+#[test]
+fn c3_counts_as_the_provider_does() {
+    let open = |connection| (at(20), Fact::Opened { remote: 0, source: source(), connection });
+    trips("C3", "2 connections from", |e| e.facts.insert(5, open(1)));
+    passes(|e| e.facts.push((at(31), open(1).1)));
+    trips("C3", "connections in all", |e| (1..5).for_each(|n| e.facts.insert(5, open(n))));
+    trips("C3", "messages in session", |e| e.transactions[0] = vec![(at(16), source(), 0); 3]);
+    trips("C3", "recipients in one transaction", |e| e.policies[0].provider.recipients_per_message_max = 1);
+    trips("C3", "complains", |e| e.complaints.push("MAIL out of order".into()));
+    let rate = Rate { count: 5, per: Duration::from_secs(60), burst: 1 };
+    trips("C3", "messages from", |e| {
+        e.policies[0].provider.message_rate = Some(rate);
+        e.transactions[0] = (0..9).map(|nth| (at(nth * 6_000), source(), nth)).collect();
+    });
+    trips("C3", "connections from", |e| {
+        e.policies[0].provider.connection_rate = Some(rate);
+        let more = (1..8).flat_map(|n| [(at(n * 1000), open(n).1), (at(n * 1000 + 1), Fact::Closed { connection: n })]);
+        e.facts.extend(more);
+    });
+    // Sites that share permits are counted together.
+    let two_remotes = |e: &mut Evidence, shared| {
+        e.policies[0].provider.shared = shared;
+        e.policies.push(e.policies[0].clone());
+        e.transactions.push(Vec::new());
+        e.facts.insert(5, (at(20), Fact::Opened { remote: 1, source: source(), connection: 1 }));
+    };
+    passes(|e| two_remotes(e, false));
+    trips("C3", "2 connections from", |e| two_remotes(e, true));
+}
+
+#[test]
+fn c4_sees_facts_out_of_order() {
+    trips("C4", "event 2 after event 3", |e| e.facts.swap(7, 8));
+    trips("C4", "is Delivered after it was Delivered", |e| e.facts.push((at(50), settled(4, 0, Outcome::Delivered))));
+    trips("C4", "is Deferred", |e| e.facts.push((at(50), settled(4, 0, Outcome::Deferred(at(60))))));
+    trips("C4", "never accepted", |e| {
+        e.facts[1].1 =
+            Fact::Journal { sequence: 1, event: JournalEvent::Accepted { message: MessageId(9), recipients: 1, reports_on: None } };
+    });
+    trips("C4", "accepted twice", |e| e.facts.push((at(50), accepted(4, None))));
+    trips("C4", "is no recipient", |e| e.facts.push((at(50), settled(4, 2, Outcome::Delivered))));
+    trips("C4", "before its acceptance", |e| e.facts.retain(|(_, fact)| !matches!(fact, Fact::Accepted(_))));
+    trips("C4", "the log goes on", |e| e.facts.insert(7, (at(25), attempted(0, Outcome::Deferred(at(60)), false))));
+    trips("C4", "not what it was", |e| e.facts.push((at(50), Fact::Rewritten(2))));
+}
+
+#[test]
+fn c5_sees_reports_that_should_not_be() {
+    let bounced = |e: &mut Evidence| e.told[0].taken.recipients.truncate(1);
+    let reported = |e: &mut Evidence, quoted: &str, to: &str| {
+        bounced(e);
+        e.told.push(report(40, "r", quoted, "b@p1.example", to));
+    };
+    trips("C5", "null reverse-path", |e| {
+        e.facts[3].1 = offered("", Verdict::Positive(Some(id())));
+        reported(e, "X-Token: t", "s@p0.example");
+    });
+    trips("C5", "went to", |e| reported(e, "X-Token: t", "x@p0.example"));
+    trips("C5", "about nothing", |e| reported(e, "Subject: a report", "s@p0.example"));
+    trips("C5", "in 2 reports", |e| {
+        reported(e, "X-Token: t", "s@p0.example");
+        e.told.push(report(50, "r2", "X-Token: t", "b@p1.example", "s@p0.example"));
+    });
+    trips("C5", "has the reverse-path", |e| {
+        let mut fact = attempted(0, Outcome::Delivered, true);
+        if let Fact::Attempted { reverse_path, .. } = &mut fact {
+            *reverse_path = "postmaster@relay.example".into();
+        }
+        e.facts.push((at(60), fact));
+    });
+    trips("C5", "about the report", |e| {
+        let on =
+            |message, on| Fact::Journal { sequence: 0, event: JournalEvent::Accepted { message, recipients: 1, reports_on: Some(on) } };
+        e.facts.push((at(60), on(MessageId(7), id())));
+        e.facts.push((at(61), on(MessageId(8), MessageId(7))));
+    });
+}
+
+#[test]
+fn c6_sees_windows_and_starvation() {
+    let window = |window| (at(20), Fact::Window { site: "mx".into(), connections: 1, window });
+    passes(|e| e.facts.push(window(2)));
+    trips("C6", "window of mx", |e| e.facts.push(window(3)));
+    trips("C6", "of tenant shop took", |e| e.fair = Some(("shop".into(), 5)));
+}
+
+#[test]
+fn c7_sees_what_is_left() {
+    trips("C7", "is left", |e| e.left = Some(vec!["a delivery".into()]));
+    trips("C7", "again and again", |e| e.left = None);
+    trips("C7", "did not open", |e| e.refused_to_open = Some("corrupt".into()));
+}
+
+#[test]
+fn c8_stands_for_every_fact_and_its_time() {
+    let hash = |facts: &[(u64, Fact)]| {
+        let mut book = crate::world::Book::default();
+        facts.iter().for_each(|(ms, fact)| book.note(at(*ms), fact.clone()));
+        book.hash()
+    };
+    let facts = [(1, Fact::LifeBegan(0)), (2, Fact::Queue(3))];
+    assert_eq!(hash(&facts), hash(&facts));
+    let different = [vec![], vec![(1, Fact::LifeBegan(0)), (3, Fact::Queue(3))], vec![(1, Fact::LifeBegan(0)), (2, Fact::Queue(4))]];
+    let hashes: BTreeMap<u64, usize> = different.iter().enumerate().map(|(nth, facts)| (hash(facts), nth)).collect();
+    assert_eq!(hashes.len(), 3);
+    assert!(!hashes.contains_key(&hash(&facts)));
+}
