@@ -32,6 +32,8 @@ pub fn waiting(facts: &Facts<'_>, now: Timestamp) -> Waiting {
         (_, Some(ahead), Some(hold)) => held(view, hold, ahead),
         (_, Some(0), None) => Waiting { ahead: Some(0), ..sentence(format!("next in turn at {}", place(view))) },
         (_, Some(ahead), None) => Waiting { ahead: Some(ahead), ..sentence(format!("waiting for its turn at {}", place(view))) },
+        // Mail that a long hold sent back to the spool is due when the hold ends; it had no attempt of its own that would say why.
+        (DeliveryState::Waiting, None, Some(hold)) if view.attempts == 0 && hold.until == Some(view.due) => held(view, hold, view.ahead),
         (DeliveryState::Waiting, None, _) if view.due > now => retry(facts),
         (DeliveryState::Waiting, None, Some(hold)) => held(view, hold, view.ahead),
         (DeliveryState::Waiting, None, None) => due(view),

@@ -88,3 +88,14 @@ fn a_site() {
     let expected = Waiting { reason: "2 of 2 connections in use".into(), since: Some(BEFORE), until: Some(LATER), ahead: None };
     assert_eq!(held_site(&hold()), expected);
 }
+
+#[test]
+fn sent_back_by_a_long_hold() {
+    let waits = |attempts, due| DeliveryView { attempts, ..view(DeliveryState::Waiting, due, Some("a.mx")) };
+    let (hold, sent_back, tried) = (hold(), waits(0, LATER), waits(3, LATER));
+    let facts = Facts { view: &sent_back, diagnosis: None, hold: Some(&hold), ahead: None };
+    check(&facts, "a.mx: 2 of 2 connections in use", Some(BEFORE), Some(LATER), Some(42));
+    check(&Facts { view: &tried, ..facts }, "waiting for its next attempt after 3 attempts", None, Some(LATER), None);
+    let later = waits(0, LATER.after(std::time::Duration::from_secs(1)));
+    assert_eq!(waiting(&Facts { view: &later, ..facts }, NOW).reason, "not due yet");
+}
