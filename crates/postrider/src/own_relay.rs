@@ -95,7 +95,7 @@ impl RunningSelf {
     }
 
     fn pause(&self) {
-        self.runtime.block_on(tokio::time::sleep(LOOK));
+        self.runtime.block_on(async { tokio::time::sleep(LOOK).await });
     }
 
     fn await_ready(&mut self) -> anyhow::Result<SocketAddr> {
@@ -159,8 +159,9 @@ impl RunningRelay for RunningSelf {
 impl RelayProbe for RunningSelf {
     fn counts(&self) -> anyhow::Result<RelayCounts> {
         let status: wire::Status = self.ask("/v1/status")?;
-        // Where nothing is delivered, each outcome is a deferral; a second attempt of the same delivery counts again.
-        Ok(RelayCounts { fsyncs: Some(status.health.syncs), queued: Some(status.deliveries), deferred: Some(status.health.settled) })
+        // Mail behind a Site that rests is not attempted one by one, so "deferred at least once" is no count that would ever be complete: the
+        // bench sees by our rest that all is tried.
+        Ok(RelayCounts { fsyncs: Some(status.health.syncs), queued: Some(status.deliveries), deferred: None })
     }
 }
 

@@ -68,6 +68,7 @@ impl Collector {
     }
 
     /// Every key that reading asked for.
+    #[cfg(test)]
     pub fn keys(&self) -> BTreeSet<String> {
         self.asked.borrow().clone()
     }

@@ -114,7 +114,7 @@ fn limits(section: Section<'_>) -> ReceiveLimits {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tls {
     None,
-    StartTls,
+    Upgrade,
     Implicit,
 }
 
@@ -147,8 +147,8 @@ fn listener(section: &Section<'_>) -> Option<ListenerConfig> {
     let name = section.required("name", values::name);
     let address = section.required("address", values::socket_address);
     let role = section.required("role", |v| values::one_of(v, &[("submission", Role::Submission), ("relay", Role::Relay)]));
-    let words = [("none", Tls::None), ("starttls", Tls::StartTls), ("implicit", Tls::Implicit)];
-    let tls = section.or("tls", Tls::StartTls, |v| values::one_of(v, &words));
+    let words = [("none", Tls::None), ("starttls", Tls::Upgrade), ("implicit", Tls::Implicit)];
+    let tls = section.or("tls", Tls::Upgrade, |v| values::one_of(v, &words));
     let auth_in_clear = section.or("auth_in_clear", false, values::flag);
     if role == Some(Role::Submission) && tls == Tls::None && !auth_in_clear {
         section.fault("tls", "a submission listener without TLS takes no AUTH, so nobody could send; set tls, or auth_in_clear = true");
@@ -164,7 +164,7 @@ fn listener_config(name: String, address: SocketAddr, role: Role, tls: Tls, auth
         name,
         role,
         implicit_tls: tls == Tls::Implicit,
-        starttls: tls == Tls::StartTls,
+        starttls: tls == Tls::Upgrade,
         auth_in_clear,
         auth_required: role == Role::Submission,
     };
@@ -175,9 +175,9 @@ fn listener_config(name: String, address: SocketAddr, role: Role, tls: Tls, auth
 fn default_listeners() -> Vec<ListenerConfig> {
     let here = |port| SocketAddr::from(([127, 0, 0, 1], port));
     vec![
-        listener_config("submission".to_owned(), here(2587), Role::Submission, Tls::StartTls, false),
+        listener_config("submission".to_owned(), here(2587), Role::Submission, Tls::Upgrade, false),
         listener_config("submissions".to_owned(), here(2465), Role::Submission, Tls::Implicit, false),
-        listener_config("relay".to_owned(), here(2525), Role::Relay, Tls::StartTls, false),
+        listener_config("relay".to_owned(), here(2525), Role::Relay, Tls::Upgrade, false),
     ]
 }
 
