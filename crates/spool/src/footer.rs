@@ -279,6 +279,9 @@ fn take_message(
     } else {
         (0..count as u32).map(|nth| (nth, Fate::Live { due: arrived_at, attempts: 0, told: false })).collect()
     };
+    if !fates.is_sorted_by(|(before, _), (after, _)| before < after) {
+        return Err(Damaged);
+    }
     let deliveries = fates.into_iter().map(|(nth, fate)| Ok((nth, *hosts.get(nth as usize).ok_or(Damaged)?, fate)));
     let deliveries = deliveries.collect::<Result<_, Damaged>>()?;
     Ok(Replayed { id, lane, arrived_at, deadline, priority, content_octets, file, deliveries })

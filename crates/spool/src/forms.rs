@@ -94,7 +94,13 @@ impl Form {
         let form = match kind {
             Kind::Acceptance => Form::Acceptance(take_stored_message(&mut from)?),
             Kind::Settlement => Form::Settlement(take_settlement(&mut from)?),
-            Kind::Checkpoint => Form::Checkpoint(take_stored_message(&mut from)?, take_states(&mut from)?),
+            Kind::Checkpoint => {
+                let (stored, states) = (take_stored_message(&mut from)?, take_states(&mut from)?);
+                if states.last().is_some_and(|(index, _)| *index as usize >= stored.message.recipients.len()) {
+                    return Err(Damaged);
+                }
+                Form::Checkpoint(stored, states)
+            }
             Kind::Standing => Form::Standing(MessageId(from.fixed128()?), take_states(&mut from)?),
             Kind::Transferred => Form::Transferred(from.number32()?),
             Kind::Footer => return Err(Damaged),
@@ -169,6 +175,9 @@ fn take_settlement(from: &mut Decoder<'_>) -> Result<StoredSettlement, Damaged> 
         outcomes.push(StoredOutcome { index: from.number32()?, attempts: from.number32()?, outcome: take_outcome(from)? });
     }
     let report = take_option(from, take_stored_message)?;
+    if report.as_ref().is_some_and(|report| report.body != Body::Inline) {
+        return Err(Damaged);
+    }
     Ok(StoredSettlement { message, at, attempt, outcomes, report })
 }
 
@@ -188,11 +197,15 @@ pub(crate) fn put_states(out: &mut Vec<u8>, states: &[(u32, State)]) {
     }
 }
 
+/// States stand in the order of their indices, each once.
 fn take_states(from: &mut Decoder<'_>) -> Result<Vec<(u32, State)>, Damaged> {
     let count = from.count()?;
     let mut states = Vec::with_capacity(count.min(1024));
     for _ in 0..count {
         let index = from.number32()?;
+        if states.last().is_some_and(|(last, _)| *last >= index) {
+            return Err(Damaged);
+        }
         let state = match from.octet()? {
             0 => State::Live { due: take_time(from)?, attempts: from.number32()?, diagnosis: take_option(from, take_diagnosis)? },
             1 => State::Ended,

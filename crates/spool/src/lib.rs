@@ -15,6 +15,8 @@
 #![forbid(unsafe_code)]
 #![allow(unexpected_cfgs, reason = "cfg(loom) is set by hand, to check the hand-off")]
 
+#[doc(hidden)]
+pub mod checks;
 mod codec;
 mod compact;
 mod copy;

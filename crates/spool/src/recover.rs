@@ -303,6 +303,8 @@ fn take_over(slots: &Slots, index: &mut Index, log: &mut Log, life: u32, replaye
     }
     // An end must not be forgotten while an older segment still has the message.
     for (id, indices) in &replayed.ended {
+        let mut indices = indices.clone();
+        indices.sort_unstable();
         let states: Vec<(u32, State)> = indices.iter().map(|nth| (*nth, State::Ended)).collect();
         frames.push(Frame::standing(*id, &states));
     }

@@ -8,6 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use postrider_model::limits::REPLY_LINES_MAX;
 use postrider_model::{
     Arrival, AttemptFacts, BodyType, CredentialName, Diagnosis, Envelope, Message, MessageId, Outcome, Phase, Priority, Protocol, Reason,
     Recipient, Role, SourceName, StreamName, TenantName, Timestamp, TlsFacts, Trouble,
@@ -271,9 +272,15 @@ fn put_reply(out: &mut Vec<u8>, reply: &Reply) {
         out.number(status.subject.into());
         out.number(status.detail.into());
     });
-    let lines = &reply.lines()[..reply.lines().len().min(postrider_model::limits::REPLY_LINES_MAX)];
-    out.number(lines.len() as u64);
-    lines.iter().for_each(|line| out.text(line));
+    let lines = reply.lines();
+    if lines.len() <= REPLY_LINES_MAX {
+        out.number(lines.len() as u64);
+        lines.iter().for_each(|line| out.text(line));
+    } else {
+        out.number(REPLY_LINES_MAX as u64);
+        lines[..REPLY_LINES_MAX - 1].iter().for_each(|line| out.text(line));
+        out.text("...");
+    }
 }
 
 fn take_reply(from: &mut Decoder<'_>) -> Result<Reply, Damaged> {
@@ -281,7 +288,10 @@ fn take_reply(from: &mut Decoder<'_>) -> Result<Reply, Damaged> {
     let status =
         take_option(from, |from| Ok(EnhancedStatus { class: from.octet()?, subject: from.number16()?, detail: from.number16()? }))?;
     let count = from.count()?;
-    let mut lines = Vec::with_capacity(count.min(64));
+    if count > REPLY_LINES_MAX {
+        return Err(Damaged);
+    }
+    let mut lines = Vec::with_capacity(count);
     for _ in 0..count {
         lines.push(from.text()?.to_owned());
     }

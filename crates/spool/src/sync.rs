@@ -1,8 +1,5 @@
-//! The locks of the hand-off, so that loom can bring its own.
+//! The locks. The loom test of the hand-off brings its own.
 
-#[cfg(loom)]
-pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
-#[cfg(not(loom))]
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 
 /// Takes a lock. Who panicked while holding it left a value that is still whole: every change under our locks is finished or not begun.

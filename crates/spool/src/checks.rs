@@ -1,0 +1,85 @@
+//! What must hold for any octets: the checks behind the fuzz targets, also run over the corpora as ordinary tests. Not an interface.
+
+use postrider_model::Outcome;
+
+use crate::codec::Encode;
+use crate::events::{put_event, take_event};
+use crate::footer::{FooterBuilder, Summary, Trailer, replay_footer};
+use crate::forms::{Body, Form, SettlementParts, put_settlement, put_states, put_stored_message};
+use crate::index::Index;
+use crate::record::{Binding, Header, Kind, Scan};
+
+const BINDING: Binding = Binding { log: 7, life: 1 };
+
+/// A record's meta part: the first octet chooses the kind. What decodes must encode to what decodes alike, and its footer entry must replay.
+pub fn record(input: &[u8]) {
+    let Some((choice, meta)) = input.split_first() else { return };
+    let (kind, _) = Kind::ALL[usize::from(*choice) % Kind::ALL.len()];
+    let Ok(form) = Form::decode(kind, meta) else { return };
+    let mut again = Vec::new();
+    put_form(&mut again, &form);
+    assert_eq!(Form::decode(kind, &again).as_ref(), Ok(&form));
+    let mut footer = FooterBuilder::default();
+    for summary in Summary::of(form) {
+        let mark = footer.mark();
+        footer.add(8192, 64, &summary);
+        let (first, octets) = (footer.finish(), footer.octets());
+        footer.back_to(mark);
+        footer.add(8192, 64, &summary);
+        assert!(footer.finish() == first && first.len() <= octets);
+    }
+    let mut index = Index::default();
+    index.begin_replay();
+    let replayed = replay_footer(&mut index, 1, &footer.finish(), &mut |_, _| {});
+    assert!(replayed.is_ok(), "a footer that we wrote does not replay");
+    index.end_replay();
+}
+
+/// A footer, a segment's records, a record header, a trailer, an event: any octets.
+pub fn file(input: &[u8]) {
+    let mut index = Index::default();
+    index.begin_replay();
+    let _ = replay_footer(&mut index, 1, input, &mut |_, _| {});
+    index.end_replay();
+    let mut scan = Scan::new(input, BINDING, 0);
+    while scan.next().is_some() {}
+    let _ = (scan.proof_of_damage(), Header::read(input), Trailer::decode(input, BINDING));
+    if let Ok(event) = take_event(1, input) {
+        let mut again = Vec::new();
+        put_event(&mut again, &event);
+        assert!(take_event(1, &again).is_ok());
+    }
+}
+
+fn put_form(out: &mut Vec<u8>, form: &Form) {
+    match form {
+        Form::Acceptance(stored) => put_stored_message(out, &stored.message, stored.body),
+        Form::Checkpoint(stored, states) => {
+            put_stored_message(out, &stored.message, stored.body);
+            put_states(out, states);
+        }
+        Form::Standing(id, states) => {
+            out.fixed128(id.0);
+            put_states(out, states);
+        }
+        Form::Transferred(life) => out.number((*life).into()),
+        Form::Settlement(settlement) => {
+            let outcomes: Vec<(u32, Outcome)> = settlement.outcomes.iter().map(|told| (told.index, told.outcome.clone())).collect();
+            let attempts: Vec<u32> = settlement.outcomes.iter().map(|told| told.attempts).collect();
+            let parts = SettlementParts {
+                message: settlement.message,
+                at: settlement.at,
+                attempt: settlement.attempt.as_ref(),
+                outcomes: &outcomes,
+                attempts: &attempts,
+                report: settlement.report.as_ref().map(|report| &report.message),
+            };
+            debug_assert!(settlement.report.as_ref().is_none_or(|report| report.body == Body::Inline));
+            put_settlement(out, &parts);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "checks_tests.rs"]
+mod tests;

@@ -1,0 +1,216 @@
+use std::net::SocketAddr;
+use std::path::Path;
+
+use postrider_model::{
+    Arrival, AttemptFacts, BodyType, CredentialName, Diagnosis, Envelope, Message, MessageId, Phase, Priority, Protocol, Reason, Recipient,
+    Role, SourceName, StreamName, TenantName, Timestamp, TlsFacts, Trouble,
+};
+use postrider_smtp::{EnhancedStatus, Mailbox, Reply, ReversePath};
+use proptest::prelude::*;
+
+use super::*;
+use crate::forms::{FileName, State, StoredMessage, StoredOutcome, StoredSettlement};
+
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn messages() -> Vec<Message> {
+    let recipients = |texts: &[&str]| texts.iter().map(|text| Recipient { mailbox: Mailbox::parse(text).unwrap() }).collect();
+    let plain = Message {
+        id: MessageId(1),
+        tenant: TenantName::new("a"),
+        stream: StreamName::new("b"),
+        envelope: Envelope { reverse_path: ReversePath::Null, body: BodyType::SevenBit, smtputf8: false },
+        arrival: Arrival {
+            at: at(5),
+            role: Role::Report,
+            peer: None,
+            hello: "".into(),
+            protocol: Protocol::Local,
+            tls: None,
+            credential: None,
+        },
+        priority: Priority::Low,
+        deadline: None,
+        recipients: recipients(&["a@one.example"]),
+        content_octets: 0,
+    };
+    let full = Message {
+        id: MessageId(u128::MAX),
+        envelope: Envelope {
+            reverse_path: ReversePath::parse("<\"a b\"@[IPv6:2001:db8::1]>").unwrap(),
+            body: BodyType::EightBitMime,
+            smtputf8: true,
+        },
+        arrival: Arrival {
+            at: at(u64::MAX),
+            role: Role::Local,
+            peer: Some("2001:db8::2".parse().unwrap()),
+            hello: "héllo".into(),
+            protocol: Protocol::Esmtp,
+            tls: Some("TLSv1.3".into()),
+            credential: Some(CredentialName::new("key")),
+        },
+        priority: Priority::High,
+        deadline: Some(at(9)),
+        recipients: recipients(&["a@one.example", "b@[192.0.2.1]", "é@bücher.example", "\"q\\\"\"@x.example"]),
+        content_octets: u64::MAX,
+        ..plain.clone()
+    };
+    let relayed = Message { arrival: Arrival { role: Role::Relay, protocol: Protocol::Smtp, ..plain.arrival.clone() }, ..plain.clone() };
+    vec![plain, full, relayed]
+}
+
+fn diagnoses() -> Vec<Diagnosis> {
+    let name = || std::sync::Arc::<str>::from("name");
+    let troubles = [
+        Trouble::NoSuchDomain(name()),
+        Trouble::NullMx(name()),
+        Trouble::NoMailHost(name()),
+        Trouble::DnsFailed(name(), "why".into()),
+        Trouble::ConnectFailed(name()),
+        Trouble::Dropped(name()),
+        Trouble::Silent(300),
+        Trouble::Protocol(name()),
+        Trouble::Tls(name()),
+        Trouble::Ambiguous(name()),
+        Trouble::Loop(name()),
+        Trouble::Expired,
+        Trouble::Unsupported(name()),
+        Trouble::Internal(name()),
+        Trouble::Operator(name()),
+    ];
+    let phases = [Phase::Route, Phase::Connect, Phase::Greeting, Phase::Hello, Phase::StartTls, Phase::Auth, Phase::Mail, Phase::Recipient];
+    let phases = phases.into_iter().chain([Phase::Data, Phase::Content, Phase::EndOfData, Phase::Local]).cycle();
+    let address: SocketAddr = "[2001:db8::3]:25".parse().unwrap();
+    let mut all: Vec<Diagnosis> = troubles
+        .into_iter()
+        .zip(phases)
+        .map(|(trouble, phase)| Diagnosis { at: at(7), phase, reason: Reason::Trouble(trouble), remote: None, address: None })
+        .collect();
+    let reply = Reply::new(550, Some(EnhancedStatus::new(5, 7, 509)), "no\nreally");
+    all.push(Diagnosis { at: at(8), phase: Phase::Data, reason: Reason::Reply(reply), remote: Some(name()), address: Some(address) });
+    all
+}
+
+fn forms() -> Vec<(Kind, Form)> {
+    let mut forms = Vec::new();
+    let states: Vec<(u32, State)> = diagnoses()
+        .into_iter()
+        .enumerate()
+        .map(|(nth, diagnosis)| (nth as u32, State::Live { due: at(3), attempts: 9, diagnosis: Some(diagnosis).filter(|_| nth != 0) }))
+        .chain([(99, State::Ended)])
+        .collect();
+    for message in messages() {
+        let file = Body::File(FileName { opening: 3, nth: u64::MAX }, 77);
+        forms.push((Kind::Acceptance, Form::Acceptance(StoredMessage { message: message.clone(), body: Body::Inline })));
+        let live = states[..message.recipients.len()].to_vec();
+        forms.push((Kind::Checkpoint, Form::Checkpoint(StoredMessage { message: message.clone(), body: file }, live)));
+        let attempt = AttemptFacts {
+            started_at: at(1),
+            duration_ms: 20,
+            source: SourceName::new("s"),
+            host: Some("mx".into()),
+            address: Some("192.0.2.9:25".parse().unwrap()),
+            tls: Some(TlsFacts { version: "TLSv1.2".into(), cipher: "C".into(), trusted: true }),
+        };
+        let mut outcomes: Vec<Outcome> = diagnoses().into_iter().map(|diagnosis| Outcome::Bounced { diagnosis }).collect();
+        outcomes.extend(diagnoses().into_iter().map(|diagnosis| Outcome::Deferred { due: at(4), diagnosis }));
+        outcomes.push(Outcome::Delivered { reply: Reply::new(250, None, "ok") });
+        let outcomes = outcomes.into_iter().enumerate();
+        let settlement = StoredSettlement {
+            message: message.id,
+            at: at(2),
+            attempt: Some(attempt),
+            outcomes: outcomes.map(|(nth, outcome)| StoredOutcome { index: nth as u32, attempts: 3, outcome }).collect(),
+            report: Some(StoredMessage { message, body: Body::Inline }),
+        };
+        forms.push((Kind::Settlement, Form::Settlement(settlement)));
+    }
+    forms.push((Kind::Standing, Form::Standing(MessageId(5), states)));
+    forms.push((Kind::Transferred, Form::Transferred(12)));
+    forms
+}
+
+#[test]
+fn every_form_reads_back_and_every_cut_or_longer_one_is_damage() {
+    for (kind, form) in forms() {
+        let mut meta = Vec::new();
+        put_form(&mut meta, &form);
+        assert_eq!(Form::decode(kind, &meta).as_ref(), Ok(&form));
+        for cut in 0..meta.len() {
+            assert!(Form::decode(kind, &meta[..cut]).is_err(), "{kind:?} cut at {cut}");
+        }
+        meta.push(0);
+        assert!(Form::decode(kind, &meta).is_err(), "{kind:?} with an octet more");
+    }
+}
+
+#[test]
+fn a_reply_of_too_many_lines_is_stored_with_a_mark() {
+    let reply = Reply::new(550, None, "line\n".repeat(40));
+    let outcome = Outcome::Delivered { reply };
+    let mut out = Vec::new();
+    crate::stored::put_outcome(&mut out, &outcome);
+    let Ok(Outcome::Delivered { reply }) = crate::stored::take_outcome(&mut crate::codec::Decoder::new(&out)) else { panic!("damaged") };
+    assert_eq!((reply.lines().len(), reply.lines()[15].as_str()), (16, "..."));
+}
+
+/// The corpora are these forms, and whatever fuzzing found later.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut names: Vec<_> = std::fs::read_dir(folder).expect("a corpus").map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    names.iter().map(|name| std::fs::read(name).unwrap()).collect()
+}
+
+#[test]
+fn the_corpora_pass() {
+    let (records, files) = (corpus("record"), corpus("file"));
+    assert!(records.len() >= 11 && files.len() >= 2, "the corpora are there");
+    records.iter().for_each(|input| record(input));
+    files.iter().for_each(|input| file(input));
+}
+
+#[test]
+fn forms_with_a_flipped_octet_do_no_harm() {
+    for (kind, form) in forms() {
+        let choice = Kind::ALL.iter().position(|(known, _)| *known == kind).unwrap() as u8;
+        let mut input = vec![choice];
+        put_form(&mut input, &form);
+        record(&input);
+        for nth in 1..input.len() {
+            let mut damaged = input.clone();
+            damaged[nth] = damaged[nth].wrapping_add(0x11);
+            record(&damaged);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_octets_do_no_harm(choice in any::<u8>(), octets in proptest::collection::vec(any::<u8>(), 0..300)) {
+        file(&octets);
+        let mut input = vec![choice];
+        input.extend_from_slice(&octets);
+        record(&input);
+    }
+}
+
+#[test]
+#[ignore = "writes the corpora"]
+fn write_corpora() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    for (nth, (kind, form)) in forms().into_iter().enumerate() {
+        let choice = Kind::ALL.iter().position(|(known, _)| *known == kind).unwrap() as u8;
+        let mut input = vec![choice];
+        put_form(&mut input, &form);
+        std::fs::write(folder.join(format!("record/{kind:?}-{nth:02}").to_lowercase()), &input).unwrap();
+        let mut footer = FooterBuilder::default();
+        for summary in Summary::of(form) {
+            footer.add(8192, 64, &summary);
+        }
+        std::fs::write(folder.join(format!("file/footer-{nth:02}")), footer.finish()).unwrap();
+    }
+}
