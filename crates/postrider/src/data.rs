@@ -46,6 +46,16 @@ impl DataDirectory {
         self.root.join("control.sock")
     }
 
+    /// Whether a relay runs on the directory, as far as this user can see.
+    pub fn is_taken(&self) -> bool {
+        let Ok(lock) = File::open(self.lock_file()) else { return false };
+        matches!(flock(&lock, FlockOperation::NonBlockingLockShared), Err(rustix::io::Errno::WOULDBLOCK))
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
     /// Makes the directory when it is not there, closed to others, and takes it for this process until the guard is dropped.
     pub fn take(&self) -> anyhow::Result<DirectoryGuard> {
         let shown = self.root.display();
@@ -59,7 +69,7 @@ impl DataDirectory {
         if facts.mode() & 0o077 != 0 {
             fs::set_permissions(&self.root, fs::Permissions::from_mode(0o700)).with_context(|| format!("cannot close {shown} to others"))?;
         }
-        let path = self.root.join("lock");
+        let path = self.lock_file();
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let lock = opened.with_context(|| format!("cannot write in the data directory {shown}"))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -113,9 +123,11 @@ mod tests {
         let directory = DataDirectory::new(&root.join("deep"));
         let guard = directory.take().unwrap();
         assert_eq!(fs::metadata(directory.root()).unwrap().mode() & 0o777, 0o700);
+        assert!(directory.is_taken());
         let refused = directory.take().unwrap_err().to_string();
         assert!(refused.starts_with("another relay runs on the data directory"), "{refused}");
         drop(guard);
+        assert!(!directory.is_taken());
         fs::set_permissions(directory.root(), fs::Permissions::from_mode(0o755)).unwrap();
         drop(directory.take().unwrap());
         assert_eq!(fs::metadata(directory.root()).unwrap().mode() & 0o777, 0o700);

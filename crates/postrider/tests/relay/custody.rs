@@ -82,3 +82,27 @@ fn a_term_with_a_session_open_ends_in_time_and_in_good_order() {
     let last = idle.reply();
     assert!(last.is_empty() || last.starts_with("421"), "{last}");
 }
+
+#[test]
+fn a_spool_is_inspected_and_verified_when_its_relay_has_stopped() {
+    let relay = Relay::start(&config(1));
+    let mut session = Session::log_in(relay.address("submission"));
+    session.send("a@shop.example", "b@[127.0.0.1]", MAIL);
+    let (said, _) = relay.folder.complained(&["spool", "verify"]);
+    assert!(said.contains("a relay runs on"), "{said}");
+    relay.signal("TERM");
+    let (_, _, folder) = relay.ended();
+    let said = folder.said(&["spool", "inspect"]);
+    assert!(said.contains("1 messages wait for 1 recipients"), "{said}");
+    assert!(folder.said(&["spool", "verify"]).contains("everything is sound"));
+    let segments = std::fs::read_dir(folder.data().join("spool/log")).unwrap().map(|entry| entry.unwrap().path());
+    let used = segments.max_by_key(|path| std::fs::read(path).unwrap().iter().filter(|octet| **octet != 0).count()).unwrap();
+    let mut octets = std::fs::read(&used).unwrap();
+    let at = octets.windows(6).position(|six| six == b"Hello.").expect("the mail stands in the log");
+    octets[at] ^= 1;
+    std::fs::write(&used, octets).unwrap();
+    let (said, status) = folder.complained(&["spool", "verify"]);
+    assert!(status == 1 && said.contains("WRONG: "), "{said}");
+    let (said, _) = folder.complained(&["spool", "verify", "--capture"]);
+    assert!(said.contains("there is no spool at"), "{said}");
+}
