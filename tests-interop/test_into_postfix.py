@@ -12,7 +12,7 @@ from harness import LOOPBACK, Folder
 from harness.messages import as_stored, attachment, digest, hard_body, head, with_attachment
 from harness.town import PASSWORD, USER, Town
 
-ANN, BEN = "ann@mail.test", "ben@mail.test"
+ANN, BEN, JOERG = "ann@mail.test", "ben@mail.test", "j\u00f6rg@mail.test"
 
 
 def lenient():
@@ -25,7 +25,7 @@ def lenient():
 class IntoPostfix(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.town = Town(users=[ANN, BEN])
+        cls.town = Town(users=[ANN, BEN, JOERG])
         cls.addClassCleanup(cls.town.stop)
         cls.relay, cls.postfix = cls.town.relay, cls.town.postfix
         cls.folder = Folder("mails")
@@ -139,6 +139,13 @@ class IntoPostfix(unittest.TestCase):
             client.sendmail(ANN, [ANN, BEN], self.hard)
         self.assert_intact(self.hard)
         self.postfix.wait_for_mail(ANN, matching=self.token.encode())
+
+    def test_smtplib_internationalised_mailbox(self):
+        sent = head(ANN, JOERG, self.token).decode() + "gr\u00fc\u00dfe\r\n"
+        with self.smtplib() as client:
+            client.sendmail(ANN, [JOERG], sent.encode(), mail_options=["SMTPUTF8", "BODY=8BITMIME"])
+        (mail,) = self.postfix.wait_for_mail(JOERG, matching=self.token.encode())
+        self.assertTrue(mail.endswith(as_stored(sent.encode())))
 
     def test_msmtp_starttls(self):
         # msmtp takes lines as a mail program writes them, ending in LF.
