@@ -49,8 +49,22 @@ pub async fn serve(listener: UnixListener, doors: ControlDoors, owner: Option<u3
 fn admit(stream: &UnixStream, owner: Option<u32>) -> io::Result<()> {
     let Some(owner) = owner else { return Ok(()) };
     let user = stream.peer_cred()?.uid();
-    if user == owner || user == 0 {
+    if may_talk(user, owner) {
         return Ok(());
     }
     Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("user {user} is neither {owner} nor root")))
+}
+
+fn may_talk(user: u32, owner: u32) -> bool {
+    user == owner || user == 0
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn only_the_owner_and_root_may_talk() {
+        for (user, owner, may) in [(1000, 1000, true), (0, 1000, true), (1001, 1000, false), (1000, 0, false)] {
+            assert_eq!(super::may_talk(user, owner), may, "{user} {owner}");
+        }
+    }
 }

@@ -53,7 +53,9 @@ impl From<SpoolTrouble> for Refusal {
             SpoolTrouble::Corrupt(_) | SpoolTrouble::Unknown(_) | SpoolTrouble::Io(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let sentence = match trouble {
-            SpoolTrouble::NoSuchMessage => "no such message waits here: it was delivered, it bounced, or it never came".to_owned(),
+            SpoolTrouble::NoSuchMessage => {
+                "no such message waits here: it was delivered, it bounced (the mail log tells), or it never came".to_owned()
+            }
             other => other.to_string(),
         };
         Self { status, sentence }

@@ -64,10 +64,13 @@ impl DataDirectory {
         let facts = fs::metadata(&self.root).with_context(|| format!("cannot look at the data directory {shown}"))?;
         let (owner, me) = (facts.uid(), rustix::process::geteuid().as_raw());
         if owner != me {
-            bail!("the data directory {shown} belongs to user {owner}, and this is user {me}: start the relay as its owner, or choose another with --data");
+            bail!(
+                "the data directory {shown} belongs to user {owner}, and this is user {me}: start the relay as its owner, or choose another with --data"
+            );
         }
         if facts.mode() & 0o077 != 0 {
-            fs::set_permissions(&self.root, fs::Permissions::from_mode(0o700)).with_context(|| format!("cannot close {shown} to others"))?;
+            fs::set_permissions(&self.root, fs::Permissions::from_mode(0o700))
+                .with_context(|| format!("cannot close {shown} to others"))?;
         }
         let path = self.lock_file();
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);

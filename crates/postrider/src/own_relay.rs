@@ -50,7 +50,8 @@ impl RelayUnderTest for OwnRelay {
         let child = command.spawn().context("cannot start this program again")?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut relay = RunningSelf { child, data, address: SocketAddr::from(([127, 0, 0, 1], 0)), runtime };
-        relay.address = relay.await_ready().with_context(|| format!("the relay did not start; {} says: {}", said.display(), last_words(&said)))?;
+        relay.address =
+            relay.await_ready().with_context(|| format!("the relay did not start; {} says: {}", said.display(), last_words(&said)))?;
         Ok(Box::new(relay))
     }
 }

@@ -53,7 +53,9 @@ mod tests {
     #[test]
     fn text_stays_text() {
         assert_eq!(Clean("a\u{1b}[2J\r\nb\u{202e}ü").to_string(), "a\\u{1b}[2J\\u{d}\\u{a}b\\u{202e}ü");
-        for (count, said) in [(0, "0 B"), (999, "999 B"), (1_000, "1.0 KB"), (999_949, "999.9 KB"), (999_950, "1.0 MB"), (u64::MAX, "18446744.1 TB")] {
+        for (count, said) in
+            [(0, "0 B"), (999, "999 B"), (1_000, "1.0 KB"), (999_949, "999.9 KB"), (999_950, "1.0 MB"), (u64::MAX, "18446744.1 TB")]
+        {
             assert_eq!(octets(count), said);
         }
     }

@@ -136,13 +136,16 @@ pub struct SendArguments {
 
 /// `queue`
 #[derive(Debug, Clone, Args)]
-#[command(args_conflicts_with_subcommands = true, after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
   postrider queue                          list what waits
   postrider queue list --host example.com --json
   postrider queue count                    how many wait, and where
   postrider queue show 019aa1b2-...        one message
   postrider queue retry --site mx.example.com
-  postrider queue sites                    what the schedule knows of next hops")]
+  postrider queue sites                    what the schedule knows of next hops"
+)]
 pub struct QueueArguments {
     /// What to do with it.
     #[command(subcommand)]
@@ -188,8 +191,8 @@ pub struct ListArguments {
     #[command(flatten)]
     pub which: Which,
     /// At most so many.
-    #[arg(long, default_value_t = 100)]
-    pub max: usize,
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max: u32,
     /// One JSON object a line.
     #[arg(long)]
     pub json: bool,
@@ -257,8 +260,8 @@ pub enum CaptureCommand {
 #[derive(Debug, Clone, Args)]
 pub struct CaptureListArguments {
     /// At most so many messages.
-    #[arg(long, default_value_t = 100)]
-    pub max: usize,
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max: u32,
     /// One JSON object a line.
     #[arg(long)]
     pub json: bool,

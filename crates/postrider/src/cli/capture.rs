@@ -19,7 +19,9 @@ pub async fn run(data: &Path, arguments: &CaptureArguments) -> anyhow::Result<()
     let mut client = Client::connect(data).await?;
     let status: wire::Status = client.get("/v1/status").await?;
     if status.mode != "capture" {
-        bail!("this relay delivers its mail; `postrider queue` shows what waits. To keep mail instead, start it with: postrider serve --capture");
+        bail!(
+            "this relay delivers its mail; `postrider queue` shows what waits. To keep mail instead, start it with: postrider serve --capture"
+        );
     }
     match &arguments.command {
         CaptureCommand::List(list) => list_messages(&mut client, list).await,
@@ -49,7 +51,7 @@ async fn list_messages(client: &mut Client, arguments: &CaptureListArguments) ->
             if id == last {
                 continue;
             }
-            if printed == arguments.max {
+            if printed == arguments.max as usize {
                 break 'pages;
             }
             last = id.to_owned();
@@ -112,7 +114,11 @@ async fn read(client: &mut Client, id: &str) -> anyhow::Result<()> {
     let terminal = out.is_terminal();
     client
         .stream(&format!("/v1/message/{}/content", segment(id)), |chunk| {
-            if terminal { out.write_all(for_terminal(chunk).as_bytes())? } else { out.write_all(chunk)? }
+            if terminal {
+                out.write_all(for_terminal(chunk).as_bytes())?
+            } else {
+                out.write_all(chunk)?
+            }
             Ok(true)
         })
         .await?;
@@ -134,7 +140,9 @@ fn subject(head: &[u8]) -> String {
         match &mut found {
             Some(subject) if line.starts_with([' ', '\t']) => subject.push_str(line),
             Some(_) => break,
-            None if line.get(..8).is_some_and(|name| name.eq_ignore_ascii_case("subject:")) => found = Some(line[8..].trim_start().to_owned()),
+            None if line.get(..8).is_some_and(|name| name.eq_ignore_ascii_case("subject:")) => {
+                found = Some(line[8..].trim_start().to_owned())
+            }
             None => {}
         }
     }

@@ -25,7 +25,9 @@ pub struct Draft<'a> {
 
 /// Header and body, with CR LF, in 7 bits: everything else is base64.
 pub fn compose(draft: &Draft<'_>) -> anyhow::Result<Vec<u8>> {
-    for (what, text) in [("sender", draft.from), ("subject", draft.subject)].into_iter().chain(draft.to.iter().map(|to| ("recipient", to.as_str()))) {
+    for (what, text) in
+        [("sender", draft.from), ("subject", draft.subject)].into_iter().chain(draft.to.iter().map(|to| ("recipient", to.as_str())))
+    {
         if text.chars().any(char::is_control) {
             bail!("the {what} holds a control character");
         }
@@ -129,8 +131,7 @@ mod tests {
     #[test]
     fn a_header_cannot_be_injected() {
         let draft = |to: &[String]| {
-            let draft =
-                Draft { from: "", to, subject: "x", body: "", at: Timestamp::default(), unique: [0; 16], host_name: "h" };
+            let draft = Draft { from: "", to, subject: "x", body: "", at: Timestamp::default(), unique: [0; 16], host_name: "h" };
             compose(&draft).map(|_| ())
         };
         assert!(draft(&["a@b.example\r\nBcc: c@d.example".to_owned()]).is_err());

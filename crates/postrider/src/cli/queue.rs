@@ -14,19 +14,22 @@ const PAGE: usize = 1_000;
 /// `queue list`
 pub async fn list(data: &Path, arguments: &ListArguments) -> anyhow::Result<()> {
     let mut client = Client::connect(data).await?;
-    let mut left = arguments.max;
+    let mut left = arguments.max as usize;
     let mut after: Option<String> = None;
     let mut printed = 0;
     loop {
         let max = left.min(PAGE).to_string();
         let which = &arguments.which;
-        let path = path_with("/v1/queue", &[
-            ("tenant", which.tenant.as_deref()),
-            ("host", which.host.as_deref()),
-            ("site", which.site.as_deref()),
-            ("after", after.as_deref()),
-            ("max", Some(&max)),
-        ]);
+        let path = path_with(
+            "/v1/queue",
+            &[
+                ("tenant", which.tenant.as_deref()),
+                ("host", which.host.as_deref()),
+                ("site", which.site.as_deref()),
+                ("after", after.as_deref()),
+                ("max", Some(&max)),
+            ],
+        );
         let page: wire::QueuePage = client.get(&path).await?;
         for delivery in &page.deliveries {
             if arguments.json {

@@ -22,8 +22,5 @@ pub fn commented_file(host_name: &HostName, workers: usize, credential: Option<&
         let _ = writeln!(block, "[[credential]]\nuser = \"{}\"\nsecret_sha256 = \"{}\"", credential.user, credential.secret_sha256);
         block.push_str("tenant = \"default\"\nstream = \"default\"\n");
     }
-    TEMPLATE
-        .replace("{host_name}", &host_name.name)
-        .replace("{workers}", &workers.to_string())
-        .replace("{credential}", &block)
+    TEMPLATE.replace("{host_name}", &host_name.name).replace("{workers}", &workers.to_string()).replace("{credential}", &block)
 }

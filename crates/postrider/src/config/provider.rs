@@ -83,12 +83,10 @@ fn provider_over(section: &Section<'_>, base: Provider) -> Provider {
         matches: suffixes.map_or(base.matches, ProviderMatch::HostSuffix),
         shared: section.or("shared", base.shared, values::flag),
         connections_max: section.or("connections", base.connections_max, |v| values::number(v, COUNT)),
-        messages_per_connection_max: section
-            .or("messages_per_connection", base.messages_per_connection_max, |v| values::number(v, COUNT)),
+        messages_per_connection_max: section.or("messages_per_connection", base.messages_per_connection_max, |v| values::number(v, COUNT)),
         message_rate: section.optional("message_rate", rate).or(base.message_rate),
         connection_rate: section.optional("connection_rate", rate).or(base.connection_rate),
-        recipients_per_message_max: section
-            .or("recipients_per_message", base.recipients_per_message_max, |v| values::number(v, COUNT)),
+        recipients_per_message_max: section.or("recipients_per_message", base.recipients_per_message_max, |v| values::number(v, COUNT)),
         window_initial: section.or("window_initial", base.window_initial, |v| values::number(v, COUNT)),
         failed_cohorts_max: section.or("failed_cohorts", base.failed_cohorts_max, |v| values::number(v, COUNT)),
         rest: section.or("rest", base.rest, |v| values::duration(v, second..=86_400 * second)),
@@ -105,7 +103,11 @@ fn provider_over(section: &Section<'_>, base: Provider) -> Provider {
 fn suffix(value: &DeValue<'_>) -> Read<String> {
     let text = values::text(value)?;
     let whole = Domain::parse(text.strip_prefix('.').unwrap_or(&text)).is_ok() && !text.bytes().any(|octet| octet.is_ascii_uppercase());
-    if whole { Ok(text) } else { Err(format!("{text:?} is neither a host (\"mx.example.com\") nor an ending of hosts (\".example.com\"), in lower case")) }
+    if whole {
+        Ok(text)
+    } else {
+        Err(format!("{text:?} is neither a host (\"mx.example.com\") nor an ending of hosts (\".example.com\"), in lower case"))
+    }
 }
 
 /// `10/1m`, or `10/1m+3` for a burst of three.

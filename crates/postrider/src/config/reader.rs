@@ -111,7 +111,8 @@ impl<'a> Section<'a> {
             self.fault(key, format!("expected sections `[[{path}]]`, found {}", kind(value.get_ref())));
             return Vec::new();
         };
-        let section = |(table, span)| Section { table: Some(table), span, path: path.clone(), known: RefCell::default(), faults: self.faults };
+        let section =
+            |(table, span)| Section { table: Some(table), span, path: path.clone(), known: RefCell::default(), faults: self.faults };
         tables.into_iter().map(section).collect()
     }
 

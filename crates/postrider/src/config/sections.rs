@@ -19,7 +19,8 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     let postmaster = relay.or("postmaster", "postmaster".to_owned(), local_part);
     let relay_domains = relay.list("relay_domains", values::domain).unwrap_or_default();
     let workers = relay.optional("workers", |v| values::number::<usize>(v, 1..=1024));
-    let drain_timeout = relay.or("drain_timeout", Duration::from_secs(30), |v| values::duration(v, Duration::ZERO..=Duration::from_secs(3600)));
+    let drain_timeout =
+        relay.or("drain_timeout", Duration::from_secs(30), |v| values::duration(v, Duration::ZERO..=Duration::from_secs(3600)));
     let mut notes = Vec::new();
     if host_name.guessed && !relay.has("host_name") {
         notes.push(format!("host_name is not set and this system has no fully qualified name: calling ourselves {known_as}"));

@@ -34,7 +34,9 @@ fn first_file() -> String {
 
 #[test]
 fn the_commented_file_says_the_defaults() {
-    let absent = parse("[[credential]]\nuser = \"app\"\nsecret_sha256 = \"5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e\"").unwrap();
+    let absent =
+        parse("[[credential]]\nuser = \"app\"\nsecret_sha256 = \"5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e\"")
+            .unwrap();
     let mut spelled = parse(&uncommented(&first_file())).unwrap_or_else(|faults| panic!("{faults}"));
     let as_it_stands = parse(&first_file()).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(format!("{as_it_stands:#?}"), format!("{absent:#?}"));
@@ -79,7 +81,10 @@ fn each_fault_is_told_with_its_line() {
         ("[retry]\nintervals = []", "postrider.toml:2: retry.intervals: at least one is needed"),
         ("[tenant]\nname = \"a\"", "postrider.toml:1: tenant: expected sections `[[tenant]]`, found a section"),
         ("[relay]\nhost_name = \"a b\"", "postrider.toml:2: relay.host_name: \"a b\" is not a domain: bad domain"),
-        ("[[credential]]\nuser = \"a\"\nsecret_sha256 = \"abc\"", "postrider.toml:3: credential.secret_sha256: expected 64 hexadecimal digits (the SHA-256 of the secret), found 3 letters"),
+        (
+            "[[credential]]\nuser = \"a\"\nsecret_sha256 = \"abc\"",
+            "postrider.toml:3: credential.secret_sha256: expected 64 hexadecimal digits (the SHA-256 of the secret), found 3 letters",
+        ),
         ("[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:25\"", "postrider.toml:1: listener.role: the key is missing"),
         ("listener = []", "postrider.toml:1: listener: at least one is needed"),
         (
@@ -111,7 +116,8 @@ fn all_faults_are_told_at_once_in_order() {
 #[test]
 fn names_are_given_once_and_found() {
     let credential = |tail: &str| format!("[[credential]]\nuser = \"a\"\nsecret_sha256 = \"{}\"\n{tail}", "00".repeat(32));
-    let tenants = "[[tenant]]\nname = \"shop\"\n[[tenant.stream]]\nname = \"receipts\"\npriority = \"high\"\n[[tenant.stream]]\nname = \"news\"\n";
+    let tenants =
+        "[[tenant]]\nname = \"shop\"\n[[tenant.stream]]\nname = \"receipts\"\npriority = \"high\"\n[[tenant.stream]]\nname = \"news\"\n";
     let good = parse(&format!("{tenants}{}", credential("stream = \"news\""))).unwrap();
     assert_eq!((good.credentials[0].tenant.as_str(), good.credentials[0].stream.as_str()), ("shop", "news"));
     let first = parse(&format!("{tenants}{}", credential(""))).unwrap();
@@ -161,13 +167,22 @@ fn the_built_in_providers_are_sound_and_can_be_changed() {
 fn a_wrong_provider_is_told() {
     for (keys, said) in [
         ("match = []", "2: provider.match: an empty list matches nothing; leave the key away to match every Site"),
-        ("message_rate = \"10\"", "2: provider.message_rate: \"10\" is not a rate such as \"10/1m\", or \"10/1m+3\" for three at once after a pause"),
-        ("message_rate = \"0/1m\"", "2: provider.message_rate: \"0/1m\" is not a rate such as \"10/1m\", or \"10/1m+3\" for three at once after a pause"),
+        (
+            "message_rate = \"10\"",
+            "2: provider.message_rate: \"10\" is not a rate such as \"10/1m\", or \"10/1m+3\" for three at once after a pause",
+        ),
+        (
+            "message_rate = \"0/1m\"",
+            "2: provider.message_rate: \"0/1m\" is not a rate such as \"10/1m\", or \"10/1m+3\" for three at once after a pause",
+        ),
         ("rest = \"2h\"", "2: provider.rest: the first rest is longer than rest_max"),
         ("rules = [{ code = 250, action = \"defer\" }]", "2: provider.rules.code: 250 does not begin a negative reply (4yz or 5yz)"),
         ("rules = [{ action = \"rest\" }]", "2: provider.rules.action: needs `for`, such as for = \"20m\""),
         ("rules = [{ action = \"defer\", rate = \"1/1s\" }]", "2: provider.rules.rate: belongs to \"slow\", and to nothing else"),
-        ("rules = [{ contains = \"Busy\", action = \"defer\" }]", "2: provider.rules.contains: \"Busy\" is not in lower case, so it would never be found"),
+        (
+            "rules = [{ contains = \"Busy\", action = \"defer\" }]",
+            "2: provider.rules.contains: \"Busy\" is not in lower case, so it would never be found",
+        ),
         ("conections = 5", "2: unknown key `provider.conections`; did you mean `connections`?"),
     ] {
         let text = format!("[[provider]]\n{keys}\nname = \"p\"\n");

@@ -72,7 +72,8 @@ pub fn one_of<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Read<T> {
 
 /// `"90s"`, `"5m"`, `"1h 30m"`; within bounds.
 pub fn duration(value: &DeValue<'_>, bounds: RangeInclusive<Duration>) -> Read<Duration> {
-    let written = text(value).map_err(|_| format!("expected a duration such as \"90s\", \"5m\", \"2h\" or \"5d\", found {}", kind(value)))?;
+    let written =
+        text(value).map_err(|_| format!("expected a duration such as \"90s\", \"5m\", \"2h\" or \"5d\", found {}", kind(value)))?;
     let duration = parse_duration(&written)?;
     if bounds.contains(&duration) {
         return Ok(duration);
@@ -92,7 +93,11 @@ pub fn octets(value: &DeValue<'_>, bounds: RangeInclusive<u64>) -> Read<u64> {
     }
     let written = text(value).map_err(|_| format!("expected a size such as \"50 MB\" or \"64 KiB\", found {}", kind(value)))?;
     let octets = parse_octets(&written)?;
-    if bounds.contains(&octets) { Ok(octets) } else { Err(format!("{written:?} is not between {} and {} octets", bounds.start(), bounds.end())) }
+    if bounds.contains(&octets) {
+        Ok(octets)
+    } else {
+        Err(format!("{written:?} is not between {} and {} octets", bounds.start(), bounds.end()))
+    }
 }
 
 /// Parses a duration of one or more parts.

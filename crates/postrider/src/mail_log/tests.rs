@@ -66,13 +66,8 @@ fn written(json: bool, act: impl FnOnce(&LineLog)) -> String {
 }
 
 fn deferred(trouble: Trouble) -> Outcome {
-    let diagnosis = Diagnosis {
-        at: Timestamp::from_millis(AT),
-        phase: Phase::Connect,
-        reason: Reason::Trouble(trouble),
-        remote: None,
-        address: None,
-    };
+    let diagnosis =
+        Diagnosis { at: Timestamp::from_millis(AT), phase: Phase::Connect, reason: Reason::Trouble(trouble), remote: None, address: None };
     Outcome::Deferred { due: Timestamp::from_millis(AT + 60_000), diagnosis }
 }
 

@@ -32,7 +32,10 @@ impl FirstStart {
     pub fn tell_secret(&self, data: &Path) {
         if !self.told.swap(true, Ordering::Relaxed) {
             let secret = &self.secret;
-            say(&format!("\nThe configuration in {} holds a first credential; this once it is shown: user {FIRST_USER}, secret {secret}\n\n", data.display()));
+            say(&format!(
+                "\nThe configuration in {} holds a first credential; this once it is shown: user {FIRST_USER}, secret {secret}\n\n",
+                data.display()
+            ));
         }
     }
 

@@ -15,6 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Config, LogFormat, MailLogTarget};
 use crate::mail_log::{LineLog, Sink, Writer};
+use crate::shown::Clean;
 
 /// The mail log's door, and its writer when there is one.
 pub struct Logs {
@@ -25,9 +26,11 @@ pub struct Logs {
 }
 
 /// Starts both. `mail_log` is what the command line says over the configuration.
-pub fn start(config: &Config, mail_log: Option<&str>, data: &Path) -> anyhow::Result<Logs> {
+pub fn start(config: &Config, mail_log: Option<&str>) -> anyhow::Result<Logs> {
     program_log(config);
-    let target = mail_log.map_or_else(|| config.log.mail_log.clone(), |text| MailLogTarget::parse(text, data));
+    log_panics();
+    // A path on the command line starts where the person stands; one in the file, in the data directory.
+    let target = mail_log.map_or_else(|| config.log.mail_log.clone(), |text| MailLogTarget::parse(text, Path::new("")));
     let (sink, terminal) = match &target {
         MailLogTarget::None => return Ok(Logs { door: Arc::new(AlarmsOnly), writer: None }),
         MailLogTarget::StandardOutput => (Sink::StandardOutput, io::stdout().is_terminal()),
@@ -56,6 +59,15 @@ fn program_log(config: &Config) {
     } else {
         registry.with(tracing_subscriber::fmt::layer().with_ansi(terminal).with_target(false).with_writer(io::stderr)).try_init()
     };
+}
+
+/// A panic ends its task, not the relay; it is told in the form of the log, on one line.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let said = panic.payload_as_str().unwrap_or("no words");
+        tracing::error!("alarm: a fault of ours at {place}: {}", Clean(said));
+    }));
 }
 
 /// No mail log; alarms are said all the same.

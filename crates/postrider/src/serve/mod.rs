@@ -45,7 +45,7 @@ fn run_in(directory: DataDirectory, file: PathBuf, arguments: &ServeArguments, f
     let data = directory.root().to_owned();
     let config = Config::load(&file, &data)?;
     first_start::make_certificate(&config)?;
-    let logs = logging::start(&config, arguments.mail_log.as_deref(), &data)?;
+    let logs = logging::start(&config, arguments.mail_log.as_deref())?;
     raise_descriptors();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(workers) = config.workers {
@@ -109,6 +109,8 @@ fn raise_descriptors() {
     if let Some(current) = getrlimit(Resource::Nofile).current
         && current < DESCRIPTORS_FEW
     {
-        tracing::warn!("only {current} file descriptors are allowed; raise the hard limit (LimitNOFILE= in a systemd unit) for a busy relay");
+        tracing::warn!(
+            "only {current} file descriptors are allowed; raise the hard limit (LimitNOFILE= in a systemd unit) for a busy relay"
+        );
     }
 }

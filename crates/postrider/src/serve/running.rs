@@ -57,7 +57,7 @@ pub async fn run(start: Start<'_>) -> anyhow::Result<()> {
     let doors = Doors {
         clock: clock.clone(),
         entropy: Arc::new(SystemEntropy::new()),
-        resolver: Arc::new(DnsResolver::new(&dns)?),
+        resolver: Arc::new(DnsResolver::new(&dns).context("the system names no DNS server; name one under [dns] servers")?),
         net: Arc::new(TcpNet::new(ClientTls::with_system_roots()?, Some(tls.clone()))),
         spool: spool.clone(),
         registry: registry.clone(),

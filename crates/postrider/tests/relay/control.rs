@@ -74,6 +74,9 @@ fn a_message_from_a_file_goes_as_it_is() {
     relay.folder.said(&["send", "--from", "", "--to", "b@[127.0.0.1]", "--file", file.to_str().unwrap()]);
     let taken = hop.take();
     assert!(taken.ends_with("From: a@shop.example\r\nSubject: from a file\r\n\r\n..dot\r\n.\r\n"), "{taken}");
+    std::fs::write(&file, "From: a@shop.example\n\nno line end").unwrap();
+    relay.folder.said(&["send", "--to", "b@[127.0.0.1]", "--file", file.to_str().unwrap()]);
+    assert!(hop.take().ends_with("\r\n\r\nno line end\r\n.\r\n"));
     std::fs::write(&file, "From: a\r\r\n\r\n").unwrap();
     let (said, _) = relay.folder.complained(&["send", "--to", "b@[127.0.0.1]", "--file", file.to_str().unwrap()]);
     assert!(said.contains("a bare CR"), "{said}");

@@ -83,6 +83,41 @@ fn a_term_with_a_session_open_ends_in_time_and_in_good_order() {
     assert!(last.is_empty() || last.starts_with("421"), "{last}");
 }
 
+/// A next hop that takes connections and never says a word.
+fn silent_hop() -> (std::net::TcpListener, u16) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+#[test]
+fn a_delivery_under_way_is_cut_off_by_the_drain_timeout_and_kept() {
+    let (hop, port) = silent_hop();
+    let relay = Relay::start(&config(port).replace("\"5s\"", "\"1s\""));
+    relay.folder.said(&["send", "--to", "b@[127.0.0.1]"]);
+    let _connected = hop.accept().unwrap();
+    relay.signal("TERM");
+    let (status, said, folder) = relay.ended();
+    assert!(status.success() && said.contains("stopped"), "{status} {said}");
+    let relay = Relay::start_in(folder, &[]);
+    assert!(relay.folder.said(&["queue", "count"]).contains("1 messages"));
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let (hop, port) = silent_hop();
+    let mut relay = Relay::start(&config(port).replace("\"5s\"", "\"1h\""));
+    relay.folder.said(&["send", "--to", "b@[127.0.0.1]"]);
+    let _connected = hop.accept().unwrap();
+    relay.signal("TERM");
+    relay.said.wait("stopping: transactions under way have 3600 s");
+    relay.signal("TERM");
+    let (status, said, folder) = relay.ended();
+    assert!(status.code() == Some(130) && said.contains("ended at once"), "{status} {said}");
+    let relay = Relay::start_in(folder, &[]);
+    assert!(relay.folder.said(&["queue", "count"]).contains("1 messages"));
+}
+
 #[test]
 fn a_spool_is_inspected_and_verified_when_its_relay_has_stopped() {
     let relay = Relay::start(&config(1));

@@ -131,7 +131,9 @@ fn check_tells_everything_and_tries_the_port() {
 
 #[test]
 fn every_command_explains_itself() {
-    for words in ["", "serve", "check", "send", "queue", "queue list", "queue retry", "explain", "capture", "spool", "bench", "status", "reload"] {
+    for words in
+        ["", "serve", "check", "send", "queue", "queue list", "queue retry", "explain", "capture", "spool", "bench", "status", "reload"]
+    {
         let output = program().args(words.split_whitespace()).arg("--help").output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success() && text.contains("Usage: postrider") && text.len() > 200, "{words}: {text}");
