@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Found;
+use postrider_model::{MessageId, Timestamp};
+
 use super::evidence::{Copy, Evidence};
 use super::returns::{Report, lost_reports, reports};
 use crate::world::book::Outcome;
@@ -13,7 +15,7 @@ pub(super) fn check(evidence: &Evidence, found: &mut Found) {
     let told = reports(evidence);
     let lost = lost_reports(evidence);
     let crashes = evidence.crashes();
-    let bounced = bounced_in_log(evidence, &crashes);
+    let [bounced, surely] = bounced_in_log(evidence, &crashes);
     let mut known = BTreeSet::new();
     for (at, offered) in evidence.offered() {
         known.insert(offered.token.clone());
@@ -21,8 +23,9 @@ pub(super) fn check(evidence: &Evidence, found: &mut Found) {
         match &offered.verdict {
             Verdict::Positive(id) => {
                 for recipient in &offered.recipients {
-                    let logged = id.is_some_and(|id| bounced.contains(&(id, recipient.clone())));
-                    let case = Case { offered, recipient, copies: of(recipient), told: &told, lost: &lost, logged };
+                    let in_log = |bounced: &Bounced| id.is_some_and(|id| bounced.contains(&(id, recipient.clone())));
+                    let (logged, surely) = (in_log(&bounced), in_log(&surely));
+                    let case = Case { offered, recipient, copies: of(recipient), told: &told, lost: &lost, logged, surely };
                     case.check(evidence, &crashes, found);
                 }
             }
@@ -54,10 +57,12 @@ struct Case<'a> {
     lost: &'a BTreeSet<String>,
     /// The mail log says that it bounced.
     logged: bool,
+    /// It says so, and no crash can have undone it.
+    surely: bool,
 }
 
 impl Case<'_> {
-    fn check(&self, evidence: &Evidence, crashes: &[postrider_model::Timestamp], found: &mut Found) {
+    fn check(&self, evidence: &Evidence, crashes: &[Timestamp], found: &mut Found) {
         let Offered { token, reverse_path, .. } = self.offered;
         let recipient = self.recipient;
         let told = self.told.iter().any(|report| report.token == *token && report.failed.contains(recipient));
@@ -71,24 +76,27 @@ impl Case<'_> {
         // Delivered and bounced at once is explained only by a reply that the relay never had, or forgot.
         let sure = self.copies.iter().filter_map(|copy| copy.confirmed).find(|at| !evidence.forgotten(*at, crashes));
         if let Some(at) = sure
-            && (told || self.logged)
+            && (told || self.surely)
         {
             found.say("C1", format!("{token} to {recipient} was delivered at {} and yet bounced", Evidence::clock(at)));
         }
     }
 }
 
-/// (message, recipient) that the mail log calls bounced, and the relay did not forget again in a crash.
-fn bounced_in_log(evidence: &Evidence, crashes: &[postrider_model::Timestamp]) -> BTreeSet<(postrider_model::MessageId, String)> {
-    let mut bounced = BTreeSet::new();
+type Bounced = BTreeSet<(MessageId, String)>;
+
+/// (message, recipient) that the mail log calls bounced: all, and those that the relay cannot have forgotten again in a crash.
+fn bounced_in_log(evidence: &Evidence, crashes: &[Timestamp]) -> [Bounced; 2] {
+    let (mut all, mut surely) = (BTreeSet::new(), BTreeSet::new());
     for (at, fact) in &evidence.facts {
-        if let Fact::Attempted { message, recipient, outcome: Outcome::Bounced, .. } = fact
-            && !evidence.forgotten(*at, crashes)
-        {
-            bounced.insert((*message, recipient.clone()));
+        if let Fact::Attempted { message, recipient, outcome: Outcome::Bounced, .. } = fact {
+            all.insert((*message, recipient.clone()));
+            if !evidence.forgotten(*at, crashes) {
+                surely.insert((*message, recipient.clone()));
+            }
         }
     }
-    bounced
+    [all, surely]
 }
 
 /// Only trace fields stand before what was handed in, and it arrives at those it was for.

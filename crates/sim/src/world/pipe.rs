@@ -84,6 +84,10 @@ impl End {
     /// The octets written so far by this end include the whole positive reply to message `nth` of a remote's ledger.
     pub(crate) fn mark(&self, remote: usize, nth: usize) {
         let mut channel = lock(&self.link.channels[self.out]);
+        // A reply that the break cut short is never whole.
+        if channel.broken {
+            return;
+        }
         let written = channel.written;
         channel.marks.push_back((written, remote, nth));
     }
