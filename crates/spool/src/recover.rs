@@ -102,6 +102,7 @@ pub(crate) fn recover(mut ground: Ground, journal: Option<JournalLimits>) -> Res
     index.begin_replay();
     let newest = found.open.keys().next_back().copied();
     let mut tail = None;
+    let mut ended_before = BTreeMap::new();
     for (life, slot) in &found.open {
         let torn_end_allowed = Some(*life) == newest || Some(*life) == superseded;
         let replayed = replay_segment(&mut index, slot, torn_end_allowed)?;
@@ -110,7 +111,13 @@ pub(crate) fn recover(mut ground: Ground, journal: Option<JournalLimits>) -> Res
         (book.sealed, book.used_octets, book.next_sequence) = (true, replayed.used_octets, replayed.next_sequence);
         if Some(*life) == newest {
             tail = Some((*life, replayed));
+        } else if Some(*life) == superseded {
+            ended_before = replayed.ended;
         }
+    }
+    // The heir tells these ends, too, but after the superseded segment's own records it ended nothing any more; and both are about to go.
+    if let Some((_, replayed)) = &mut tail {
+        ended_before.into_iter().for_each(|(id, indices)| replayed.ended.entry(id).or_default().extend(indices));
     }
     index.end_replay();
     let log = found.open.values().chain(&found.free).next().map_or(ground.log, |slot| slot.header.log);
