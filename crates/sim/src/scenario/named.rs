@@ -100,7 +100,27 @@ fn crashes() -> Vec<Scenario> {
         all.push(scenario);
     }
     all.push(compaction());
+    all.extend((1..40).step_by(3).map(recoveries));
     all
+}
+
+/// Settled mail in the tail and its acceptance in an older segment, which others keep alive; then the power goes again and again while recovering
+/// (seed 1985: what a superseded tail had ended was raised from the dead by the second recovery after it).
+fn recoveries(operation: u64) -> Scenario {
+    let mut mails = letters(60, 60, "p1.example");
+    mails.iter_mut().for_each(|mail| mail.body_octets = 3_000);
+    mails.extend(
+        (0..30).map(|nth| mail(nth * 120, "sender@p0.example", &[&format!("later{nth}@p1.example"), &format!("user{nth}@p1.example")])),
+    );
+    mails.sort_by_key(|mail| mail.not_before_ms);
+    let name = format!("the power goes in recoveries, at operation {operation}");
+    let mut scenario = scenario(&name, 12 + operation, vec![provider(0), provider(1)], vec![client(0, "shop", mails)]);
+    scenario.segment_octets = 64 * 1024;
+    let end = |when, how| End { when, how, down_ms: 100 };
+    let recovering = end(When::Operation(operation), How::Power(Loss::All));
+    let working = end(When::After(1_000), How::Kill);
+    scenario.ends = vec![working, recovering, recovering, working, recovering, working, working];
+    scenario
 }
 
 /// Segments fill up and empty, while one recipient stays unreachable; crashes all along.
