@@ -28,11 +28,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use postrider_model::doors::{Clock, MailLog};
-use postrider_model::{AttemptFacts, DeliveryId, Diagnosis, Message, MessageId, Outcome, Phase, Reason, Role};
+use postrider_model::{AttemptFacts, Diagnosis, Message, MessageId, Outcome, Phase, Reason, Role};
 use postrider_smtp::Reply;
 
 use crate::shown::Clean;
-use line::Line;
+use line::{Line, LineMaker};
 pub use writer::{Sink, Writer};
 
 /// The mail log over a writer.
@@ -50,34 +50,28 @@ impl LineLog {
 
     fn write(&self, event: &str, fill: impl FnOnce(&mut Line<'_>)) {
         thread_local! {
-            static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+            static MAKER: RefCell<LineMaker> = RefCell::default();
         }
-        BUFFER.with_borrow_mut(|buffer| {
-            buffer.clear();
-            let mut line = Line::begin(buffer, self.json, self.clock.now(), event);
-            fill(&mut line);
-            line.end();
-            self.writer.append(buffer);
-        });
+        MAKER.with_borrow_mut(|maker| maker.make(self.json, self.clock.now(), event, fill, |line| self.writer.append(line)));
     }
 }
 
 impl MailLog for LineLog {
     fn accepted(&self, message: &Message) {
         self.write("accepted", |line| {
-            line.plain("id", message.id);
+            line.id(message.id, None);
             line.text("tenant", message.tenant.as_str());
             line.text("stream", message.stream.as_str());
             match message.envelope.reverse_path.mailbox() {
                 Some(mailbox) => line.path("from", mailbox),
-                None => line.plain("from", "<>"),
+                None => line.word("from", "<>"),
             }
             if let Some(first) = message.recipients.first() {
                 line.path("to", &first.mailbox);
             }
             line.number("nrcpt", message.recipients.len() as u64);
             line.number("size", message.content_octets);
-            line.plain("role", role(message.arrival.role));
+            line.word("role", role(message.arrival.role));
             if let Some(peer) = message.arrival.peer {
                 line.plain("client", peer);
             }
@@ -100,7 +94,7 @@ impl MailLog for LineLog {
             Outcome::Bounced { .. } => "bounced",
         };
         self.write(event, |line| {
-            line.plain("id", DeliveryId { message: message.id, index });
+            line.id(message.id, Some(index));
             if let Some(recipient) = message.recipients.get(index as usize) {
                 line.path("to", &recipient.mailbox);
             }
@@ -133,7 +127,7 @@ impl MailLog for LineLog {
         say_alarm(message, text);
         self.write("alarm", |line| {
             if let Some(id) = message {
-                line.plain("id", id);
+                line.id(id, None);
             }
             line.quoted("text", text);
         });
@@ -165,7 +159,7 @@ fn facts(line: &mut Line<'_>, attempt: &AttemptFacts) {
 
 fn diagnosis(line: &mut Line<'_>, said: &Diagnosis) {
     line.plain("status", said.status());
-    line.plain("phase", phase(said.phase));
+    line.word("phase", phase(said.phase));
     match &said.reason {
         Reason::Reply(reply) => line.shown("reply", reply),
         Reason::Trouble(trouble) => line.shown("reason", trouble as &dyn Display),
