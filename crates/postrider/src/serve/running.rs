@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
@@ -11,9 +12,10 @@ use postrider_edge::{ClientTls, DnsResolver, ResolverSettings, ServerTls, System
 use postrider_flow::{Doors, Relay};
 use postrider_http::{About, ControlDoors, wire};
 use postrider_model::Role;
-use postrider_model::doors::{Clock, Entropy, Listener, SpoolTrouble};
+use postrider_model::doors::{Entropy, Listener, MailLog, SpoolTrouble};
 use postrider_spool::{EmbeddedSpool, Options};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use super::control::{CaptureInsight, ControlSocket, RelayIntake};
 use super::first_start::FirstStart;
@@ -47,84 +49,116 @@ pub struct Start<'a> {
 pub async fn run(start: Start<'_>) -> anyhow::Result<()> {
     // Signals are caught before anything is accepted, so that none ends the process halfway.
     let mut signals = Signals::catch()?;
-    let Start { directory, file, config, capture, logs, first } = start;
-    let listening = bind(&config)?;
-    let tls = Arc::new(ServerTls::new(Certified::from_files(&config.certificate, &config.key)?)?);
-    let spool = open_spool(&directory, &config, capture)?;
-    let registry = Arc::new(ConfigRegistry::new(&config.credentials));
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let dns = ResolverSettings { servers: config.dns_servers.clone(), ipv6: config.ipv6, ..ResolverSettings::default() };
-    let doors = Doors {
-        clock: clock.clone(),
-        entropy: Arc::new(SystemEntropy::new()),
-        resolver: Arc::new(DnsResolver::new(&dns).context("the system names no DNS server; name one under [dns] servers")?),
-        net: Arc::new(TcpNet::new(ClientTls::with_system_roots()?, Some(tls.clone()))),
-        spool: spool.clone(),
-        registry: registry.clone(),
-        log: logs.door.clone(),
-    };
-    let relay = Relay::start(doors, Arc::new(config.snapshot.clone()), Arc::new(config.receive.clone()), !capture);
-    let tenants = Arc::new(ArcSwap::from_pointee(config.tenants.clone()));
-    let about = about(&config, &listening, clock.now().millis(), capture);
-    let drain_timeout = config.drain_timeout;
-    let submission = first_submission(&listening);
-    let host_name = config.snapshot.host_name.clone();
-    announce(&config, &listening, &directory, capture);
-    let reloader = Reloader {
-        directory: directory.clone(),
-        file,
-        current: Mutex::new(config),
-        relay: relay.clone(),
-        registry,
-        tenants: tenants.clone(),
-        tls,
-        writer: logs.writer.clone(),
-    };
-    let reloader = Arc::new(reloader);
-    let reload = reloader.clone();
-    let control = ControlDoors {
-        desk: spool.clone(),
-        spool: spool.clone(),
-        insight: if capture { Arc::new(CaptureInsight::new(spool.clone())) } else { relay.insight(spool.clone()) },
-        intake: Arc::new(RelayIntake::new(relay.clone(), tenants)),
-        clock,
-        reload: Arc::new(move || say_reload(&reload)),
-        about: Arc::new(about),
-    };
-    let (socket, listener) = ControlSocket::bind(&directory)?;
-    let owner = rustix::process::geteuid().as_raw();
-    let serving = tokio::spawn(postrider_http::serve(listener, control, Some(owner)));
-    for (config, listener) in listening {
-        relay.listen(listener, config.settings);
-    }
-    if let Some(first) = first {
-        first.tell(directory.root(), submission, &host_name, capture);
-    }
+    let running = Running::start(start).await?;
     tracing::info!("ready");
-
+    let reloader = running.reloader.clone();
     signals.wait_for_stop(|| drop(say_reload(&reloader))).await;
-    tracing::info!("stopping: transactions under way have {} s to end (a second signal ends them now)", drain_timeout.as_secs());
-    let draining = async {
-        relay.drain(drain_timeout).await;
-        serving.abort();
-        let closing = tokio::task::spawn_blocking(move || spool.close());
-        closing.await
-    };
+    tracing::info!("stopping: transactions under way have {} s to end (a second signal ends them now)", running.drain_timeout.as_secs());
     tokio::select! { biased;
         () = signals.wait_for_stop(|| {}) => {
             tracing::warn!("ended at once by a second signal; what was under way waits in the spool");
-            if let Some(writer) = &logs.writer { writer.flush(); }
-            drop(socket);
+            running.leave();
             std::process::exit(ENDED_AT_ONCE);
         }
-        closed = draining => closed.context("the spool did not close")?,
+        closed = running.drain() => closed?,
     }
-    drop(socket);
-    if let Some(writer) = &logs.writer {
-        writer.flush();
-    }
+    running.leave();
     tracing::info!("stopped; nothing is lost");
     Ok(())
+}
+
+/// A relay with its control socket.
+struct Running {
+    relay: Arc<Relay>,
+    spool: Arc<EmbeddedSpool>,
+    reloader: Arc<Reloader>,
+    socket: ControlSocket,
+    serving: JoinHandle<()>,
+    drain_timeout: Duration,
+}
+
+impl Running {
+    async fn start(start: Start<'_>) -> anyhow::Result<Self> {
+        let Start { directory, file, config, capture, logs, first } = start;
+        let listening = bind(&config)?;
+        let tls = Arc::new(ServerTls::new(Certified::from_files(&config.certificate, &config.key)?)?);
+        let spool = open_spool(&directory, &config, capture)?;
+        let registry = Arc::new(ConfigRegistry::new(&config.credentials));
+        let doors = doors(&config, &spool, &registry, &tls, logs.door)?;
+        let clock = doors.clock.clone();
+        let relay = Relay::start(doors, Arc::new(config.snapshot.clone()), Arc::new(config.receive.clone()), !capture);
+        announce(&config, &listening, &directory, capture);
+        let tenants = Arc::new(ArcSwap::from_pointee(config.tenants.clone()));
+        let about = Arc::new(about(&config, &listening, clock.now().millis(), capture));
+        let (drain_timeout, host_name) = (config.drain_timeout, config.snapshot.host_name.clone());
+        let reloader = Arc::new(Reloader {
+            directory: directory.clone(),
+            file,
+            current: Mutex::new(config),
+            relay: relay.clone(),
+            registry,
+            tenants: tenants.clone(),
+            tls,
+            writer: logs.writer,
+        });
+        let reload = reloader.clone();
+        let control = ControlDoors {
+            desk: spool.clone(),
+            spool: spool.clone(),
+            insight: if capture { Arc::new(CaptureInsight::new(spool.clone())) } else { relay.insight(spool.clone()) },
+            intake: Arc::new(RelayIntake::new(relay.clone(), tenants)),
+            clock,
+            reload: Arc::new(move || say_reload(&reload)),
+            about,
+        };
+        let (socket, listener) = ControlSocket::bind(&directory)?;
+        let owner = rustix::process::geteuid().as_raw();
+        let serving = tokio::spawn(postrider_http::serve(listener, control, Some(owner)));
+        let submission = first_submission(&listening);
+        for (config, listener) in listening {
+            relay.listen(listener, config.settings);
+        }
+        if let Some(first) = first {
+            first.tell(directory.root(), submission, &host_name, capture);
+        }
+        Ok(Self { relay, spool, reloader, socket, serving, drain_timeout })
+    }
+
+    /// Ends transactions, hands loans back, closes the spool.
+    async fn drain(&self) -> anyhow::Result<()> {
+        self.relay.drain(self.drain_timeout).await;
+        self.serving.abort();
+        let spool = self.spool.clone();
+        tokio::task::spawn_blocking(move || spool.close()).await.context("the spool did not close")
+    }
+
+    /// What is left to do however it ended.
+    fn leave(self) {
+        drop(self.socket);
+        if let Some(writer) = &self.reloader.writer {
+            writer.flush();
+        }
+    }
+}
+
+fn doors(
+    config: &Config,
+    spool: &Arc<EmbeddedSpool>,
+    registry: &Arc<ConfigRegistry>,
+    tls: &Arc<ServerTls>,
+    log: Arc<dyn MailLog>,
+) -> anyhow::Result<Doors> {
+    let dns = ResolverSettings { servers: config.dns_servers.clone(), ipv6: config.ipv6, ..ResolverSettings::default() };
+    let resolver = DnsResolver::new(&dns).context("the system names no DNS server; name one under [dns] servers")?;
+    Ok(Doors {
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy::new()),
+        resolver: Arc::new(resolver),
+        net: Arc::new(TcpNet::new(ClientTls::with_system_roots()?, Some(tls.clone()))),
+        spool: spool.clone(),
+        registry: registry.clone(),
+        log,
+    })
 }
 
 type Listening = Vec<(ListenerConfig, Arc<dyn Listener>)>;
