@@ -2,6 +2,8 @@
 //!
 //! Accepts from 200 and from 20 producers, accepts with delivery, and the time and memory of a recovery with many waiting messages.
 
+#![allow(clippy::print_stdout, reason = "it reports to whoever runs it")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

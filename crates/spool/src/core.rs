@@ -22,6 +22,9 @@ use crate::slots::Slots;
 use crate::staging::{Kept, StagingGround};
 use crate::sync::lock;
 
+/// How long the committer waits before it tries again what found no room on the disk.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
 /// What is handed to the committer.
 pub(crate) enum Item {
     Frame(Box<Frame>),
@@ -122,27 +125,28 @@ impl Core {
 
     /// One turn of the committer's thread. `false`: it is over.
     pub(crate) fn commit_waiting(&self) -> bool {
-        let taken = self.handoff.take(|| self.patience());
+        let stuck = !lock(&self.writer).kept.is_empty();
+        let taken = self.handoff.take(stuck.then_some(RETRY_PAUSE), || self.patience());
         if let Some((before, after)) = taken.company {
             let mut writer = lock(&self.writer);
             // Company that does not come in time is not waited for again for a while.
             writer.disappointments = if after > before { 0 } else { (writer.disappointments + 1).min(8) };
             writer.impatient = (1 << writer.disappointments) - 1;
         }
-        if !taken.items.is_empty() {
+        if stuck || !taken.items.is_empty() {
             self.commit(taken.items);
         }
         !taken.closed
     }
 
-    /// Commits what waits, without waiting. Whether there was anything.
+    /// Commits what waits, without waiting. Whether anything came of it.
     pub(crate) fn commit_now(&self) -> bool {
         let taken = self.handoff.take_now();
-        let anything = !taken.items.is_empty() || !lock(&self.writer).kept.is_empty();
-        if anything {
+        let (news, stuck) = (!taken.items.is_empty(), lock(&self.writer).kept.len());
+        if news || stuck > 0 {
             self.commit(taken.items);
         }
-        anything
+        news || lock(&self.writer).kept.len() < stuck
     }
 
     fn commit(&self, items: Vec<Item>) {

@@ -107,10 +107,13 @@ impl<T> Handoff<T> {
         Taken { items: std::mem::take(&mut state.items), closed: state.closed, company }
     }
 
-    /// Waits until there is something, and a little longer for what may come with it; then takes all.
+    /// Waits until there is something (at most so long, when that is given), and a little longer for what may come with it; then takes all.
     #[cfg(not(loom))]
-    pub(crate) fn take(&self, patience: impl FnOnce() -> Patience) -> Taken<T> {
-        let mut state = self.sleep(lock(&self.state), Wanted { mail: 1, outcomes: 1 }, None);
+    pub(crate) fn take(&self, at_most: Option<Duration>, patience: impl FnOnce() -> Patience) -> Taken<T> {
+        let mut state = self.sleep(lock(&self.state), Wanted { mail: 1, outcomes: 1 }, at_most);
+        if state.items.is_empty() {
+            return Self::take_all(&mut state, None);
+        }
         let patience = patience();
         let mut company = None;
         if state.mail == 0 {
@@ -147,7 +150,7 @@ impl<T> Handoff<T> {
 
     /// The same without patience: loom has no time.
     #[cfg(loom)]
-    pub(crate) fn take(&self, _: impl FnOnce() -> Patience) -> Taken<T> {
+    pub(crate) fn take(&self, _: Option<Duration>, _: impl FnOnce() -> Patience) -> Taken<T> {
         let wanted = Wanted { mail: 1, outcomes: 1 };
         let mut state = lock(&self.state);
         while !state.satisfies(wanted) {

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use postrider_model::Event;
 use postrider_model::doors::SpoolTrouble;
+use postrider_model::{Event, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::disk::{Disk, DiskFile, Opening, is_full, read_exactly};
@@ -74,8 +74,8 @@ struct File {
     file: Arc<dyn DiskFile>,
     first: u64,
     octets: u64,
-    /// Days since 1970.
-    day: u64,
+    /// `YYYY-MM-DD`, as its name begins.
+    date: String,
 }
 
 impl Archive {
@@ -91,7 +91,7 @@ impl Archive {
             let file = disk.open(&path, Opening::Existing).map_err(failed)?;
             let octets = file.octets().map_err(failed)?;
             match read_header(&path, file.as_ref(), log)? {
-                Some(first) => files.push(File { name: path, file, first, octets, day: 0 }),
+                Some(first) => files.push(File { date: name.chars().take(10).collect(), name: path, file, first, octets }),
                 // A crash left the newest file without a whole header: it never held an event that counted.
                 None if Some(&name) == newest.as_ref() => disk.remove(&path).map_err(failed)?,
                 None => return Err(SpoolTrouble::Corrupt(format!("{path}, offset 0: the header is damaged"))),
@@ -108,9 +108,7 @@ impl Archive {
         let failed = |trouble: io::Error| io_trouble(&newest.name, &trouble);
         let octets = read_exactly(newest.file.as_ref(), 0, newest.octets as usize).map_err(failed)?;
         let mut frames = Frames { octets: &octets, at: HEADER_OCTETS, log: self.log, next: newest.first };
-        while let Some(payload) = frames.next() {
-            newest.day = take_event(0, payload).map(|event| day_of(&event)).unwrap_or_default();
-        }
+        while frames.next().is_some() {}
         self.next = frames.next;
         let end = frames.at;
         newest.octets = end as u64;
@@ -154,23 +152,24 @@ impl Archive {
         if self.unsynced_octets > UNSYNCED_OCTETS_MAX {
             self.sync()?;
         }
-        self.keep_limits()?;
-        Ok(true)
+        events.last().map_or(Ok(true), |last| self.keep_limits(last.at).map(|()| true))
     }
 
     fn try_append(&mut self, events: &[Event]) -> io::Result<()> {
         let mut rest = events;
         while let Some(first) = rest.first() {
-            let day = day_of(first);
-            if self.gap || self.files.last().is_none_or(|file| file.octets >= FILE_OCTETS_MAX || day > file.day) {
-                self.begin_file(day, first.sequence)?;
+            let date = date_of(first.at);
+            if self.gap || self.files.last().is_none_or(|file| file.octets >= FILE_OCTETS_MAX || date > file.date) {
+                // A clock that went back does not make the files' order go back.
+                let date = self.files.last().map_or(date.clone(), |file| file.date.clone().max(date));
+                self.begin_file(date, first.sequence)?;
                 self.gap = false;
             }
             let Some(file) = self.files.last_mut() else { return Ok(()) };
             let mut out = Vec::new();
             let mut count = 0;
             for event in rest {
-                if count > 0 && (file.octets + out.len() as u64 >= FILE_OCTETS_MAX || day_of(event) > file.day) {
+                if count > 0 && (file.octets + out.len() as u64 >= FILE_OCTETS_MAX || date_of(event.at) > file.date) {
                     break;
                 }
                 put_frame(&mut out, event, self.log);
@@ -186,15 +185,13 @@ impl Archive {
     }
 
     /// A new file, synced with its name; the one before it is synced first.
-    fn begin_file(&mut self, day: u64, first: u64) -> io::Result<()> {
+    fn begin_file(&mut self, date: String, first: u64) -> io::Result<()> {
         if let Some(last) = self.files.last() {
             last.file.sync().map_err(|trouble| io::Error::other(format!("sync: {trouble}")))?;
         }
-        let (year, month, date, ..) = postrider_model::Timestamp::from_millis(day * 86_400_000).civil();
-        let stem = format!("{FOLDER}/{year:04}-{month:02}-{date:02}");
-        let nth = self.files.iter().filter(|file| file.name.starts_with(&stem)).count() + 1;
-        let last = self.files.iter().filter_map(|file| file.name.strip_prefix(&stem)?.strip_prefix('.')?.parse::<usize>().ok()).max();
-        let name = format!("{stem}.{:04}", nth.max(last.unwrap_or(0) + 1));
+        let stem = format!("{FOLDER}/{date}.");
+        let last = self.files.iter().filter_map(|file| file.name.strip_prefix(&stem)?.parse::<u32>().ok()).max();
+        let name = format!("{stem}{:04}", last.unwrap_or(0) + 1);
         let file = self.disk.open(&name, Opening::New)?;
         let mut header = [0; HEADER_OCTETS];
         header[..4].copy_from_slice(MAGIC);
@@ -212,7 +209,7 @@ impl Archive {
         synced.map_err(|trouble| io::Error::other(format!("sync: {trouble}")))?;
         self.synced = self.next;
         self.unsynced_octets = 0;
-        self.files.push(File { name, file, first, octets: HEADER_OCTETS as u64, day });
+        self.files.push(File { name, file, first, octets: HEADER_OCTETS as u64, date });
         Ok(())
     }
 
@@ -226,13 +223,12 @@ impl Archive {
         Ok(())
     }
 
-    fn keep_limits(&mut self) -> Result<(), SpoolTrouble> {
-        let newest_day = self.files.last().map_or(0, |file| file.day);
+    fn keep_limits(&mut self, now: Timestamp) -> Result<(), SpoolTrouble> {
+        let days = u64::from(self.limits.days_max) * 86_400_000;
+        let oldest_date = date_of(Timestamp::from_millis(now.millis().saturating_sub(days)));
         while self.files.len() > 1 {
             let octets: u64 = self.files.iter().map(|file| file.octets).sum();
-            // Files opened from before tell no day; the next file's name would, but octets bound them just as well.
-            let old = self.files[0].day != 0 && self.files[0].day + u64::from(self.limits.days_max) < newest_day;
-            if octets <= self.limits.octets_max && !old {
+            if octets <= self.limits.octets_max && self.files[0].date >= oldest_date {
                 return Ok(());
             }
             self.forget_oldest()?;
@@ -372,6 +368,11 @@ pub(crate) fn verify_file(disk: &dyn Disk, name: &str, log: u128) -> Result<u64,
     if frames.at == octets.len() { Ok(frames.next - first) } else { Err(damaged(&path, frames.at as u64)) }
 }
 
-fn day_of(event: &Event) -> u64 {
-    event.at.seconds() / 86_400
+fn date_of(at: Timestamp) -> String {
+    let (year, month, day, ..) = at.civil();
+    format!("{year:04}-{month:02}-{day:02}")
 }
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;

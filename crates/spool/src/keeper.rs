@@ -27,8 +27,12 @@ const FILES_PER_STEP: usize = 64;
 impl Core {
     /// One turn of the keeper's thread. `false`: it is over.
     pub(crate) fn keep_waiting(&self) -> bool {
-        let taken =
-            self.keeper_bell.take(|| Patience { company: 0, company_wait: Duration::ZERO, outcomes: 1, outcomes_wait: Duration::ZERO });
+        let taken = self.keeper_bell.take(None, || Patience {
+            company: 0,
+            company_wait: Duration::ZERO,
+            outcomes: 1,
+            outcomes_wait: Duration::ZERO,
+        });
         while !taken.closed && self.keep_once() {}
         !taken.closed
     }

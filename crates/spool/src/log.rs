@@ -102,38 +102,37 @@ impl Log {
         let mut committed = Committed::default();
         let mut run: Option<Run> = None;
         let mut rest = batch.into_iter();
-        while let Some(mut frame) = rest.next() {
+        while let Some(frame) = rest.next() {
+            let mut frame = Some(frame);
             let mut rolled = false;
-            loop {
-                match self.place(&mut run, frame) {
-                    Ok(()) => break,
-                    Err(unplaced) => frame = unplaced,
-                }
+            while !self.place(&mut run, &mut frame) {
+                let Some(unplaced) = frame.take() else { break };
                 if std::mem::replace(&mut rolled, true) {
-                    committed.refused.push((frame, SpoolTrouble::Io("the record is larger than a segment".into())));
+                    committed.refused.push((unplaced, SpoolTrouble::Io("the record is larger than a segment".into())));
                     break;
                 }
-                match self.roll(&mut run, &mut committed, frame.is_mail()) {
-                    Ok(()) => {}
+                match self.roll(&mut run, &mut committed, unplaced.is_mail()) {
+                    Ok(()) => frame = Some(unplaced),
                     Err(Trouble::NoRoom) => {
-                        shelve(&mut committed, frame);
+                        shelve(&mut committed, unplaced);
                         break;
                     }
-                    Err(Trouble::Poison(why)) => return Err((why, frames(run, committed, Some(frame), rest))),
+                    Err(Trouble::Poison(why)) => return Err((why, frames(run, committed, Some(unplaced), rest))),
                 }
             }
         }
-        if let Some(run) = run {
-            if let Err(why) = self.write_and_sync(run, &mut committed) {
-                return Err((why, frames(None, committed, None, rest)));
-            }
+        if let Some(run) = run
+            && let Err(why) = self.write_and_sync(run, &mut committed)
+        {
+            return Err((why, frames(None, committed, None, rest)));
         }
         Ok(committed)
     }
 
-    /// Puts a frame behind the last one in the tail; gives it back when it does not fit.
-    fn place(&mut self, run: &mut Option<Run>, mut frame: Frame) -> Result<(), Frame> {
-        let Some(tail) = &mut self.tail else { return Err(frame) };
+    /// Takes a frame and puts it behind the last one in the tail; leaves it when it does not fit.
+    fn place(&mut self, run: &mut Option<Run>, waiting: &mut Option<Frame>) -> bool {
+        let Some(tail) = &mut self.tail else { return false };
+        let Some(mut frame) = waiting.take() else { return true };
         let (mark, octets) = (tail.footer.mark(), frame.octets());
         for summary in &frame.summaries {
             tail.footer.add(tail.offset, octets as u32, summary);
@@ -141,7 +140,8 @@ impl Log {
         let end = u64::from(tail.offset) + octets + sealing_octets(tail.footer.octets());
         if end > u64::from(self.slots.ground.segment_octets) {
             tail.footer.back_to(mark);
-            return Err(frame);
+            *waiting = Some(frame);
+            return false;
         }
         let run = run.get_or_insert_with(|| Run {
             placed: Vec::new(),
@@ -160,7 +160,7 @@ impl Log {
         let sequence = self.next_sequence;
         self.next_sequence += frame.events;
         run.placed.push(Done { frame, place, sequence });
-        Ok(())
+        true
     }
 
     /// Seals the tail and begins the next segment.

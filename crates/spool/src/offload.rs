@@ -1,12 +1,12 @@
 //! Where blocking work runs: a few threads in production, in place in the simulator.
 
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use postrider_model::doors::SpoolTrouble;
 use tokio::sync::oneshot;
 
-use crate::sync::lock;
+use crate::sync::{Condvar, Mutex, lock};
 
 /// A piece of blocking work.
 pub type Job = Box<dyn FnOnce() + Send>;
@@ -28,34 +28,57 @@ impl Offload for InPlace {
 
 /// A few threads of our own, that end when the last handle goes.
 pub struct Threads {
-    jobs: mpsc::Sender<Job>,
+    queue: Arc<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: Mutex<Jobs>,
+    arrival: Condvar,
+}
+
+#[derive(Default)]
+struct Jobs {
+    waiting: VecDeque<Job>,
+    closed: bool,
+}
+
+impl Queue {
+    fn take(&self) -> Option<Job> {
+        let jobs = lock(&self.jobs);
+        let idle = |jobs: &mut Jobs| jobs.waiting.is_empty() && !jobs.closed;
+        let mut jobs = self.arrival.wait_while(jobs, idle).unwrap_or_else(|poisoned| poisoned.into_inner());
+        jobs.waiting.pop_front()
+    }
 }
 
 impl Threads {
     /// Starts `count` threads.
     pub fn new(count: usize) -> std::io::Result<Self> {
-        let (jobs, queue) = mpsc::channel::<Job>();
-        let queue = Arc::new(Mutex::new(queue));
+        let queue = Arc::new(Queue::default());
         for _ in 0..count.max(1) {
             let queue = queue.clone();
             std::thread::Builder::new().name("spool-disk".into()).spawn(move || {
-                loop {
-                    let job = lock(&queue).recv();
-                    match job {
-                        Ok(job) => job(),
-                        Err(_) => break,
-                    }
+                while let Some(job) = queue.take() {
+                    job();
                 }
             })?;
         }
-        Ok(Self { jobs })
+        Ok(Self { queue })
     }
 }
 
 impl Offload for Threads {
     fn run(&self, job: Job) {
-        // The threads live as long as this sender does.
-        let _ = self.jobs.send(job);
+        lock(&self.queue.jobs).waiting.push_back(job);
+        self.queue.arrival.notify_one();
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        lock(&self.queue.jobs).closed = true;
+        self.queue.arrival.notify_all();
     }
 }
 

@@ -34,7 +34,7 @@ impl Workshop for Real {
 #[tokio::test]
 async fn the_real_disk_keeps_every_law() {
     for (nth, (law, test)) in SPOOL_LAWS.iter().enumerate() {
-        println!("law: {law}");
+        eprintln!("law: {law}");
         test(Arc::new(Real { room: room(&format!("contract-{nth}")), last: Mutex::new(None) })).await;
     }
 }
@@ -59,7 +59,7 @@ impl Workshop for InMemory {
 #[test]
 fn a_disk_in_memory_keeps_every_law() {
     for (law, test) in SPOOL_LAWS {
-        println!("law: {law}");
+        eprintln!("law: {law}");
         let workshop = Arc::new(InMemory { disk: MemoryDisk::new(64 << 20), last: Mutex::new(None) });
         let idle = EmbeddedSpool::open_manual(&tiny(), Arc::new(MemoryDisk::new(64 << 20))).unwrap();
         let mut law_kept = std::pin::pin!(test(workshop.clone()));

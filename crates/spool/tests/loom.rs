@@ -1,7 +1,7 @@
 //! The hand-off under every interleaving: `RUSTFLAGS="--cfg loom" cargo test -p postrider-spool --test loom --release`.
 
-#![cfg(loom)]
 #![allow(unexpected_cfgs, reason = "cfg(loom) is set by hand")]
+#![cfg(loom)]
 
 #[allow(dead_code, reason = "only the part without time is checked")]
 #[path = "../src/handoff.rs"]
@@ -29,7 +29,7 @@ fn none() -> Patience {
 fn take_all(handoff: &Handoff<u32>) -> Vec<u32> {
     let mut all = Vec::new();
     loop {
-        let taken = handoff.take(none);
+        let taken = handoff.take(None, none);
         all.extend(taken.items);
         if taken.closed {
             return all;
@@ -59,7 +59,7 @@ fn everything_given_is_taken_once_in_order() {
             thread::spawn(move || {
                 let mut all = Vec::new();
                 while all.len() < 3 {
-                    all.extend(handoff.take(none).items);
+                    all.extend(handoff.take(None, none).items);
                 }
                 all
             })

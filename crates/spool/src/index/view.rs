@@ -93,7 +93,7 @@ impl Index {
         let is_due = mine
             .is_some_and(|queue| queue.now.contains(&super::lane::NowKey { rank: place.0, due: place.1, slot: place.2, index: place.3 }));
         let mut ahead = 0;
-        for (_, hosts) in &group.lanes {
+        for hosts in group.lanes.values() {
             for (_, host) in hosts {
                 for (_, queue) in &self.hosts[*host].queues {
                     let before = queue.now.iter().take_while(|key| !is_due || (key.rank, key.due, key.slot, key.index) < place);
