@@ -101,7 +101,8 @@ impl Session {
             return true;
         };
         let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
-        if !self.buffer.is_empty() && !(self.esmtp && provider.personality.offers.pipelining) {
+        let may_pipeline = self.esmtp && provider.personality.offers.pipelining;
+        if !self.buffer.is_empty() && !may_pipeline {
             provider.ledger.complaints.push(format!("octets behind {verb} although PIPELINING was not offered"));
         }
         match verb.as_str() {
