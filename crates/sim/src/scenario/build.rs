@@ -125,7 +125,7 @@ pub fn scenario(name: &str, seed: u64, providers: Vec<ProviderPlan>, clients: Ve
         disk_octets: ROOMY,
         reserve_octets: 1 << 20,
         segment_octets: 128 * 1024,
-        journal: seed % 2 == 0,
+        journal: seed.is_multiple_of(2),
         commit_pause: Duration::from_millis(1),
         clear_ms: 0,
         // Give-up time, the grace of the last attempt, and a report's own life.

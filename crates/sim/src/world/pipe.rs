@@ -36,8 +36,12 @@ struct Channel {
 
 impl Channel {
     fn wake(&mut self) {
-        self.reader.take().map(Waker::wake);
-        self.writer.take().map(Waker::wake);
+        if let Some(waker) = self.reader.take() {
+            waker.wake();
+        }
+        if let Some(waker) = self.writer.take() {
+            waker.wake();
+        }
     }
 }
 
@@ -144,39 +148,39 @@ impl AsyncRead for End {
         }
         let link = self.link.clone();
         let mut channel = lock(&link.channels[1 - self.out]);
-        loop {
-            let ready = match (channel.segments.front(), channel.ended) {
-                (Some((at, _)), _) => *at,
-                (None, _) if channel.broken => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-                (None, Some(at)) => at,
-                (None, None) => {
-                    channel.reader = Some(cx.waker().clone());
-                    return Poll::Pending;
-                }
-            };
-            if let Some(at) = ready.filter(|at| *at > Instant::now())
-                && !self.arm(at, cx)
-            {
+        let ready = match (channel.segments.front(), channel.ended) {
+            (Some((at, _)), _) => *at,
+            (None, _) if channel.broken => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            (None, Some(at)) => at,
+            (None, None) => {
                 channel.reader = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            let Some((at, mut octets)) = channel.segments.pop_front() else { return Poll::Ready(Ok(())) };
-            let count = octets.len().min(buf.remaining());
-            buf.put_slice(&octets[..count]);
-            channel.octets -= count;
-            channel.read += count as u64;
-            if count < octets.len() {
-                octets.drain(..count);
-                channel.segments.push_front((at, octets));
-            }
-            channel.writer.take().map(Waker::wake);
-            let confirmed = self.confirm(&mut channel);
-            drop(channel);
-            if let Some(world) = &self.relay {
-                confirmed.into_iter().for_each(|(remote, nth)| world.note(Fact::Confirmed { remote, nth }));
-            }
-            return Poll::Ready(Ok(()));
+        };
+        if let Some(at) = ready.filter(|at| *at > Instant::now())
+            && !self.arm(at, cx)
+        {
+            channel.reader = Some(cx.waker().clone());
+            return Poll::Pending;
         }
+        let Some((at, mut octets)) = channel.segments.pop_front() else { return Poll::Ready(Ok(())) };
+        let count = octets.len().min(buf.remaining());
+        buf.put_slice(&octets[..count]);
+        channel.octets -= count;
+        channel.read += count as u64;
+        if count < octets.len() {
+            octets.drain(..count);
+            channel.segments.push_front((at, octets));
+        }
+        if let Some(waker) = channel.writer.take() {
+            waker.wake();
+        }
+        let confirmed = self.confirm(&mut channel);
+        drop(channel);
+        if let Some(world) = &self.relay {
+            confirmed.into_iter().for_each(|(remote, nth)| world.note(Fact::Confirmed { remote, nth }));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -203,7 +207,9 @@ impl AsyncWrite for End {
             channel.segments.push_back((Some(Instant::now() + self.link.latency), octets[..count].to_vec()));
             channel.octets += count;
             channel.written += count as u64;
-            channel.reader.take().map(Waker::wake);
+            if let Some(waker) = channel.reader.take() {
+                waker.wake();
+            }
         }
         drop(channel);
         if room_before_break.is_some_and(|room| room as usize <= count) {
