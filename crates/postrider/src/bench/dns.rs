@@ -9,7 +9,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -34,7 +34,6 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct DnsServer {
     address: SocketAddr,
-    queries: Arc<AtomicU64>,
     ending: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -48,32 +47,25 @@ impl DnsServer {
         let socket = UdpSocket::bind(("127.0.0.1", port)).with_context(|| format!("cannot answer DNS at 127.0.0.1:{port}"))?;
         socket.set_read_timeout(Some(LOOK))?;
         let address = socket.local_addr()?;
-        let queries = Arc::new(AtomicU64::new(0));
         let ending = Arc::new(AtomicBool::new(false));
-        let (counted, ended) = (Arc::clone(&queries), Arc::clone(&ending));
+        let ended = Arc::clone(&ending);
         let thread = std::thread::Builder::new().name("bench-dns".into()).spawn(move || {
             let mut query = [0; 1500];
             let mut reply = Vec::with_capacity(512);
             while !ended.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut query) else { continue };
-                counted.fetch_add(1, Ordering::Relaxed);
                 if answer(&query[..length], &world, &mut reply).is_some() {
                     // A client that is gone asks no more.
                     let _ = socket.send_to(&reply, from);
                 }
             }
         })?;
-        Ok(Self { address, queries, ending, thread: Some(thread) })
+        Ok(Self { address, ending, thread: Some(thread) })
     }
 
     /// Where it answers.
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// Queries so far.
-    pub fn queries(&self) -> u64 {
-        self.queries.load(Ordering::Relaxed)
     }
 }
 

@@ -38,14 +38,6 @@ use relay::{External, RelayUnderTest};
 use report::{Report, Row};
 use sink::Personality;
 
-/// Runs the bench without a relay of our own: `--direct`, or `--relay` of one that runs.
-///
-/// # Errors
-/// As [`run_with`].
-pub fn run(arguments: BenchArguments) -> anyhow::Result<()> {
-    run_with(arguments, None)
-}
-
 /// Runs the bench; `own` is what `--start` starts.
 ///
 /// # Errors
