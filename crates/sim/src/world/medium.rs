@@ -201,7 +201,7 @@ mod tests {
                 match loss {
                     Loss::Tail => {
                         assert_eq!(zeros, 0);
-                        tears += usize::from(left.len() % 512 != 0);
+                        tears += usize::from(!left.len().is_multiple_of(512));
                     }
                     _ => holes += usize::from(zeros > 0),
                 }
