@@ -46,6 +46,22 @@ pub(super) fn check(evidence: &Evidence, found: &mut Found) {
         found.say("C1", format!("nobody ever handed in {token}, sent to {recipient}"));
     }
     contents(evidence, found);
+    without_cause(evidence, found);
+}
+
+/// What a provider says to a transaction with a recipient `spam…`: it bounces for the others, too.
+const SPAM: &str = "we do not want this";
+
+/// A bounce needs somebody who said "never", or the give-up time.
+fn without_cause(evidence: &Evidence, found: &mut Found) {
+    for (at, fact) in &evidence.facts {
+        let Fact::Attempted { message, recipient, report: false, outcome: Outcome::Bounced, why, .. } = fact else { continue };
+        let Some((local, domain)) = recipient.split_once('@') else { continue };
+        let innocent = local.starts_with("user") && evidence.patient_domains.contains(domain) && !why.ends_with(SPAM);
+        if innocent && (at.since(message.accepted_at()).as_millis() as u64) < evidence.give_up_ms {
+            found.say("C1", format!("{message} to {recipient} bounced at {} without cause: {why}", Evidence::clock(*at)));
+        }
+    }
 }
 
 /// One recipient of an acknowledged message.

@@ -1,6 +1,6 @@
 //! What the judge may look at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use postrider_lab::Taken;
@@ -60,6 +60,10 @@ pub struct Evidence {
     pub mails: Vec<Vec<MailPlan>>,
     /// The tenant that must not starve, and how long its mail may take.
     pub fair: Option<(String, u64)>,
+    /// Domains where nothing is ever refused for good.
+    pub patient_domains: BTreeSet<String>,
+    /// The give-up time, in milliseconds.
+    pub give_up_ms: u64,
     /// How long an outcome may be unsynced, in milliseconds.
     pub unsynced_ms: u64,
 }
@@ -93,6 +97,8 @@ impl Evidence {
             refused_to_open,
             mails: scenario.clients.iter().map(|client| client.mails.clone()).collect(),
             fair: scenario.fair.clone(),
+            patient_domains: scenario.patient_domains(),
+            give_up_ms: scenario.snapshot.retry.give_up.as_millis() as u64,
             unsynced_ms: postrider_model::limits::SETTLE_SYNC_MS + 2 * scenario.commit_pause.as_millis() as u64 + 5,
         }
     }

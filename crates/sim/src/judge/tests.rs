@@ -1,6 +1,6 @@
 //! Each check has a control: forged evidence that it must not let pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -115,6 +115,8 @@ fn good() -> Evidence {
         refused_to_open: None,
         mails: vec![vec![plan("s@p0.example")]],
         fair: Some(("shop".into(), 1_000)),
+        patient_domains: BTreeSet::from(["p1.example".to_owned()]),
+        give_up_ms: 60_000,
         unsynced_ms: 30,
     }
 }
@@ -171,6 +173,34 @@ fn c1_sees_what_is_lost_changed_or_invented() {
         e.told[0] = taken(20, &["a@p1.example"], "");
     });
     passes(|e| verdict(e, Verdict::Unknown));
+}
+
+#[test]
+fn c1_asks_for_the_cause_of_a_bounce() {
+    let bounce = |recipient: &str, ms: u64| {
+        let mut fact = attempted(1, Outcome::Bounced, false);
+        if let Fact::Attempted { recipient: to, message, .. } = &mut fact {
+            (*to, *message) = (recipient.to_owned(), MessageId::new(at(10), [2; 10]));
+        }
+        (at(ms), fact)
+    };
+    let known = |e: &mut Evidence| e.facts.insert(0, (at(10), Fact::Accepted(MessageId::new(at(10), [2; 10]))));
+    for (recipient, ms, judged) in [
+        ("user1@p1.example", 1_000, true),
+        ("user1@p1.example", 60_010, false),
+        ("user1@p2.example", 1_000, false),
+        ("unknown1@p1.example", 1_000, false),
+    ] {
+        let forge = |e: &mut Evidence| {
+            known(e);
+            e.facts.push(bounce(recipient, ms));
+        };
+        if judged {
+            trips("C1", "without cause", forge);
+        } else {
+            passes(forge);
+        }
+    }
 }
 
 #[test]

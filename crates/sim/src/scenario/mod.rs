@@ -4,11 +4,12 @@ pub mod build;
 pub mod named;
 pub mod random;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use postrider_flow::ReceiveLimits;
-use postrider_lab::{DnsWeather, MxData, Personality, Zones};
+use postrider_lab::{DnsWeather, Fault, FaultKind, Hostile, Manner, Moment, MxData, Personality, Zones};
 use postrider_model::policy::{Provider, Snapshot};
 use postrider_smtp::Domain;
 
@@ -57,6 +58,39 @@ pub struct Scenario {
     pub drain_ms: u64,
     /// A tenant whose mail must arrive within so many milliseconds of its 250, whatever others queue.
     pub fair: Option<(String, u64)>,
+}
+
+impl Scenario {
+    /// Domains whose provider never says "never", in a DNS that never denies a name: mail to a plain user there may be late, but is not bounced before its time.
+    pub fn patient_domains(&self) -> BTreeSet<String> {
+        let denies = |change: &Change| matches!(change, Change::Dns(weather) if weather.no_name_percent > 0);
+        if self.changes.iter().any(|(_, change)| denies(change)) {
+            return BTreeSet::new();
+        }
+        let mut harsh = BTreeSet::new();
+        for (_, change) in &self.changes {
+            if let Change::Personality(number, personality) = change
+                && says_never(personality)
+            {
+                harsh.insert(*number);
+            }
+        }
+        let patient = self.providers.iter().enumerate().filter(|(nth, plan)| !harsh.contains(nth) && !says_never(&plan.personality));
+        patient.flat_map(|(_, plan)| plan.domains.iter().map(ToString::to_string)).collect()
+    }
+}
+
+/// Whether a provider may say "never" to mail it has seen, or something that can be read so.
+fn says_never(personality: &Personality) -> bool {
+    let throttles = personality.throttle.is_some_and(|throttle| throttle.manner == Manner::Permanent);
+    let replies = |fault: &Fault| match &fault.kind {
+        FaultKind::Reply(text) | FaultKind::ReplyAndDrop(text) => text.starts_with('5'),
+        FaultKind::Hostile(kind) => matches!(kind, Hostile::Bare550 | Hostile::Differing),
+        FaultKind::Drop | FaultKind::Silence | FaultKind::TakeAndDrop | FaultKind::TakeAndSilence => false,
+    };
+    // Before MAIL a 5yz speaks of the host, and not of the mail.
+    let after_mail = |fault: &&Fault| !matches!(fault.at, Moment::Connect | Moment::Hello | Moment::Quit);
+    throttles || personality.faults.iter().filter(after_mail).any(replies)
 }
 
 /// A mailbox provider in a scenario.

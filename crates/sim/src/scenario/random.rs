@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use postrider_lab::{Chance, DnsWeather, FaultKind, Hostile, Manner, Moment, MxData, Pace, Personality, Space, Throttle};
-use postrider_model::policy::{Rate, ReplyRule, RuleAction};
+use postrider_model::policy::{ProviderMatch, Rate, ReplyRule, RuleAction};
 
 use super::build::{client, domain, nameless, provider, scenario};
 use super::{Change, End, How, ProviderPlan, Scenario, When};
@@ -24,6 +24,9 @@ pub fn random(seed: u64) -> Scenario {
         plan.personality.offers.starttls = chance.percent(20);
         plan.personality.offers.esmtp = !chance.percent(5);
         plan.personality.recipients_max = chance.between(2, 100) as usize;
+    }
+    if count > 2 && chance.percent(25) {
+        share(&mut providers);
     }
     let fine: Vec<Personality> = providers.iter().map(|plan| plan.personality.clone()).collect();
     let busy_ms = chance.between(10, 1_200) * 1000;
@@ -67,6 +70,18 @@ fn policy(plan: &mut ProviderPlan, chance: &mut Chance) {
         policy.rules.push(rule(421, "unusual rate", RuleAction::Rest(Duration::from_secs(60))));
         policy.rules.push(rule(550, "rate limited", RuleAction::OneConnection(Duration::from_secs(120))));
     }
+}
+
+/// Providers 1 and 2 are of one operator, who counts us once.
+fn share(providers: &mut [ProviderPlan]) {
+    let mut policy = providers[1].policy.clone();
+    (policy.name, policy.shared) = ("operator".into(), true);
+    policy.matches = ProviderMatch::HostSuffix(vec![".net1.example".into(), ".net2.example".into()]);
+    if policy.connection_rate.is_some() {
+        providers[2].hosts.truncate(1);
+    }
+    providers[1].policy = policy.clone();
+    providers[2].policy = policy;
 }
 
 fn clients(chance: &mut Chance, providers: usize, busy_ms: u64) -> Vec<ClientPlan> {
