@@ -184,10 +184,12 @@ impl Index {
         std::mem::take(&mut self.wake)
     }
 
-    /// Messages that have a record in a segment (and whether it is the whole message), at most `max`, from a slot number on; and where to go on.
+    /// Messages that have a record in a segment (and whether it is the whole message), at most `max` and in one
+    /// slice, from a slot number on; and where to go on.
     pub(crate) fn in_segment(&self, life: u32, from: u32, max: usize) -> (Vec<(MessageId, bool)>, Option<u32>) {
         let mut found = Vec::new();
-        for slot in from..self.messages.end() {
+        let end = from.saturating_add(SLICE).min(self.messages.end());
+        for slot in from..end {
             let Some(entry) = self.messages.get(slot) else { continue };
             let told = entry.deliveries.iter().any(|delivery| delivery.told_life == life);
             if entry.place.life == life || told {
@@ -197,7 +199,7 @@ impl Index {
                 found.push((entry.id, entry.place.life == life));
             }
         }
-        (found, None)
+        (found, Some(end).filter(|end| *end < self.messages.end()))
     }
 }
 
