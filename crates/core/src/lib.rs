@@ -9,6 +9,7 @@
 //! | module | question |
 //! |---|---|
 //! | [`admit`] | may this client say this, here? |
+//! | [`lockout`] | may this client try another password? |
 //! | [`route`] | which hosts, in which order, and which addresses? |
 //! | [`schedule`] | whose mail goes next at this Site? |
 //! | [`shape`] | may a connection be opened, a message be sent, now? |
@@ -22,6 +23,7 @@
 pub mod admit;
 pub mod classify;
 pub mod explain;
+pub mod lockout;
 pub mod retry;
 pub mod returns;
 pub mod route;

@@ -88,6 +88,7 @@ impl Relay {
             settings: settings.clone(),
             limits: current.limits.clone(),
             rules,
+            gate: self.gate.clone(),
             config: Arc::new(server_config(current, settings)),
             closing: self.closing.subscribe(),
         }

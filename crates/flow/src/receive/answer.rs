@@ -7,6 +7,7 @@ use postrider_smtp::parameters::Body;
 use postrider_smtp::server::{Question, Verdict};
 use postrider_smtp::{ForwardPath, Reply};
 
+use super::gate::network_of;
 use super::{Pace, Session, Transaction, reply};
 use crate::submit::{Submission, take_custody};
 
@@ -58,13 +59,27 @@ impl Session<'_> {
         Verdict::Refuse(reply)
     }
 
+    /// Unknown user and wrong password get the same answer in the same time; who failed too often gets none (`core::lockout`).
     async fn authenticate(&mut self, user: &str, password: Vec<u8>) -> Verdict {
-        match self.reception.doors.registry.authenticate(user, Secret(password)).await {
+        let network = network_of(self.peer.remote.ip());
+        let now = self.reception.doors.clock.now();
+        if self.reception.gate.lockout().locked(network, user, now).is_some() {
+            return self.refuse(&format!("AUTH {user}"), reply(454, (4, 7, 0), "too many failed attempts, try again later"));
+        }
+        let principal = self.reception.doors.registry.authenticate(user, Secret(password)).await;
+        let mut lockout = self.reception.gate.lockout();
+        match principal {
             Some(principal) => {
+                lockout.succeeded(network, user);
+                drop(lockout);
                 self.principal = Some(principal);
                 Verdict::Accept
             }
-            None => self.refuse(&format!("AUTH {user}"), reply(535, (5, 7, 8), "authentication credentials invalid")),
+            None => {
+                lockout.failed(network, user, now);
+                drop(lockout);
+                self.refuse(&format!("AUTH {user}"), reply(535, (5, 7, 8), "authentication credentials invalid"))
+            }
         }
     }
 

@@ -1,13 +1,16 @@
-//! How many sessions there may be, in all and per client network.
+//! How many sessions there may be, in all and per client network; and who guessed too many passwords.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use postrider_core::lockout::Lockout;
 
 /// Counts the sessions of all listeners.
 #[derive(Default)]
 pub(crate) struct Gate {
     counts: Mutex<Counts>,
+    lockout: Mutex<Lockout>,
 }
 
 #[derive(Default)]
@@ -58,6 +61,11 @@ impl Gate {
         Ok(Pass { gate: self.clone(), network })
     }
 
+    /// Who failed to prove itself, over all listeners.
+    pub(crate) fn lockout(&self) -> MutexGuard<'_, Lockout> {
+        self.lockout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sessions at present.
     pub(crate) fn sessions(&self) -> usize {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).sessions
@@ -78,7 +86,7 @@ impl Drop for Pass {
 }
 
 /// An IPv4 address stands for itself, an IPv6 address for its /64, which one client has whole. A mapped address counts as IPv4.
-fn network_of(peer: IpAddr) -> u128 {
+pub(crate) fn network_of(peer: IpAddr) -> u128 {
     match peer.to_canonical() {
         IpAddr::V4(address) => u128::from(u32::from(address)),
         IpAddr::V6(address) => u128::from(address) >> 64 << 64 | 1 << 63,

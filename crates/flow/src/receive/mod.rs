@@ -35,6 +35,8 @@ pub(crate) struct Reception {
     pub(crate) settings: ListenerSettings,
     pub(crate) limits: Arc<ReceiveLimits>,
     pub(crate) rules: admit::Rules,
+    /// Sessions and failed proofs, over all listeners.
+    pub(crate) gate: Arc<Gate>,
     /// What the machine is told.
     pub(crate) config: Arc<postrider_smtp::server::Config>,
     /// Turns true when no new work is taken.
