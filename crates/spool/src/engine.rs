@@ -41,8 +41,13 @@ impl EmbeddedSpool {
     /// Manual mode: commits what waits, then does one slice of housekeeping. Whether there was anything to do.
     pub fn pump(&self) -> bool {
         let committed = self.core.commit_now();
-        let kept = self.core.keep_once();
+        let kept = self.keep();
         committed || kept
+    }
+
+    /// Manual mode: one slice of housekeeping, and no commit. Whether there was anything to do.
+    pub fn keep(&self) -> bool {
+        self.core.keep_once()
     }
 
     /// Manual mode: returns when [`EmbeddedSpool::pump`] may have something to do.

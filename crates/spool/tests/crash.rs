@@ -79,7 +79,13 @@ impl World {
                 break;
             }
             self.now += 100;
-            match self.dice.below(10) {
+            match self.dice.below(12) {
+                10 | 11 => {
+                    // Housekeeping between a settlement and its commit.
+                    self.work();
+                    let spool = self.spool.as_ref().unwrap();
+                    (0..4).for_each(|_| drop(spool.keep()));
+                }
                 0..=3 => self.accept_one(),
                 4..=7 => self.work(),
                 8 => self.flush(),
@@ -350,6 +356,11 @@ fn one_life(seed: u64, steps: usize, crash_at: u64, crash_in_recovery: Option<u6
     world.judge(&what);
     world.live(12);
     world.flush();
+    world.judge(&what);
+    // What the recovery wrote must bear another one.
+    world.spool = None;
+    world.disk = world.disk.after_crash(&mut dice);
+    world.open().unwrap_or_else(|trouble| panic!("{what}, again: {trouble}"));
     world.judge(&what);
     world.drain();
 }
