@@ -30,6 +30,8 @@ pub struct Mutation {
     pub test: &'static [&'static str],
     /// The test that must pass before and fail after.
     pub check: &'static str,
+    /// What the failing test must say, too: the check of the simulator's judge. Empty: nothing.
+    pub says: &'static str,
 }
 
 /// A copy of the last commit, away from the tree people work in.
@@ -64,9 +66,9 @@ pub fn run(names: &[String]) -> Result<()> {
         let judged = copy.judge(mutation, &mut sound);
         let seconds = begin.elapsed().as_secs_f64();
         match judged {
-            Ok(()) => println!("noticed      {:<38} {} ({seconds:.0} s)", mutation.name, mutation.check),
+            Ok(()) => println!("noticed      {:<58} {} {} ({seconds:.0} s)", mutation.name, mutation.check, mutation.says),
             Err(trouble) => {
-                println!("NOT NOTICED  {:<38} {trouble:#} ({seconds:.0} s)", mutation.name);
+                println!("NOT NOTICED  {:<58} {trouble:#} ({seconds:.0} s)", mutation.name);
                 troubles.push(mutation.name);
             }
         }
@@ -101,7 +103,7 @@ impl Copy {
         let text = std::fs::read_to_string(&file).with_context(|| mutation.file.to_owned())?;
         let broken = apply(mutation, &text)?;
         if !sound.contains(mutation.check) {
-            match self.test(mutation)? {
+            match self.test(mutation)?.0 {
                 Verdict::Passed => sound.insert(mutation.check),
                 other => bail!("`{}` must pass on the sound tree, but: {other:?}", mutation.check),
             };
@@ -109,19 +111,23 @@ impl Copy {
         std::fs::write(&file, broken)?;
         let verdict = self.test(mutation);
         std::fs::write(&file, text)?;
-        match verdict? {
-            Verdict::Failed => Ok(()),
+        let (verdict, printed) = verdict?;
+        match verdict {
+            Verdict::Failed if printed.contains(mutation.says) => Ok(()),
+            Verdict::Failed => bail!("`{}` fails, but not because of {}", mutation.check, mutation.says),
             Verdict::Passed => bail!("`{}` passes all the same", mutation.check),
             Verdict::Absent => bail!("`{}` did not run: the mutation does not compile, or hangs", mutation.check),
         }
     }
 
-    fn test(&self, mutation: &Mutation) -> Result<Verdict> {
+    /// Runs the test; what it printed, too.
+    fn test(&self, mutation: &Mutation) -> Result<(Verdict, String)> {
         let mut command = std::process::Command::new("timeout");
         command.args([TEST_SECONDS_MAX, "cargo", "test", "--locked"]).args(mutation.test).arg("--").arg(mutation.check);
         command.current_dir(&self.place).env("CARGO_TARGET_DIR", &self.target);
         let output = command.output().context("timeout, cargo")?;
-        Ok(verdict(&String::from_utf8_lossy(&output.stdout), mutation.check))
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok((verdict(&printed, mutation.check), printed))
     }
 }
 
@@ -168,7 +174,7 @@ mod tests {
 
     #[test]
     fn text_that_is_gone_or_doubled_is_an_error() {
-        let mutation = Mutation { name: "n", file: "f", find: "a", replace: "b", test: &[], check: "c" };
+        let mutation = Mutation { name: "n", file: "f", find: "a", replace: "b", test: &[], check: "c", says: "" };
         assert_eq!(apply(&mutation, "xay").unwrap(), "xby");
         assert!(apply(&mutation, "xy").is_err());
         assert!(apply(&mutation, "aa").is_err());

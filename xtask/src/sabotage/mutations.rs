@@ -2,7 +2,9 @@
 
 use super::Mutation;
 
-/// In the order of the mail's way: protocol, custody, decisions.
+const SIMULATOR: &[&str] = &["-p", "postrider-sim", "--test", "scenarios"];
+
+/// In the order of the mail's way: protocol, custody, decisions; the simulator, which sees the relay whole, last.
 pub const ALL: &[Mutation] = &[
     Mutation {
         name: "smtp: a bare LF, dot, bare LF ends the content",
@@ -11,6 +13,7 @@ pub const ALL: &[Mutation] = &[
         replace: "(At::Dot, b'\\r') => (self.at, used) = (At::DotCr, used + 1),\n                (At::Dot, b'\\n') => return (used + 1, Piece::End),",
         test: &["-p", "postrider-smtp", "--lib"],
         check: "data::tests::only_cr_lf_dot_cr_lf_ends",
+        says: "",
     },
     Mutation {
         name: "smtp: a dot behind a bare LF is stuffing",
@@ -19,6 +22,7 @@ pub const ALL: &[Mutation] = &[
         replace: "        self.at = if instead == b\"\\r\\n\" { At::LineStart } else { At::Text };\n        Piece::Static(instead)",
         test: &["-p", "postrider-smtp", "--lib"],
         check: "data::tests::only_cr_lf_dot_cr_lf_ends",
+        says: "",
     },
     Mutation {
         name: "smtp: a bare LF leaves as it came",
@@ -27,6 +31,7 @@ pub const ALL: &[Mutation] = &[
         replace: "            if content[hit] == b'\\n' { out.push(b'\\n') } else { self.mend(content, hit, out) }",
         test: &["-p", "postrider-smtp", "--lib"],
         check: "data::tests::what_we_encode_any_reader_ends_at_the_end",
+        says: "",
     },
     Mutation {
         name: "smtp: commands may stand behind STARTTLS",
@@ -35,6 +40,7 @@ pub const ALL: &[Mutation] = &[
         replace: "Ok(Command::Hello { .. } | Command::Data | Command::Auth { .. }) => false,",
         test: &["-p", "postrider-smtp", "--test", "dialogues"],
         check: "what_the_server_says",
+        says: "",
     },
     Mutation {
         name: "spool: acknowledges before the sync",
@@ -43,22 +49,25 @@ pub const ALL: &[Mutation] = &[
         replace: "        tail.synced_to = tail.offset;",
         test: &["-p", "postrider-spool", "--test", "crash"],
         check: "a_crash_at_every_operation",
+        says: "",
     },
     Mutation {
         name: "spool: forgets outcomes when it starts again",
         file: "crates/spool/src/index/replay.rs",
         find: "        let Some(slot) = self.find(id) else { return false };\n",
         replace: "        if fate == Fate::Ended {\n            return false;\n        }\n        let Some(slot) = self.find(id) else { return false };\n",
-        test: &["-p", "postrider-spool", "--test", "crash"],
-        check: "a_life_without_a_crash",
+        test: &["-p", "postrider-spool", "--test", "smoke"],
+        check: "accepted_lent_opened_settled_and_gone_after_a_restart",
+        says: "",
     },
     Mutation {
-        name: "spool: replays every settled delivery as a waiting one",
-        file: "crates/spool/src/index/replay.rs",
-        find: "                Fate::Ended => None,",
-        replace: "                Fate::Ended => Some(DeliveryEntry {\n                    index: *index,\n                    host: *host,\n                    due: Timestamp::default(),\n                    loan: 0,\n                    attempts: 0,\n                    told_life: 0,\n                    told_offset: 0,\n                    state: Standing::Waiting,\n                }),",
+        name: "spool: a copy raises deliveries that had ended",
+        file: "crates/spool/src/footer.rs",
+        find: "out.push(Self::message(stored, Some(fates(&states)))),",
+        replace: "out.push(Self::message(stored, None.or(Some(fates(&states)).filter(|_| false)))),",
         test: &["-p", "postrider-spool", "--test", "crash"],
         check: "long_lives_with_compaction",
+        says: "",
     },
     Mutation {
         name: "spool: frees a segment too early",
@@ -67,6 +76,7 @@ pub const ALL: &[Mutation] = &[
         replace: "self.sealed && self.live_records == 0 && ",
         test: &["-p", "postrider-spool", "--test", "crash"],
         check: "long_lives_with_compaction",
+        says: "",
     },
     Mutation {
         name: "spool: lends what is lent",
@@ -75,6 +85,7 @@ pub const ALL: &[Mutation] = &[
         replace: "index == chosen || (state == Standing::Waiting || state == Standing::Lent) && due <= now && self.hosts[host].group == group",
         test: &["-p", "postrider-spool", "--test", "contract"],
         check: "a_disk_in_memory_keeps_every_law",
+        says: "",
     },
     Mutation {
         name: "spool: a checksum of a former life is true",
@@ -83,6 +94,7 @@ pub const ALL: &[Mutation] = &[
         replace: "",
         test: &["-p", "postrider-spool", "--lib"],
         check: "record::tests::records_read_back_only_in_their_own_life_and_place",
+        says: "",
     },
     Mutation {
         name: "spool: damage is taken for a torn end",
@@ -91,6 +103,7 @@ pub const ALL: &[Mutation] = &[
         replace: "                && found.header.synced_to == u32::MAX",
         test: &["-p", "postrider-spool", "--test", "faults"],
         check: "damage_of_synced_records_in_the_tail_is_told_apart_from_a_tear",
+        says: "",
     },
     Mutation {
         name: "spool: goes on after a failed sync",
@@ -99,22 +112,16 @@ pub const ALL: &[Mutation] = &[
         replace: "            Some(_) => Ok(()),",
         test: &["-p", "postrider-spool", "--test", "faults"],
         check: "a_failed_sync_poisons_and_a_restart_keeps_what_was_acknowledged",
+        says: "",
     },
     Mutation {
         name: "spool: new mail eats the reserve",
-        file: "crates/spool/src/slots.rs",
-        find: "self.create(if for_mail { self.ground.reserve_octets } else { 0 }, false)",
-        replace: "self.create(if for_mail { 0 } else { 0 }, false)",
+        file: "crates/spool/src/log.rs",
+        find: "match self.slots.take_free(for_mail) {",
+        replace: "match self.slots.take_free(for_mail && self.next_life == 0) {",
         test: &["-p", "postrider-spool", "--test", "faults"],
         check: "a_full_disk_refuses_mail_goes_on_settling_and_takes_mail_again",
-    },
-    Mutation {
-        name: "spool: a recovery forgets the ends in the old tail",
-        file: "crates/spool/src/recover.rs",
-        find: "    for (id, indices) in &replayed.ended {\n        let mut indices",
-        replace: "    for (id, indices) in replayed.ended.iter().take(0) {\n        let mut indices",
-        test: &["-p", "postrider-spool", "--test", "crash"],
-        check: "a_crash_at_every_operation",
+        says: "",
     },
     Mutation {
         name: "admit: an open relay",
@@ -123,6 +130,7 @@ pub const ALL: &[Mutation] = &[
         replace: "    if client.may_relay() || is_for_us(rules, mailbox) || rules.local_domains.is_empty() { Ok",
         test: &["-p", "postrider-core", "--lib"],
         check: "admit::tests::by_default_nothing_is_relayed",
+        says: "",
     },
     Mutation {
         name: "classify: a failing DNS bounces",
@@ -131,6 +139,7 @@ pub const ALL: &[Mutation] = &[
         replace: "        Trouble::DnsFailed(..) => (Fate::Bounce, Blame::Site),",
         test: &["-p", "postrider-core", "--lib"],
         check: "classify::tests::trouble_bounces_only_by_name",
+        says: "",
     },
     Mutation {
         name: "returns: a null reverse-path is owed a report",
@@ -139,6 +148,7 @@ pub const ALL: &[Mutation] = &[
         replace: "Outcome::Bounced { .. } => envelope.reverse_path.is_null() || !envelope.reverse_path.is_null(),",
         test: &["-p", "postrider-core", "--lib"],
         check: "returns::tests::only_a_bounce_with_a_sender_is_told",
+        says: "",
     },
     Mutation {
         name: "retry: never gives up",
@@ -147,6 +157,7 @@ pub const ALL: &[Mutation] = &[
         replace: "    if now > Timestamp::NEVER {\n        return Next::GiveUp;\n    }",
         test: &["-p", "postrider-core", "--lib"],
         check: "retry::tests::every_row_of_attempts_ends_at_the_last_instant",
+        says: "",
     },
     Mutation {
         name: "retry: the last attempt is skipped",
@@ -155,6 +166,7 @@ pub const ALL: &[Mutation] = &[
         replace: "    if now.after(pause) > last { Next::GiveUp } else { Next::At(now.after(pause)) }",
         test: &["-p", "postrider-core", "--lib"],
         check: "retry::tests::the_last_attempt_is_at_the_give_up_time_and_then_it_ends",
+        says: "",
     },
     Mutation {
         name: "shape: the limit of connections is ignored",
@@ -163,6 +175,7 @@ pub const ALL: &[Mutation] = &[
         replace: "        let _ = self.connections;\n        max",
         test: &["-p", "postrider-core", "--lib"],
         check: "shape::tests::connections_are_counted_in_and_out",
+        says: "",
     },
     Mutation {
         name: "shape: the limit of the whole relay is ignored",
@@ -171,6 +184,7 @@ pub const ALL: &[Mutation] = &[
         replace: "",
         test: &["-p", "postrider-core", "--lib"],
         check: "shape::tests::the_relay_as_a_whole_has_a_limit_and_a_line",
+        says: "",
     },
     Mutation {
         name: "shape: a message is not counted in its rate",
@@ -179,6 +193,7 @@ pub const ALL: &[Mutation] = &[
         replace: "            let _ = rate;",
         test: &["-p", "postrider-core", "--lib"],
         check: "shape::tests::messages_in_one_connection_and_in_a_time",
+        says: "",
     },
     Mutation {
         name: "shape: failures never rest a Site",
@@ -187,6 +202,7 @@ pub const ALL: &[Mutation] = &[
         replace: "        if limit > 0 && self.failed > limit.saturating_mul(1000) {",
         test: &["-p", "postrider-core", "--lib"],
         check: "shape::tests::a_failed_cohort_rests_and_time_wakes_it",
+        says: "",
     },
     Mutation {
         name: "schedule: the first tenant is served until it has nothing left",
@@ -195,6 +211,7 @@ pub const ALL: &[Mutation] = &[
         replace: "        let _ = cost;",
         test: &["-p", "postrider-core", "--lib"],
         check: "schedule::tests::nobody_starves",
+        says: "",
     },
     Mutation {
         name: "schedule: a large parcel costs one",
@@ -203,5 +220,69 @@ pub const ALL: &[Mutation] = &[
         replace: "u32::try_from(parcel.deliveries.len()).unwrap_or(u32::MAX).min(1)",
         test: &["-p", "postrider-core", "--lib"],
         check: "schedule::tests::a_parcel_costs_its_recipients",
+        says: "",
+    },
+    Mutation {
+        name: "simulator: acknowledges before the sync",
+        file: "crates/spool/src/log.rs",
+        find: "        tail.slot.file.sync().map_err(|trouble| io_trouble(&tail.slot.name, &trouble))?;\n        tail.synced_to = tail.offset;",
+        replace: "        tail.synced_to = tail.offset;",
+        test: SIMULATOR,
+        check: "named_scenarios",
+        says: "C1: ",
+    },
+    Mutation {
+        name: "simulator: forgets outcomes when it starts again",
+        file: "crates/spool/src/index/replay.rs",
+        find: "        let Some(slot) = self.find(id) else { return false };\n",
+        replace: "        if fate == Fate::Ended {\n            return false;\n        }\n        let Some(slot) = self.find(id) else { return false };\n",
+        test: SIMULATOR,
+        check: "named_scenarios",
+        says: "C2: ",
+    },
+    Mutation {
+        name: "simulator: frees a segment too early",
+        file: "crates/spool/src/index/segments.rs",
+        find: "self.sealed && self.live_records == 0 && self.depends_on.is_empty() && ",
+        replace: "self.sealed && self.live_records == 0 && ",
+        test: SIMULATOR,
+        check: "named_scenarios",
+        says: "C2: ",
+    },
+    Mutation {
+        name: "simulator: a recovery forgets the ends in the old tail",
+        file: "crates/spool/src/recover.rs",
+        find: "    for (id, indices) in &replayed.ended {\n        let mut indices",
+        replace: "    for (id, indices) in replayed.ended.iter().take(0) {\n        let mut indices",
+        test: SIMULATOR,
+        check: "named_scenarios",
+        says: "C2: ",
+    },
+    Mutation {
+        name: "simulator: a message is not counted in its rate",
+        file: "crates/core/src/shape/bucket.rs",
+        find: "            self.message_meter.take(rate, now);",
+        replace: "            let _ = rate;",
+        test: SIMULATOR,
+        check: "named_scenarios",
+        says: "C3: ",
+    },
+    Mutation {
+        name: "simulator: a flood starves the small tenant",
+        file: "crates/core/src/schedule/lanes.rs",
+        find: "        member.deficit -= cost;",
+        replace: "        let _ = cost;",
+        test: SIMULATOR,
+        check: "named_scenarios",
+        says: "C6: ",
+    },
+    Mutation {
+        name: "simulator: the dispatcher is not woken",
+        file: "crates/spool/src/core.rs",
+        find: "        if wake {\n            self.bell.notify_one();",
+        replace: "        if wake && accepted > 1_000 {\n            self.bell.notify_one();",
+        test: SIMULATOR,
+        check: "named_scenarios",
+        says: "C6: ",
     },
 ];
