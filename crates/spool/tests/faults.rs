@@ -266,3 +266,65 @@ fn verify_reads_contents_files_and_the_journal() {
     copy.damage(&journal, |octets| octets[60] ^= 1);
     assert!(look(&copy).lines.iter().any(|line| line.contains(&journal) && line.contains("torn")));
 }
+
+/// Delivers all that is due but what arrived in the first so many milliseconds.
+fn deliver_after(spool: &EmbeddedSpool, millis: u64) {
+    for parcel in spool.lend(&group(), at(90_000), ALL).parcels {
+        if parcel.arrived_at < at(millis) {
+            spool.hand_back(parcel.message, parcel.loan, Some(at(91_000)));
+        } else {
+            spool.settle(delivered(&parcel, at(90_000))).unwrap();
+        }
+    }
+    spool.release(&group(), Timestamp::default());
+    drive(spool, spool.flush()).unwrap().unwrap();
+    while spool.pump() {}
+}
+
+#[test]
+fn an_end_that_a_take_over_copied_stays_as_long_as_its_acceptance() {
+    let disk = MemoryDisk::new(64 << 20);
+    let spool = open(&disk).unwrap();
+    for nth in 0..20 {
+        put(&spool, nth, 4_000).unwrap();
+    }
+    deliver_after(&spool, 1_001);
+    drop(spool);
+    // The tail with those ends is taken over. Then the segment of the copies fills and dies, while the first message still lives.
+    let spool = open(&disk).unwrap();
+    for round in 0..4 {
+        for nth in 0..20 {
+            put(&spool, 100 + round * 20 + nth, 4_000).unwrap();
+        }
+        deliver_after(&spool, 1_001);
+    }
+    assert_eq!(spool.count().messages, 1);
+    drop(spool);
+    assert_eq!(open(&disk.after_crash(&mut common::disk::Dice::new(1))).unwrap().count().messages, 1);
+}
+
+#[test]
+fn compaction_copies_nothing_whose_end_is_on_its_way() {
+    let disk = MemoryDisk::new(64 << 20);
+    let spool = open(&disk).unwrap();
+    for nth in 0..200 {
+        put(&spool, nth, 4_000).unwrap();
+    }
+    let parcels = spool.lend(&group(), at(90_000), ALL).parcels;
+    let (soon, later): (Vec<_>, Vec<_>) = parcels.iter().enumerate().partition(|(nth, _)| nth % 12 != 0);
+    for (_, parcel) in soon {
+        spool.settle(delivered(parcel, at(90_000))).unwrap();
+    }
+    drive(&spool, spool.flush()).unwrap().unwrap();
+    for (_, parcel) in later {
+        spool.settle(delivered(parcel, at(90_000))).unwrap();
+    }
+    // Compaction is due now, and sees messages that memory knows to be ended and the disk does not.
+    for _ in 0..1_000 {
+        spool.keep();
+    }
+    while spool.pump() {}
+    drive(&spool, spool.flush()).unwrap().unwrap();
+    drop(spool);
+    assert_eq!(open(&disk.after_crash(&mut common::disk::Dice::new(1))).unwrap().count().messages, 0);
+}
