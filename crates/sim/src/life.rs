@@ -152,10 +152,8 @@ async fn live(world: &Arc<World>, scenario: &Scenario, life: u32, next_change: &
         Some(Watched::Poisoned(why)) => Ended::Dead(format!("poisoned: {why}"), None, 60_000),
         Some(Watched::Done(left)) => Ended::Done(left),
     };
-    if !matches!(ended, Ended::Done(_)) {
-        // From here on, what the relay's tasks do while they are dropped is done by nobody.
-        world.kill();
-    }
+    // From here on, what the relay's tasks do while they are dropped is done by nobody: their order is tokio's own.
+    world.kill();
     pump.abort();
     world.freeze();
     ended
