@@ -84,7 +84,9 @@ impl World {
                     // Housekeeping between a settlement and its commit.
                     self.work();
                     let spool = self.spool.as_ref().unwrap();
-                    (0..4).for_each(|_| drop(spool.keep()));
+                    for _ in 0..4 {
+                        spool.keep();
+                    }
                 }
                 0..=3 => self.accept_one(),
                 4..=7 => self.work(),
