@@ -311,7 +311,7 @@ impl Session {
             (0, END.len() - 2)
         } else {
             let from = self.searched.saturating_sub(END.len());
-            match self.buffer[from..].windows(END.len()).position(|w| w == END) {
+            match end_of_data(&self.buffer[from..]) {
                 Some(at) => (from + at + 2, from + at + END.len()),
                 None => {
                     self.searched = self.buffer.len();
@@ -412,6 +412,18 @@ fn path_of(line: &str, command: &str) -> Option<(String, Vec<String>)> {
     // Quoted local parts do not occur in the scenarios with a bracket inside.
     let (path, rest) = rest.split_once('>')?;
     Some((path.to_owned(), rest.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect()))
+}
+
+/// Where CR LF dot CR LF begins; looked for by its dot, of which there are few.
+fn end_of_data(octets: &[u8]) -> Option<usize> {
+    let mut from = 2;
+    loop {
+        let dot = from + octets.get(from..)?.iter().position(|octet| *octet == b'.')?;
+        if &octets[dot - 2..dot] == b"\r\n" && octets.get(dot + 1..dot + 3) == Some(b"\r\n") {
+            return Some(dot - 2);
+        }
+        from = dot + 1;
+    }
 }
 
 /// Takes the dots off (RFC 5321 §4.5.2).

@@ -113,6 +113,7 @@ async fn live(world: &Arc<World>, scenario: &Scenario, life: u32, next_change: &
     let crash_at = end.and_then(|end| if let When::Operation(k) = end.when { Some(k) } else { None });
     world.disk.begin_life(crash_at);
     world.note(Fact::LifeBegan(life));
+    change_weather(world, scenario, next_change);
     let dead = |how: String| Ended::Dead(how, end.map(|end| end.how), end.map_or(1_000, |end| end.down_ms));
     let spool = match EmbeddedSpool::open_manual(&options(scenario), world.disk.clone()) {
         Ok(spool) => spool,
@@ -277,10 +278,7 @@ async fn watch(
     let overdue_ms = scenario.clear_ms + scenario.drain_ms;
     loop {
         let now_ms = world.elapsed_ms();
-        while let Some((_, change)) = scenario.changes.get(*next_change).filter(|(at, _)| *at <= now_ms) {
-            apply(world, change);
-            *next_change += 1;
-        }
+        change_weather(world, scenario, next_change);
         let end_ms = end.and_then(|(end, began)| if let When::After(ms) = end.when { Some((began + ms, end.how)) } else { None });
         if let Some((_, how)) = end_ms.filter(|(at, _)| *at <= now_ms) {
             return Watched::Time(how);
@@ -317,6 +315,15 @@ async fn look(world: &World, spool: &EmbeddedSpool, insight: &dyn Insight) {
         if view.connections > 0 {
             world.note(Fact::Window { site: view.site.to_string(), connections: view.connections, window: view.window });
         }
+    }
+}
+
+/// What was to change by now.
+fn change_weather(world: &World, scenario: &Scenario, next_change: &mut usize) {
+    let now_ms = world.elapsed_ms();
+    while let Some((_, change)) = scenario.changes.get(*next_change).filter(|(at, _)| *at <= now_ms) {
+        apply(world, change);
+        *next_change += 1;
     }
 }
 

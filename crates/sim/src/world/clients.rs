@@ -96,7 +96,7 @@ pub fn content(plan: &MailPlan, token: &str) -> Vec<u8> {
             3 => out.extend_from_slice(b"\r\n"),
             _ => {
                 let letters = chance.between(1, 900).min((end - out.len()) as u64 + 1) as usize;
-                out.extend(std::iter::repeat_n(b'a' + chance.below(26) as u8, letters));
+                out.resize(out.len() + letters, b'a' + chance.below(26) as u8);
                 out.extend_from_slice(b"\r\n");
             }
         }

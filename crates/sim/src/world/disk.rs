@@ -287,7 +287,8 @@ impl DiskFile for SimFile {
     }
 
     fn write_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let data: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let mut data = Vec::with_capacity(slices.iter().map(|slice| slice.len()).sum());
+        slices.iter().for_each(|slice| data.extend_from_slice(slice));
         self.change(|state, file| {
             state.take(file, offset + data.len() as u64)?;
             if let Some(medium) = state.files.get_mut(&file) {

@@ -125,7 +125,7 @@ impl Link {
     /// The life has ended: what was on its way to the far end (`to_far`) or to the near one, in order.
     pub(crate) fn on_the_way(&self, to_far: bool) -> Vec<u8> {
         let mut channel = lock(&self.channels[usize::from(!to_far)]);
-        channel.segments.drain(..).flat_map(|(_, octets)| octets).collect()
+        channel.segments.drain(..).map(|(_, octets)| octets).collect::<Vec<_>>().concat()
     }
 
     fn written(&self) -> u64 {
