@@ -105,10 +105,12 @@ pub fn interop(names: &[String]) -> Result<()> {
 
 fn interop_with(relay: &Path, names: &[String]) -> Result<()> {
     let mut command = python(relay)?;
-    command.args(["-m", "unittest", "-v"]);
+    command.args(["-m", "unittest"]);
     if names.is_empty() {
         command.args(["discover", "-p", "test_*.py"]);
     }
+    // Behind `discover`, or it is taken for a test's name.
+    command.arg("-v");
     step("interoperability", command.args(names)).map(|_| ())
 }
 
