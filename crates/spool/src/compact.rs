@@ -4,6 +4,7 @@
 //! qualifies. One step reads at most [`MESSAGES_PER_STEP`] messages, and the next begins when those copies are durable: compaction rides along with
 //! the committer's batches and holds nothing up. A copy that memory outran (a settlement came meanwhile) is thrown away and made again.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use postrider_model::MessageId;
@@ -27,42 +28,51 @@ pub(crate) struct Compaction {
     from: u32,
     /// Something was passed over in this walk.
     skipped: bool,
+    /// Segments with something that cannot be read: they stay as they are, for the operator.
+    unreadable: BTreeSet<u32>,
 }
 
 impl Core {
     /// One step. Whether anything was done.
-    pub(crate) fn compact(&self) -> Result<bool, SpoolTrouble> {
+    pub(crate) fn compact(&self) -> bool {
         if self.copies.load(Ordering::Acquire) > 0 {
-            return Ok(false);
+            return false;
         }
         let mut compaction = lock(&self.compaction);
         let victim = match compaction.victim {
             Some(victim) => victim,
-            None => match self.choose_victim() {
+            None => match self.choose_victim(&compaction.unreadable) {
                 Some(victim) => *compaction.victim.insert(victim),
-                None => return Ok(false),
+                None => return false,
             },
         };
         let (messages, next) = lock(&self.index).in_segment(victim, compaction.from, MESSAGES_PER_STEP);
         let count = messages.len();
         for (id, whole) in messages {
-            compaction.skipped |= !self.copy_message(id, whole)?;
+            match self.copy_message(id, whole) {
+                Ok(copied) => compaction.skipped |= !copied,
+                Err(trouble) => {
+                    tracing::error!(%trouble, message = %id, "a waiting message cannot be read; its segment is not compacted");
+                    compaction.unreadable.insert(victim);
+                    compaction.skipped = true;
+                }
+            }
         }
         match next {
             Some(next) => compaction.from = next,
             None => {
                 // What was passed over is met again when this or another victim is walked at a later bell.
                 let rest = compaction.skipped;
-                *compaction = Compaction::default();
+                (compaction.victim, compaction.from, compaction.skipped) = (None, 0, false);
                 if rest && count == 0 {
-                    return Ok(false);
+                    return false;
                 }
             }
         }
-        Ok(count > 0 || next.is_some())
+        count > 0 || next.is_some()
     }
 
-    fn choose_victim(&self) -> Option<u32> {
+    fn choose_victim(&self, unreadable: &BTreeSet<u32>) -> Option<u32> {
         let index = lock(&self.index);
         let octets = u64::from(self.slots.ground.segment_octets);
         let used = index.segments.iter().count() as u64 * octets;
@@ -72,7 +82,10 @@ impl Core {
         if used <= bound {
             return None;
         }
-        let candidates = index.segments.iter().filter(|(_, book)| book.sealed && book.depends_on.is_empty() && book.live_records > 0);
+        let candidates = index
+            .segments
+            .iter()
+            .filter(|(life, book)| book.sealed && book.depends_on.is_empty() && book.live_records > 0 && !unreadable.contains(life));
         candidates.min_by_key(|(_, book)| book.live_octets).map(|(life, _)| life)
     }
 

@@ -115,7 +115,16 @@ impl Journal for EmbeddedSpool {
             Err(first) => first,
         };
         let Some(archive) = &self.core.archive else { return Err(first) };
-        match lock(archive).read(sequence, max) {
+        let archived = lock(archive).read(sequence, max);
+        let read = match archived {
+            // Between what is archived and what memory has, the log itself is read.
+            Ok(Ok(events)) if events.is_empty() => self.core.events_of_log(sequence).map(|mut events| {
+                events.truncate(max);
+                Ok(events)
+            }),
+            other => other,
+        };
+        match read {
             Ok(read) => read,
             Err(trouble) => {
                 tracing::error!(%trouble, sequence, "the journal cannot be read there; readers go on behind it");

@@ -73,12 +73,16 @@ fn events_of(form: Form, mut sequence: u64, events: &mut Vec<Event>) {
     }
 }
 
-/// The events in a segment from `from` on, in order: all of them up to `end`, or trouble.
+/// The events in a segment from `from` on, in order: all of them up to `end`, or trouble. What stands behind `end` is the committer's,
+/// perhaps not synced, and is not looked at.
 pub(crate) fn events_in(slot: &Slot, from: u64, end: u64) -> Result<Vec<Event>, SpoolTrouble> {
     let octets = read_all(slot)?;
     let mut scan = Scan::new(&octets, slot.binding(), RECORDS_START);
     let mut events = Vec::new();
     while let Some(found) = scan.next() {
+        if found.header.sequence >= end {
+            break;
+        }
         let Some(kind) = Kind::from_tag(found.header.tag).filter(|kind| matches!(kind, Kind::Acceptance | Kind::Settlement)) else {
             continue;
         };
@@ -88,7 +92,7 @@ pub(crate) fn events_in(slot: &Slot, from: u64, end: u64) -> Result<Vec<Event>, 
             events_of(form, found.header.sequence, &mut events);
         }
     }
-    events.retain(|event| event.sequence >= from);
+    events.retain(|event| (from..end).contains(&event.sequence));
     let whole = events.len() as u64 == end - from && events.first().is_none_or(|event| event.sequence == from);
     if !whole {
         let (name, offset) = (&slot.name, scan.offset);

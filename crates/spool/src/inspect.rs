@@ -2,6 +2,8 @@
 //!
 //! **Promises.** Nothing is written, locked or repaired. `verify` reads every octet that a check covers and tells every trouble with its file and
 //! offset. A torn end of the newest segment is told as what it is, and is no trouble.
+//!
+//! **Does badly.** While a relay writes, the newest segment is read in the midst of it and may look damaged; look again, or stop the relay.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

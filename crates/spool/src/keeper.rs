@@ -52,7 +52,7 @@ impl Core {
     }
 
     fn step(&self) -> Result<bool, SpoolTrouble> {
-        Ok(self.remove_doomed() || self.archive()? || self.free_dead()? || self.prepare_slot() || self.compact()? || self.drop_surplus()?)
+        Ok(self.remove_doomed() || self.archive()? || self.free_dead()? || self.prepare_slot() || self.compact() || self.drop_surplus()?)
     }
 
     fn remove_doomed(&self) -> bool {
@@ -92,7 +92,7 @@ impl Core {
     }
 
     /// Events that the ring has lost already, from the first segment that has them.
-    fn events_of_log(&self, from: u64) -> Result<Vec<Event>, SpoolTrouble> {
+    pub(crate) fn events_of_log(&self, from: u64) -> Result<Vec<Event>, SpoolTrouble> {
         let found =
             lock(&self.index).segments.iter().find(|(_, book)| book.next_sequence > from).map(|(life, book)| (life, book.next_sequence));
         let Some((life, end)) = found else { return Ok(Vec::new()) };

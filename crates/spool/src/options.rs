@@ -43,6 +43,8 @@ pub struct Options {
     pub zero_fill: bool,
     /// How much history is kept in files; `None` keeps none but the newest events in memory.
     pub journal: Option<JournalLimits>,
+    /// The newest events kept in memory for those who follow the journal; each costs about half a KiB.
+    pub events_in_memory: usize,
     /// Threads that read and write contents.
     pub disk_threads: usize,
 }
@@ -59,6 +61,7 @@ impl Options {
             new_log_id: None,
             zero_fill: true,
             journal: Some(JournalLimits::default()),
+            events_in_memory: 65_536,
             disk_threads: 4,
         }
     }
@@ -104,9 +107,8 @@ impl EmbeddedSpool {
             pool_slots: options.pool_segments.max(options.reserve_segments + 2),
             zero_fill: options.zero_fill,
         };
-        let inline_max = limits::INLINE_CONTENT_OCTETS_MAX.min(ground.segment_octets as usize / 4);
-        let recovered = recover(ground, options.journal)?;
-        let core = Arc::new(assemble(recovered, disk, offload, inline_max));
+        let recovered = recover(ground, options.journal, options.events_in_memory)?;
+        let core = Arc::new(assemble(recovered, disk, offload, options.events_in_memory));
         while core.prepare_reserve() {}
         EmbeddedSpool::assemble(core, mode == Mode::Threads, held)
     }
@@ -117,19 +119,19 @@ impl EmbeddedSpool {
     }
 }
 
-fn assemble(recovered: Recovered, disk: Arc<dyn Disk>, offload: Arc<dyn Offload>, inline_max: usize) -> Core {
+fn assemble(recovered: Recovered, disk: Arc<dyn Disk>, offload: Arc<dyn Offload>, events_max: usize) -> Core {
     let Recovered { slots, log, index, archive, events, opening } = recovered;
     let staging = StagingGround {
         disk,
         reserve_octets: slots.ground.reserve_octets,
         offload: offload.clone(),
         budget: Arc::new(Semaphore::new(limits::STAGED_OCTETS_MAX)),
-        inline_max,
+        inline_max: limits::INLINE_CONTENT_OCTETS_MAX.min(slots.ground.segment_octets as usize / 4),
         names: NameSource { opening, next: AtomicU64::new(0) },
         under_way: AtomicUsize::new(0),
     };
     Core {
-        ring: Ring::new(events, log.next_sequence()),
+        ring: Ring::new(events, log.next_sequence(), events_max),
         archive: archive.map(Mutex::new),
         slots,
         offload,

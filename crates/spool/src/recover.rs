@@ -87,7 +87,7 @@ pub(crate) fn find_slots(disk: &dyn Disk, how: Opening) -> Result<Found, SpoolTr
 }
 
 /// Recovers.
-pub(crate) fn recover(mut ground: Ground, journal: Option<JournalLimits>) -> Result<Recovered, SpoolTrouble> {
+pub(crate) fn recover(mut ground: Ground, journal: Option<JournalLimits>, events_max: usize) -> Result<Recovered, SpoolTrouble> {
     let disk = ground.disk.clone();
     for folder in [FOLDER, CONTENTS] {
         disk.make_folder(folder).map_err(|trouble| io_trouble(folder, &trouble))?;
@@ -123,7 +123,7 @@ pub(crate) fn recover(mut ground: Ground, journal: Option<JournalLimits>) -> Res
     let log = found.open.values().chain(&found.free).next().map_or(ground.log, |slot| slot.header.log);
     let mut archive = journal.map(|limits| Archive::open(disk.clone(), log, limits)).transpose()?;
     let events = match &mut archive {
-        Some(archive) => archive_log(archive, &found, &index)?,
+        Some(archive) => archive_log(archive, &found, &index, events_max)?,
         None => Vec::new(),
     };
     found.next_sequence = found.next_sequence.max(archive.as_ref().map_or(0, Archive::next));
@@ -145,8 +145,8 @@ pub(crate) fn recover(mut ground: Ground, journal: Option<JournalLimits>) -> Res
     Ok(Recovered { slots, log, index, archive, events, opening })
 }
 
-/// Brings the journal to where the log is; gives what it did not have.
-fn archive_log(archive: &mut Archive, found: &Found, index: &Index) -> Result<Vec<Event>, SpoolTrouble> {
+/// Brings the journal to where the log is; gives the newest of what it did not have.
+fn archive_log(archive: &mut Archive, found: &Found, index: &Index, events_max: usize) -> Result<Vec<Event>, SpoolTrouble> {
     let first = found.open.values().map(|slot| slot.header.first_sequence).min();
     archive.begin_at(first.unwrap_or(found.next_sequence));
     let mut all = Vec::new();
@@ -161,6 +161,7 @@ fn archive_log(archive: &mut Archive, found: &Found, index: &Index) -> Result<Ve
             }
         }
         all.extend(events);
+        all.drain(..all.len().saturating_sub(events_max));
     }
     archive.sync()?;
     Ok(all)

@@ -8,13 +8,11 @@ use tokio::sync::Notify;
 
 use crate::sync::lock;
 
-/// Events kept in memory: about 32 MiB.
-const EVENTS_MAX: usize = 65_536;
-
 /// A bounded row of events without gaps.
 pub(crate) struct Ring {
     events: Mutex<Row>,
     grown: Notify,
+    events_max: usize,
 }
 
 struct Row {
@@ -25,14 +23,14 @@ struct Row {
 
 impl Ring {
     /// A ring that already has some events, and goes on at `next`.
-    pub(crate) fn new(events: Vec<Event>, next: u64) -> Self {
-        let ring = Self::empty(events.first().map_or(next, |event| event.sequence));
+    pub(crate) fn new(events: Vec<Event>, next: u64, events_max: usize) -> Self {
+        let ring = Self::empty(events.first().map_or(next, |event| event.sequence), events_max);
         ring.push(events);
         ring
     }
 
-    fn empty(next: u64) -> Self {
-        Self { events: Mutex::new(Row { events: VecDeque::new(), next }), grown: Notify::new() }
+    fn empty(next: u64, events_max: usize) -> Self {
+        Self { events: Mutex::new(Row { events: VecDeque::new(), next }), grown: Notify::new(), events_max }
     }
 
     /// Appends events, in order and without a gap.
@@ -46,7 +44,7 @@ impl Ring {
                 row.next = event.sequence + 1;
                 row.events.push_back(event);
             }
-            let surplus = row.events.len().saturating_sub(EVENTS_MAX);
+            let surplus = row.events.len().saturating_sub(self.events_max);
             row.events.drain(..surplus);
         }
         self.grown.notify_waiters();

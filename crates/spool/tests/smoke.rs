@@ -3,9 +3,9 @@
 mod common;
 
 use common::{accept, delivered, message, options, room};
-use postrider_model::doors::{Left, LendLimit, Spool};
+use postrider_model::doors::{Journal, Left, LendLimit, Spool, SpoolDesk};
 use postrider_model::{Group, Timestamp};
-use postrider_spool::EmbeddedSpool;
+use postrider_spool::{EmbeddedSpool, Options};
 
 const ONE: LendLimit = LendLimit { parcels: 1, recipients_per_parcel: 100 };
 
@@ -71,4 +71,34 @@ async fn a_large_content_is_streamed_from_its_file_and_the_file_goes_in_the_end(
     drop(spool);
     drop(EmbeddedSpool::open(options(&room)).unwrap());
     assert_eq!(std::fs::read_dir(room.path().join("contents")).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_journal_that_falls_behind_reads_the_log_while_it_is_written() {
+    let room = room("behind");
+    let options = Options { events_in_memory: 4, ..options(&room) };
+    let spool = EmbeddedSpool::open(options).unwrap();
+    let tasks: Vec<_> = (0..40)
+        .map(|task| {
+            let spool = spool.clone();
+            tokio::spawn(async move {
+                for nth in 0..50 {
+                    accept(spool.as_ref(), message(task * 1_000 + nth, 1_000, &["a@one.example"]), b"x").await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(spool.health().poisoned, None);
+    spool.close();
+    let mut next = 1;
+    while next <= 2_000 {
+        let events = spool.read(next, 300).unwrap();
+        for event in events {
+            assert_eq!(event.sequence, next);
+            next += 1;
+        }
+    }
 }

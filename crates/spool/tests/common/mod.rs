@@ -123,6 +123,7 @@ pub fn tiny() -> Options {
         pool_segments: 4,
         zero_fill: false,
         new_log_id: Some(7),
+        events_in_memory: 16,
         ..Options::new("memory")
     }
 }
