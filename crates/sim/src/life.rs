@@ -181,6 +181,7 @@ fn options(scenario: &Scenario) -> Options {
         new_log_id: Some(u128::from(scenario.seed) << 32 | 1),
         zero_fill: false,
         journal: scenario.journal.then(JournalLimits::default),
+        events_in_memory: 65_536,
         disk_threads: 1,
     }
 }
