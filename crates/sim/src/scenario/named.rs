@@ -100,7 +100,7 @@ fn crashes() -> Vec<Scenario> {
         all.push(scenario);
     }
     all.push(compaction());
-    all.extend((1..40).step_by(3).map(recoveries));
+    all.extend((1..14).map(recoveries));
     all
 }
 
@@ -116,10 +116,12 @@ fn recoveries(operation: u64) -> Scenario {
     let name = format!("the power goes in recoveries, at operation {operation}");
     let mut scenario = scenario(&name, 12 + operation, vec![provider(0), provider(1)], vec![client(0, "shop", mails)]);
     scenario.segment_octets = 64 * 1024;
+    // Greylisting puts ten seconds between an acceptance and its end, and so a segment or two.
+    scenario.providers[1].personality.greylist = Some(Duration::from_secs(5));
     let end = |when, how| End { when, how, down_ms: 100 };
     let recovering = end(When::Operation(operation), How::Power(Loss::All));
-    let working = end(When::After(1_000), How::Kill);
-    scenario.ends = vec![working, recovering, recovering, working, recovering, working, working];
+    let working = |ms| end(When::After(ms), How::Kill);
+    scenario.ends = vec![working(11_000), recovering, working(800), working(800), working(800), recovering, recovering, working(800)];
     scenario
 }
 
