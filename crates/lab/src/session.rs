@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use postrider_model::Timestamp;
 
 use crate::ledger::{Refused, Taken, field};
-use crate::personality::{FaultKind, Moment, Space};
+use crate::personality::{FaultKind, Hostile, Moment, Space};
 use crate::provider::{Action, Provider, SessionId};
 use crate::reply::{hostile, say, wire};
 use crate::throttle::Manner;
@@ -36,6 +36,8 @@ pub(crate) struct Session {
     mail: Option<Transaction>,
     /// How much of the content was searched for its end.
     searched: usize,
+    /// No reply was sent that nobody asked for: the client can know which reply is for what.
+    in_step: bool,
     /// Whether the middle of this content has had its moment.
     middle: bool,
 }
@@ -55,7 +57,18 @@ enum Went {
 
 impl Session {
     pub(crate) fn new(id: SessionId, peer: IpAddr) -> Self {
-        Self { id, peer, state: State::Commands, buffer: Vec::new(), hello: false, esmtp: false, mail: None, searched: 0, middle: false }
+        Self {
+            id,
+            peer,
+            state: State::Commands,
+            buffer: Vec::new(),
+            hello: false,
+            esmtp: false,
+            mail: None,
+            searched: 0,
+            in_step: true,
+            middle: false,
+        }
     }
 
     pub(crate) fn greet(&mut self, provider: &mut Provider, lets: bool, actions: &mut Vec<Action>) {
@@ -89,21 +102,21 @@ impl Session {
     fn command(&mut self, provider: &mut Provider, now: Timestamp, actions: &mut Vec<Action>) -> bool {
         let Some(end) = self.buffer.iter().position(|octet| *octet == b'\n') else {
             if self.buffer.len() > LINE_OCTETS_MAX {
-                provider.ledger.complaints.push("a command line without an end".into());
+                self.complain(provider, "a command line without an end".into());
                 self.close(actions);
             }
             return false;
         };
         let line: Vec<u8> = self.buffer.drain(..=end).collect();
         let Some(line) = line.strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok()).map(str::to_owned) else {
-            provider.ledger.complaints.push(format!("a command that is no line: {:?}", String::from_utf8_lossy(&line)));
+            self.complain(provider, format!("a command that is no line: {:?}", String::from_utf8_lossy(&line)));
             self.say(provider, actions, "500 5.5.2 no");
             return true;
         };
         let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
         let may_pipeline = self.esmtp && provider.personality.offers.pipelining;
         if !self.buffer.is_empty() && !may_pipeline {
-            provider.ledger.complaints.push(format!("octets behind {verb} although PIPELINING was not offered"));
+            self.complain(provider, format!("octets behind {verb} although PIPELINING was not offered"));
         }
         match verb.as_str() {
             "EHLO" | "HELO" => self.hello(provider, &verb, actions),
@@ -123,7 +136,7 @@ impl Session {
                 }
             }
             _ => {
-                provider.ledger.complaints.push(format!("an unknown command: {line:?}"));
+                self.complain(provider, format!("an unknown command: {line:?}"));
                 self.say(provider, actions, "500 5.5.1 what?");
             }
         }
@@ -162,7 +175,7 @@ impl Session {
 
     fn start_tls(&mut self, provider: &mut Provider, actions: &mut Vec<Action>) {
         if !provider.personality.offers.starttls || !self.hello {
-            provider.ledger.complaints.push("STARTTLS that was not offered".into());
+            self.complain(provider, "STARTTLS that was not offered".into());
             return self.say(provider, actions, "502 5.5.1 no TLS here");
         }
         self.say(provider, actions, "220 2.0.0 go ahead");
@@ -170,18 +183,18 @@ impl Session {
         // RFC 3207 §4.2: nothing was heard before TLS.
         (self.hello, self.esmtp, self.mail) = (false, false, None);
         if !self.buffer.is_empty() {
-            provider.ledger.complaints.push("octets behind STARTTLS".into());
+            self.complain(provider, "octets behind STARTTLS".into());
             self.buffer.clear();
         }
     }
 
     fn mail(&mut self, provider: &mut Provider, line: &str, now: Timestamp, actions: &mut Vec<Action>) {
         if !self.hello || self.mail.is_some() {
-            provider.ledger.complaints.push(format!("MAIL out of order: {line:?}"));
+            self.complain(provider, format!("MAIL out of order: {line:?}"));
             return self.say(provider, actions, "503 5.5.1 not now");
         }
         let Some((path, parameters)) = path_of(line, "MAIL FROM:") else {
-            provider.ledger.complaints.push(format!("bad MAIL: {line:?}"));
+            self.complain(provider, format!("bad MAIL: {line:?}"));
             return self.say(provider, actions, "501 5.5.4 what?");
         };
         if let Went::Wrong = self.moment(provider, Moment::Mail, actions) {
@@ -220,7 +233,7 @@ impl Session {
                 _ => false,
             };
             if !(offered && self.esmtp) {
-                provider.ledger.complaints.push(format!("MAIL parameter {parameter} that was not offered"));
+                self.complain(provider, format!("MAIL parameter {parameter} that was not offered"));
             }
         }
     }
@@ -329,12 +342,12 @@ impl Session {
     fn end_of_data(&mut self, provider: &mut Provider, content: Vec<u8>, now: Timestamp, actions: &mut Vec<Action>) {
         let Some(transaction) = self.mail.take() else { return };
         if strays(&content) {
-            provider.ledger.complaints.push("content with a bare CR, a bare LF or a NUL".into());
+            self.complain(provider, "content with a bare CR, a bare LF or a NUL".into());
         }
         // Who did not offer 8BITMIME is sent 8-bit content by most of the world; who did may expect to be told.
         let could_say = self.esmtp && provider.personality.offers.eight_bit_mime;
         if !content.is_ascii() && !transaction.eight_bit && could_say {
-            provider.ledger.complaints.push("8-bit content without BODY=8BITMIME".into());
+            self.complain(provider, "8-bit content without BODY=8BITMIME".into());
         }
         let mut taken = Taken {
             at: now,
@@ -381,7 +394,17 @@ impl Session {
                 self.say(provider, actions, text);
                 self.close(actions);
             }
-            FaultKind::Hostile(kind) => hostile(actions, *kind),
+            FaultKind::Hostile(kind) => {
+                self.in_step &= *kind != Hostile::Double;
+                hostile(actions, *kind);
+            }
+        }
+    }
+
+    /// Notes what the client did wrong, unless we have put it out of step ourselves.
+    fn complain(&self, provider: &mut Provider, what: String) {
+        if self.in_step {
+            provider.ledger.complaints.push(what);
         }
     }
 

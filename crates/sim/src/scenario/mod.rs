@@ -85,11 +85,12 @@ fn says_never(personality: &Personality) -> bool {
     let throttles = personality.throttle.is_some_and(|throttle| throttle.manner == Manner::Permanent);
     let replies = |fault: &Fault| match &fault.kind {
         FaultKind::Reply(text) | FaultKind::ReplyAndDrop(text) => text.starts_with('5'),
-        FaultKind::Hostile(kind) => matches!(kind, Hostile::Bare550 | Hostile::Differing),
+        FaultKind::Hostile(kind) => matches!(kind, Hostile::Bare550 | Hostile::Differing | Hostile::Double),
         FaultKind::Drop | FaultKind::Silence | FaultKind::TakeAndDrop | FaultKind::TakeAndSilence => false,
     };
-    // Before MAIL a 5yz speaks of the host, and not of the mail.
-    let after_mail = |fault: &&Fault| !matches!(fault.at, Moment::Connect | Moment::Hello | Moment::Quit);
+    // Before MAIL a 5yz speaks of the host, and not of the mail. A double reply puts all that follow out of step, and then one may be a 503.
+    let out_of_step = |fault: &&Fault| matches!(fault.kind, FaultKind::Hostile(Hostile::Double));
+    let after_mail = |fault: &&Fault| out_of_step(fault) || !matches!(fault.at, Moment::Connect | Moment::Hello | Moment::Quit);
     throttles || personality.faults.iter().filter(after_mail).any(replies)
 }
 
