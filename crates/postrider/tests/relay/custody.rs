@@ -83,7 +83,20 @@ fn a_term_with_a_session_open_ends_in_time_and_in_good_order() {
     assert!(last.is_empty() || last.starts_with("421"), "{last}");
 }
 
-/// A next hop that takes connections and never says a word.
+/// Takes the relay's connection and answers until MAIL; then it falls silent, in the middle of a transaction. Before that a drain would
+/// just let the connection be.
+fn silent_at_mail(hop: &std::net::TcpListener) -> std::net::TcpStream {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let (mut connection, _) = hop.accept().unwrap();
+    let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
+    connection.write_all(b"220 hop.example\r\n").unwrap();
+    assert!(lines.next().unwrap().unwrap().starts_with("EHLO "));
+    connection.write_all(b"250 hop.example\r\n").unwrap();
+    assert!(lines.next().unwrap().unwrap().starts_with("MAIL FROM:"));
+    connection
+}
+
+/// A next hop that listens; who accepts decides what it says.
 fn silent_hop() -> (std::net::TcpListener, u16) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -95,7 +108,7 @@ fn a_delivery_under_way_is_cut_off_by_the_drain_timeout_and_kept() {
     let (hop, port) = silent_hop();
     let relay = Relay::start(&config(port).replace("\"5s\"", "\"1s\""));
     relay.folder.said(&["send", "--to", "b@[127.0.0.1]"]);
-    let _connected = hop.accept().unwrap();
+    let _connected = silent_at_mail(&hop);
     relay.signal("TERM");
     let (status, said, folder) = relay.ended();
     assert!(status.success() && said.contains("stopped"), "{status} {said}");
@@ -108,7 +121,7 @@ fn a_second_signal_ends_the_process_at_once() {
     let (hop, port) = silent_hop();
     let mut relay = Relay::start(&config(port).replace("\"5s\"", "\"1h\""));
     relay.folder.said(&["send", "--to", "b@[127.0.0.1]"]);
-    let _connected = hop.accept().unwrap();
+    let _connected = silent_at_mail(&hop);
     relay.signal("TERM");
     relay.said.wait("stopping: transactions under way have 3600 s");
     relay.signal("TERM");
