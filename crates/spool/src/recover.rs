@@ -120,6 +120,7 @@ pub(crate) fn recover(mut ground: Ground, journal: Option<JournalLimits>, events
         ended_before.into_iter().for_each(|(id, indices)| replayed.ended.entry(id).or_default().extend(indices));
     }
     index.end_replay();
+    confirm(&found, &index, newest.into_iter().chain(superseded))?;
     let log = found.open.values().chain(&found.free).next().map_or(ground.log, |slot| slot.header.log);
     let mut archive = journal.map(|limits| Archive::open(disk.clone(), log, limits)).transpose()?;
     let events = match &mut archive {
@@ -143,6 +144,20 @@ pub(crate) fn recover(mut ground: Ground, journal: Option<JournalLimits>, events
     log.end_takeover();
     remove_unnamed(disk.as_ref(), &index.files())?;
     Ok(Recovered { slots, log, index, archive, events, opening })
+}
+
+/// A sync that failed may have lied: what it was for reads well, and the next power cut takes it. That can be the end of the newest segment, that of the
+/// one it took over from, and the header of a segment that was just freed. Nothing is built on these before they are written again and synced: no event
+/// goes to the journal, and no segment is freed because another one is.
+fn confirm(found: &Found, index: &Index, suspects: impl Iterator<Item = u32>) -> Result<(), SpoolTrouble> {
+    for slot in &found.free {
+        slot.confirm(0).map_err(|trouble| io_trouble(&slot.name, &trouble))?;
+    }
+    for slot in suspects.filter_map(|life| found.open.get(&life)) {
+        let used = index.segments.iter().find(|(life, _)| *life == slot.header.life).map_or(0, |(_, book)| book.used_octets);
+        slot.confirm(used).map_err(|trouble| io_trouble(&slot.name, &trouble))?;
+    }
+    Ok(())
 }
 
 /// Brings the journal to where the log is; gives the newest of what it did not have.

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use postrider_model::doors::SpoolTrouble;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::disk::{Disk, DiskFile, Opening};
+use crate::disk::{Disk, DiskFile, Opening, read_exactly};
+use crate::footer::TRAILER_OCTETS;
 use crate::record::Binding;
 
 /// Where the slots are.
@@ -160,6 +161,20 @@ impl Slot {
         self.file.sync().map_err(|trouble| io::Error::other(format!("sync: {trouble}")))?;
         self.header = header;
         Ok(())
+    }
+
+    /// Writes what stands here up to `used_octets` once more, and syncs: after a failed sync it may read well and be on no disk.
+    pub(crate) fn confirm(&self, used_octets: u64) -> io::Result<()> {
+        let start = u64::from(RECORDS_START);
+        if used_octets > start {
+            let records = read_exactly(self.file.as_ref(), start, (used_octets - start) as usize)?;
+            self.file.write_at(&[IoSlice::new(&records)], start)?;
+            let end = self.file.octets()? - TRAILER_OCTETS as u64;
+            let trailer = read_exactly(self.file.as_ref(), end, TRAILER_OCTETS)?;
+            self.file.write_at(&[IoSlice::new(&trailer)], end)?;
+        }
+        self.file.write_at(&[IoSlice::new(&self.header.encode())], u64::from(self.header.turn % 2) * COPY_SPACING)?;
+        self.file.sync()
     }
 
     pub(crate) fn binding(&self) -> Binding {
