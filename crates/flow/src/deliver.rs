@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::Doors;
 use crate::connect::{NextHop, connect};
+use crate::dispatch::{expired, settle_one};
 use crate::held::Held;
 use crate::render;
 use crate::returns;
@@ -168,6 +169,12 @@ enum Attempted {
 impl Attempts {
     async fn attempt(&self, session: &mut Option<SessionOut>, held: Held) -> Attempted {
         let spool = &self.doors.spool;
+        // It was in time when it was lent; since then it waited for a connection, and for those before it on this one.
+        let (parcel, now) = (held.parcel(), self.doors.clock.now());
+        if retry::expired(&self.snapshot.retry, parcel.arrived_at, parcel.deadline, false, now) {
+            settle_one(&self.doors, &self.snapshot, held, &expired(now)).await;
+            return Attempted::HandedBack;
+        }
         if spool.settle_room().await.is_err() {
             return Attempted::HandedBack;
         }

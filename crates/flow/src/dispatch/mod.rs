@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub(crate) use command::{Command, SiteFacts};
+pub(crate) use unsent::{expired, settle_one};
 
 use crate::Doors;
 use crate::deliver::{Note, WorkerId};

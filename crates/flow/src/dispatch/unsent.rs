@@ -8,7 +8,7 @@ use postrider_core::classify::{self, Fate};
 use postrider_core::retry::{self, Next};
 use postrider_model::doors::{Left, LendLimit};
 use postrider_model::policy::Snapshot;
-use postrider_model::{Diagnosis, Group, Outcome, Parcel, Phase, Reason, Settlement, Trouble, limits};
+use postrider_model::{Diagnosis, Group, Outcome, Parcel, Phase, Reason, Settlement, Timestamp, Trouble, limits};
 
 use super::{Dispatcher, Errand};
 use crate::Doors;
@@ -40,9 +40,7 @@ impl Dispatcher {
         if parcels.is_empty() {
             return;
         }
-        let now = self.doors.clock.now();
-        let diagnosis = Diagnosis { at: now, phase: Phase::Local, reason: Reason::Trouble(Trouble::Expired), remote: None, address: None };
-        self.settle_batch(parcels, diagnosis, None);
+        self.settle_batch(parcels, expired(self.doors.clock.now()), None);
     }
 
     fn settle_batch(&mut self, parcels: Vec<Parcel>, diagnosis: Diagnosis, more: Option<(Group, Diagnosis)>) {
@@ -55,6 +53,11 @@ impl Dispatcher {
             Errand::Unsent(more)
         });
     }
+}
+
+/// What is said of mail whose time has passed.
+pub(crate) fn expired(now: Timestamp) -> Diagnosis {
+    Diagnosis { at: now, phase: Phase::Local, reason: Reason::Trouble(Trouble::Expired), remote: None, address: None }
 }
 
 /// Settles one parcel without an attempt.
