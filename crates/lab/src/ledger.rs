@@ -1,5 +1,6 @@
 //! What a provider took, refused, counted, and had to complain about.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use postrider_model::Timestamp;
@@ -57,9 +58,16 @@ pub struct Ledger {
     pub throttled: u64,
     /// What clients did against the protocol.
     pub complaints: Vec<String>,
+    /// How often each of its manners was felt, by a name for people.
+    pub felt: BTreeMap<&'static str, u64>,
 }
 
 impl Ledger {
+    /// One of its manners was felt.
+    pub(crate) fn feel(&mut self, manner: &'static str) {
+        *self.felt.entry(manner).or_default() += 1;
+    }
+
     /// How many messages with this token were taken for this recipient.
     pub fn copies(&self, token: &str, recipient: &str) -> usize {
         self.taken.iter().filter(|t| t.token.as_deref() == Some(token) && t.recipients.iter().any(|r| r == recipient)).count()

@@ -77,6 +77,23 @@ pub struct Fault {
     pub percent: u8,
 }
 
+impl Fault {
+    /// Its kind, for people who count.
+    pub fn manner(&self) -> &'static str {
+        let end_of_data = self.at == Moment::EndOfData;
+        match &self.kind {
+            FaultKind::TakeAndDrop if end_of_data => "takes the mail and hangs up",
+            FaultKind::TakeAndSilence if end_of_data => "takes the mail and says nothing",
+            FaultKind::Drop | FaultKind::TakeAndDrop => "hangs up",
+            FaultKind::Silence | FaultKind::TakeAndSilence => "falls silent",
+            FaultKind::Reply(text) if text.starts_with('5') => "says never",
+            FaultKind::Reply(_) => "says not now",
+            FaultKind::ReplyAndDrop(_) => "says so and hangs up",
+            FaultKind::Hostile(_) => "says what no server should say",
+        }
+    }
+}
+
 /// Moments of a session at which a reply is due; `Content` is the middle of the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Moment {

@@ -108,7 +108,9 @@ impl Provider {
 
     /// The fault that strikes now, if one does.
     pub(crate) fn fault(&mut self, at: Moment) -> Option<Fault> {
-        let Self { personality, chance, .. } = self;
-        personality.faults.iter().find(|fault| fault.at == at && chance.percent(fault.percent)).cloned()
+        let Self { personality, chance, ledger, .. } = self;
+        let fault = personality.faults.iter().find(|fault| fault.at == at && chance.percent(fault.percent))?;
+        ledger.feel(fault.manner());
+        Some(fault.clone())
     }
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use postrider_model::Timestamp;
 
 use crate::ledger::{Refused, Taken, field};
-use crate::personality::{FaultKind, Hostile, Moment, Space};
+use crate::personality::{FaultKind, Hostile, Moment, Pace, Space};
 use crate::provider::{Action, Provider, SessionId};
 use crate::reply::{hostile, say, wire};
 use crate::throttle::Manner;
@@ -74,6 +74,7 @@ impl Session {
     pub(crate) fn greet(&mut self, provider: &mut Provider, lets: bool, actions: &mut Vec<Action>) {
         if !lets {
             provider.ledger.throttled += 1;
+            provider.ledger.feel("throttles");
             self.say(provider, actions, "421 4.7.28 too many connections from your address");
             return self.close(actions);
         }
@@ -202,11 +203,13 @@ impl Session {
         }
         self.check_parameters(provider, &parameters);
         if provider.personality.space == Space::DiskFull {
+            provider.ledger.feel("its disk is full");
             return self.say(provider, actions, "452 4.3.1 insufficient system storage");
         }
         let throttle = provider.personality.throttle;
         if !provider.counts.message(self.peer, throttle.as_ref(), now) {
             provider.ledger.throttled += 1;
+            provider.ledger.feel("throttles");
             return match throttle.map(|t| t.manner) {
                 Some(Manner::Close) => {
                     self.say(provider, actions, "421 4.7.28 our system has detected an unusual rate of mail from your address");
@@ -277,8 +280,14 @@ impl Session {
             return Some(text);
         }
         match provider.personality.space {
-            Space::MailboxFull => return Some("452 4.2.2 mailbox full"),
-            Space::MailboxOver => return Some("552 5.2.2 mailbox full"),
+            Space::MailboxFull => {
+                provider.ledger.feel("its mailboxes are full");
+                return Some("452 4.2.2 mailbox full");
+            }
+            Space::MailboxOver => {
+                provider.ledger.feel("its mailboxes are full, said as 552");
+                return Some("552 5.2.2 mailbox full");
+            }
             Space::Enough | Space::DiskFull => {}
         }
         if count >= provider.personality.recipients_max {
@@ -288,6 +297,7 @@ impl Session {
             let key = (self.peer, reverse_path.to_owned(), path.to_owned());
             let first = *provider.greylist.entry(key).or_insert(now);
             if now.since(first) < pause {
+                provider.ledger.feel("greylists");
                 return Some("450 4.7.1 greylisted, try again later");
             }
         }
@@ -385,7 +395,7 @@ impl Session {
         }
     }
 
-    fn go_wrong(&mut self, provider: &Provider, kind: &FaultKind, actions: &mut Vec<Action>) {
+    fn go_wrong(&mut self, provider: &mut Provider, kind: &FaultKind, actions: &mut Vec<Action>) {
         match kind {
             FaultKind::Drop | FaultKind::TakeAndDrop => self.close(actions),
             FaultKind::Silence | FaultKind::TakeAndSilence => self.state = State::Deaf,
@@ -408,8 +418,14 @@ impl Session {
         }
     }
 
-    fn say(&self, provider: &Provider, actions: &mut Vec<Action>, text: &str) {
+    fn say(&self, provider: &mut Provider, actions: &mut Vec<Action>, text: &str) {
         let text = if provider.personality.offers.enhanced_status { text.to_owned() } else { without_status(text) };
+        let Pace { reply, octet } = provider.personality.pace;
+        for (pause, manner) in [(reply, "tarpits"), (octet, "drips")] {
+            if !pause.is_zero() {
+                provider.ledger.feel(manner);
+            }
+        }
         say(actions, provider.personality.pace, wire(&text));
     }
 

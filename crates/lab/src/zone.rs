@@ -1,6 +1,6 @@
 //! The DNS as data, with weather.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub struct Zones {
     chance: Chance,
     /// Look-ups so far.
     pub look_ups: u64,
+    /// What was felt of the weather, by a name for people.
+    pub felt: BTreeSet<&'static str>,
 }
 
 impl Zones {
@@ -60,6 +62,7 @@ impl Zones {
             dark: Vec::new(),
             chance: Chance::new(seed),
             look_ups: 0,
+            felt: BTreeSet::new(),
         }
     }
 
@@ -84,7 +87,10 @@ impl Zones {
             Some(MxData::Hosts(hosts)) if !hosts.is_empty() => {
                 hosts.iter().map(|(preference, host)| MxRecord { preference: *preference, host: Some(host.clone()) }).collect()
             }
-            Some(MxData::Null) => vec![MxRecord { preference: 0, host: None }],
+            Some(MxData::Null) => {
+                self.felt.insert("a domain says that it takes no mail");
+                vec![MxRecord { preference: 0, host: None }]
+            }
             Some(MxData::Hosts(_) | MxData::NoData) => return (pause, Err(DnsTrouble::NoData { ttl })),
             None if self.hosts.contains_key(name) => return (pause, Err(DnsTrouble::NoData { ttl })),
             None => return (pause, Err(DnsTrouble::NoName { ttl })),
@@ -113,6 +119,12 @@ impl Zones {
         let pause = if self.chance.percent(slow_percent) { slow } else { Duration::from_millis(1) };
         let failed = self.dark.contains(name) || self.chance.percent(fail_percent);
         let absent = self.chance.percent(no_name_percent);
+        let strikes = [
+            (pause == slow && !slow.is_zero(), "DNS answers are slow"),
+            (failed, "DNS look-ups fail"),
+            (absent && !failed, "the DNS denies a name"),
+        ];
+        self.felt.extend(strikes.iter().filter(|(strikes, _)| *strikes).map(|(_, felt)| *felt));
         let trouble = match (failed, absent) {
             (true, _) => Some(DnsTrouble::Failed("SERVFAIL".into())),
             (false, true) => Some(DnsTrouble::NoName { ttl: Duration::from_secs(1) }),

@@ -51,6 +51,25 @@ pub fn file(input: &[u8]) {
     }
 }
 
+/// The kinds of records that stand one behind the other in what is written to a segment, by name; empty when these are no records. For the simulator,
+/// which counts in the midst of what its crashes fall.
+pub fn kinds_written(octets: &[u8]) -> Vec<&'static str> {
+    let mut kinds = Vec::new();
+    let mut rest = octets;
+    while let Some(header) = Header::read(rest) {
+        kinds.push(match Kind::from_tag(header.tag) {
+            Some(Kind::Acceptance) => "acceptance",
+            Some(Kind::Settlement) => "settlement",
+            Some(Kind::Checkpoint | Kind::Standing) => "copy",
+            Some(Kind::Footer) => "footer",
+            Some(Kind::Transferred) => "mark",
+            None => break,
+        });
+        rest = usize::try_from(header.record_octets()).ok().and_then(|end| rest.get(end..)).unwrap_or_default();
+    }
+    kinds
+}
+
 fn put_form(out: &mut Vec<u8>, form: &Form) {
     match form {
         Form::Acceptance(stored) => put_stored_message(out, &stored.message, stored.body),
