@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod coverage;
 pub mod judge;
 pub mod life;
 pub mod scenario;

@@ -1,18 +1,21 @@
 //! A run: lives of the relay, one after the other, until all is delivered, told or overdue; then the judgement.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_flow::{Doors, ListenerSettings, Relay};
 use postrider_model::doors::{Insight, Journal, SpoolDesk, SpoolTrouble};
-use postrider_model::{EventKind, Role};
+use postrider_model::policy::Snapshot;
+use postrider_model::{EventKind, Role, Timestamp};
 use postrider_spool::{EmbeddedSpool, JournalLimits, Options};
 
+use crate::coverage;
 use crate::judge::{self, Evidence, Violation};
 use crate::scenario::{Change, How, Scenario, When};
 use crate::world::book::{JournalEvent, Outcome};
-use crate::world::{Fact, SimClock, SimEntropy, SimLog, SimNet, SimRegistry, SimResolver, World, clients, lock};
+use crate::world::{EPOCH_MS, Fact, Phase, SimClock, SimEntropy, SimLog, SimNet, SimRegistry, SimResolver, World, clients, lock};
 
 /// How often the world looks whether all is done: in bad weather, and in fine weather.
 const LOOK_MS: [u64; 2] = [10_000, 60_000];
@@ -23,6 +26,9 @@ const LIVES_MAX: u32 = 60;
 /// Steps of the committer and the keeper for one waking.
 const PUMPS_MAX: u32 = 200;
 
+/// Messages about which `explain` is asked at each look.
+const EXPLAINED: usize = 3;
+
 /// What a run gave.
 #[derive(Debug)]
 pub struct Report {
@@ -30,16 +36,23 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// One number for all that was observed.
     pub hash: u64,
-    /// How many facts that are.
-    pub facts: usize,
+    /// The observed facts, with their times.
+    pub facts: Vec<(Timestamp, Fact)>,
     /// Lives of the relay.
     pub lives: u32,
     /// Messages the providers took.
     pub taken: usize,
     /// Changing operations of the disk.
     pub operations: u64,
+    /// What the relay met in this run, by the names of [`crate::coverage::INGREDIENTS`].
+    pub met: BTreeSet<&'static str>,
+}
+
+impl Report {
     /// What was observed, for people.
-    pub lines: Vec<String>,
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.facts.iter().map(|(at, fact)| format!("{:>9} {fact:?}", at.millis() - EPOCH_MS))
+    }
 }
 
 /// How a life went.
@@ -75,18 +88,11 @@ pub fn run(scenario: &Scenario) -> Report {
             }
         }
     }
+    let hash = lock(&world.book).hash();
     let evidence = Evidence::gather(&world, scenario, left, refused);
     let violations = judge::judge(&evidence);
-    let book = lock(&world.book);
-    Report {
-        violations,
-        hash: book.hash(),
-        facts: book.facts.len(),
-        lives,
-        taken: lock(&world.remotes).iter().map(|remote| remote.provider.ledger.taken.len()).sum(),
-        operations: world.disk.total_operations(),
-        lines: book.facts.iter().map(|(at, fact)| format!("{:>9} {fact:?}", at.millis() - crate::world::EPOCH_MS)).collect(),
-    }
+    let met = coverage::met(&world, scenario, &evidence);
+    Report { violations, hash, lives, taken: evidence.told.len(), operations: world.disk.total_operations(), met, facts: evidence.facts }
 }
 
 /// What remains of a life.
@@ -95,7 +101,8 @@ fn bury(world: &Arc<World>, how: &str, end: Option<How>, down_ms: u64) {
     world.cut_remotes();
     world.cut_clients();
     match end {
-        Some(How::Power(loss)) => world.disk.lose_power(loss),
+        // Who had drained before is not there any more when the power goes.
+        Some(How::Power(loss) | How::DrainAndPower(loss, _)) => world.disk.lose_power(loss),
         Some(How::Kill | How::Drain) => {}
         // After a failed sync somebody restarts it; what the kernel still holds of it, nobody knows.
         None => {
@@ -110,10 +117,11 @@ fn bury(world: &Arc<World>, how: &str, end: Option<How>, down_ms: u64) {
 async fn live(world: &Arc<World>, scenario: &Scenario, life: u32, next_change: &mut usize) -> Ended {
     world.begin_life();
     let end = scenario.ends.get(life as usize).copied();
-    let crash_at = end.and_then(|end| if let When::Operation(k) = end.when { Some(k) } else { None });
-    world.disk.begin_life(crash_at);
+    let crash = end.and_then(|end| if let When::Disk(crash) = end.when { Some(crash) } else { None });
+    world.disk.begin_life(crash);
     world.note(Fact::LifeBegan(life));
-    change_weather(world, scenario, next_change);
+    // A policy that changed while there was no relay is simply the one it begins with.
+    let _ = change_weather(world, scenario, next_change);
     let dead = |how: String| Ended::Dead(how, end.map(|end| end.how), end.map_or(1_000, |end| end.down_ms));
     let spool = match EmbeddedSpool::open_manual(&options(scenario), world.disk.clone()) {
         Ok(spool) => spool,
@@ -127,16 +135,19 @@ async fn live(world: &Arc<World>, scenario: &Scenario, life: u32, next_change: &
             return ended;
         }
     };
+    world.disk.enter(Phase::Working);
     let pump = tokio::spawn(pump(world.clone(), spool.clone(), scenario.commit_pause));
     let doors = doors(world, &spool);
-    let relay = Relay::start(doors, Arc::new(scenario.snapshot.clone()), Arc::new(scenario.limits.clone()), true);
+    let snapshot = lock(&world.snapshot).clone();
+    let relay = Relay::start(doors, snapshot, Arc::new(scenario.limits.clone()), true);
     relay.listen(world.listener(), submission());
     for number in 0..scenario.clients.len() {
         tokio::spawn(clients::run(world.clone(), number));
     }
     let began_ms = world.elapsed_ms();
     let insight = relay.insight(spool.clone());
-    let watched = watch(world, scenario, &spool, &*insight, next_change, end.map(|end| (end, began_ms)));
+    let eyes = Eyes { world, scenario, relay: &relay, spool: &spool, insight: &*insight };
+    let watched = eyes.watch(next_change, end.map(|end| (end, began_ms)));
     let switch = world.switch().clone();
     let ended = tokio::select! { biased;
         () = switch.tripped() => None,
@@ -144,9 +155,15 @@ async fn live(world: &Arc<World>, scenario: &Scenario, life: u32, next_change: &
     };
     let ended = match ended {
         None => dead("the power went".into()),
-        Some(Watched::Time(How::Drain)) => {
-            relay.drain(Duration::from_secs(30)).await;
-            spool.close();
+        Some(Watched::Time(how @ (How::Drain | How::DrainAndPower(..)))) => {
+            world.disk.enter(Phase::Draining);
+            if let How::DrainAndPower(_, operations) = how {
+                world.disk.crash_after(operations);
+            }
+            tokio::select! { biased;
+                () = switch.tripped() => {}
+                () = relay.drain(Duration::from_secs(30)) => spool.close(),
+            }
             if world.switch().is_dead() { dead("the power went while draining".into()) } else { dead("drained".into()) }
         }
         Some(Watched::Time(how)) => dead(format!("{how:?}")),
@@ -212,6 +229,8 @@ fn submission() -> ListenerSettings {
 /// The committer and the keeper, and the journal's reader behind them.
 async fn pump(world: Arc<World>, spool: Arc<EmbeddedSpool>, pause: Duration) {
     let mut sequence = 0;
+    // What the life before it had made durable and not shown.
+    follow(&world, &spool, &mut sequence);
     loop {
         spool.work().await;
         tokio::time::sleep(pause).await;
@@ -225,7 +244,11 @@ async fn pump(world: Arc<World>, spool: Arc<EmbeddedSpool>, pause: Duration) {
     }
 }
 
+/// Reads on in the journal; a dead relay shows nothing, and what it had not shown the next life shows.
 fn follow(world: &World, spool: &EmbeddedSpool, sequence: &mut u64) {
+    if world.switch().is_dead() {
+        return;
+    }
     let events = match spool.read(*sequence, usize::MAX) {
         Ok(events) => events,
         Err(first) => {
@@ -267,40 +290,67 @@ enum Watched {
     Done(Vec<String>),
 }
 
-/// Changes the weather at its hours, looks at the relay, and says when the life is over.
-async fn watch(
-    world: &Arc<World>,
-    scenario: &Scenario,
-    spool: &Arc<EmbeddedSpool>,
-    insight: &dyn Insight,
-    next_change: &mut usize,
-    end: Option<(crate::scenario::End, u64)>,
-) -> Watched {
-    let overdue_ms = scenario.clear_ms + scenario.drain_ms;
-    loop {
-        let now_ms = world.elapsed_ms();
-        change_weather(world, scenario, next_change);
-        let end_ms = end.and_then(|(end, began)| if let When::After(ms) = end.when { Some((began + ms, end.how)) } else { None });
-        if let Some((_, how)) = end_ms.filter(|(at, _)| *at <= now_ms) {
-            return Watched::Time(how);
+/// What watches one life.
+struct Eyes<'a> {
+    world: &'a Arc<World>,
+    scenario: &'a Scenario,
+    relay: &'a Relay,
+    spool: &'a Arc<EmbeddedSpool>,
+    insight: &'a dyn Insight,
+}
+
+impl Eyes<'_> {
+    /// Changes the weather at its hours, looks at the relay, and says when the life is over.
+    async fn watch(&self, next_change: &mut usize, end: Option<(crate::scenario::End, u64)>) -> Watched {
+        let Eyes { world, scenario, spool, .. } = self;
+        let overdue_ms = scenario.clear_ms + scenario.drain_ms;
+        loop {
+            let now_ms = world.elapsed_ms();
+            if let Some(snapshot) = change_weather(world, scenario, next_change) {
+                self.relay.reload(snapshot, Arc::new(scenario.limits.clone()));
+            }
+            let end_ms = end.and_then(|(end, began)| if let When::After(ms) = end.when { Some((began + ms, end.how)) } else { None });
+            if let Some((_, how)) = end_ms.filter(|(at, _)| *at <= now_ms) {
+                return Watched::Time(how);
+            }
+            let health = spool.health();
+            if let Some(why) = health.poisoned {
+                return Watched::Poisoned(why);
+            }
+            self.look().await;
+            let clear = now_ms >= scenario.clear_ms && *next_change == scenario.changes.len() && world.clients_done();
+            if clear && spool.count().deliveries == 0 && settled_down(spool).await {
+                return Watched::Done(Vec::new());
+            }
+            if now_ms >= overdue_ms {
+                let left = spool.list(&postrider_model::doors::QueueFilter::default(), None, 20);
+                return Watched::Done(left.iter().map(|view| format!("{view:?}")).collect());
+            }
+            let change_ms = scenario.changes.get(*next_change).map(|(at, _)| *at);
+            let look_ms = now_ms + LOOK_MS[usize::from(clear)];
+            let wake = [Some(look_ms), change_ms, end_ms.map(|(at, _)| at)].into_iter().flatten().min().unwrap_or(now_ms);
+            tokio::time::sleep(Duration::from_millis(wake.saturating_sub(now_ms).max(1))).await;
         }
-        let health = spool.health();
-        if let Some(why) = health.poisoned {
-            return Watched::Poisoned(why);
+    }
+
+    async fn look(&self) {
+        let Eyes { world, spool, insight, .. } = self;
+        world.note(Fact::Queue(spool.count().deliveries));
+        for view in insight.sites().await {
+            if view.connections > 0 {
+                world.note(Fact::Window { site: view.site.to_string(), connections: view.connections, window: view.window });
+            }
         }
-        look(world, spool, insight).await;
-        let clear = now_ms >= scenario.clear_ms && *next_change == scenario.changes.len() && world.clients_done();
-        if clear && spool.count().deliveries == 0 && settled_down(spool).await {
-            return Watched::Done(Vec::new());
+        let some = lock(&world.promises).some(EXPLAINED);
+        for message in some {
+            let before = lock(&world.promises).of(message);
+            let explained: BTreeSet<u32> = insight.explain(message).await.into_iter().map(|(index, _)| index).collect();
+            // What ended while we asked need not be known any more.
+            let after = lock(&world.promises).of(message);
+            for index in before.intersection(&after).filter(|index| !explained.contains(index)) {
+                world.note(Fact::Invisible { message, index: *index });
+            }
         }
-        if now_ms >= overdue_ms {
-            let left = spool.list(&postrider_model::doors::QueueFilter::default(), None, 20);
-            return Watched::Done(left.iter().map(|view| format!("{view:?}")).collect());
-        }
-        let change_ms = scenario.changes.get(*next_change).map(|(at, _)| *at);
-        let wake =
-            [Some(now_ms + LOOK_MS[usize::from(clear)]), change_ms, end_ms.map(|(at, _)| at)].into_iter().flatten().min().unwrap_or(now_ms);
-        tokio::time::sleep(Duration::from_millis(wake.saturating_sub(now_ms).max(1))).await;
     }
 }
 
@@ -310,32 +360,32 @@ async fn settled_down(spool: &EmbeddedSpool) -> bool {
     spool.count().deliveries == 0
 }
 
-async fn look(world: &World, spool: &EmbeddedSpool, insight: &dyn Insight) {
-    world.note(Fact::Queue(spool.count().deliveries));
-    for view in insight.sites().await {
-        if view.connections > 0 {
-            world.note(Fact::Window { site: view.site.to_string(), connections: view.connections, window: view.window });
-        }
-    }
-}
-
-/// What was to change by now.
-fn change_weather(world: &World, scenario: &Scenario, next_change: &mut usize) {
+/// What was to change by now; the policy, when that is new.
+fn change_weather(world: &World, scenario: &Scenario, next_change: &mut usize) -> Option<Arc<Snapshot>> {
     let now_ms = world.elapsed_ms();
+    let mut reloaded = None;
     while let Some((_, change)) = scenario.changes.get(*next_change).filter(|(at, _)| *at <= now_ms) {
-        apply(world, change);
+        if let Change::Reload(snapshot) = change {
+            reloaded = Some(snapshot.clone());
+        }
+        apply(world, scenario, change);
         *next_change += 1;
     }
+    reloaded
 }
 
-fn apply(world: &World, change: &Change) {
+fn apply(world: &World, scenario: &Scenario, change: &Change) {
     match change {
         Change::Personality(number, personality) => lock(&world.remotes)[*number].provider.change((**personality).clone()),
         Change::Reach(number, reach) => lock(&world.remotes)[*number].reach = *reach,
         Change::Dns(weather) => lock(&world.zones).weather = *weather,
         Change::Breaks(percent) => lock(&world.net).breaks_percent = *percent,
         Change::Disk(octets) => world.disk.set_capacity(*octets),
-        Change::FailSyncs(count) => world.disk.fail_syncs(*count),
+        Change::FailSync(failing) => world.disk.fail_sync(*failing),
+        Change::Reload(snapshot) => {
+            *lock(&world.snapshot) = snapshot.clone();
+            return world.note(Fact::Reloaded(scenario.connections_max(snapshot)));
+        }
     }
     world.note(Fact::Changed(match change {
         Change::Personality(number, personality) => format!("remote {number} {:?}", personality.faults),

@@ -1,5 +1,8 @@
-//! Plays scenarios from seeds: `sim --seeds N [--from M] [--twice] [--show]`, or `sim --named [TEXT]`.
+//! Plays scenarios from seeds: `sim --seeds N [--from M] [--twice] [--show] [--cover]`, or `sim --named [TEXT]`.
 
+use std::collections::BTreeMap;
+
+use postrider_sim::coverage::INGREDIENTS;
 use postrider_sim::scenario::{named::named, random::random};
 use postrider_sim::{Scenario, run};
 
@@ -8,11 +11,12 @@ struct Options {
     from: u64,
     twice: bool,
     show: bool,
+    cover: bool,
     named: Option<String>,
 }
 
 fn options() -> anyhow::Result<Options> {
-    let mut options = Options { seeds: 100, from: 0, twice: false, show: false, named: None };
+    let mut options = Options { seeds: 100, from: 0, twice: false, show: false, cover: false, named: None };
     let mut words = std::env::args().skip(1).peekable();
     while let Some(word) = words.next() {
         let mut number = || words.next().and_then(|n| n.parse().ok()).ok_or_else(|| anyhow::anyhow!("{word} needs a number"));
@@ -21,6 +25,7 @@ fn options() -> anyhow::Result<Options> {
             "--from" => options.from = number()?,
             "--twice" => options.twice = true,
             "--show" => options.show = true,
+            "--cover" => options.cover = true,
             "--named" => options.named = Some(words.next_if(|next| !next.starts_with("--")).unwrap_or_default()),
             _ => anyhow::bail!("usage: sim [--seeds N] [--from M] [--twice] [--show] [--named TEXT]"),
         }
@@ -35,22 +40,19 @@ fn play(scenario: &Scenario, options: &Options, sums: &mut Sums) -> bool {
     sums.runs += 1;
     sums.lives += u64::from(report.lives);
     sums.taken += report.taken as u64;
-    sums.facts += report.facts as u64;
+    sums.facts += report.facts.len() as u64;
+    report.met.iter().for_each(|what| *sums.met.entry(what).or_default() += 1);
     if options.show {
-        report.lines.iter().for_each(|line| println!("{line}"));
+        report.lines().for_each(|line| println!("{line}"));
     }
     let mut well = report.violations.is_empty();
     if options.twice {
         let again = run(scenario);
         if again.hash != report.hash {
-            let first = report.lines.iter().zip(&again.lines).position(|(a, b)| a != b);
-            let at = first.unwrap_or(report.lines.len().min(again.lines.len()));
-            println!(
-                "{}: C8: the second run differs at fact {at}:\n  {:?}\n  {:?}",
-                scenario.name,
-                report.lines.get(at),
-                again.lines.get(at)
-            );
+            let first = report.facts.iter().zip(&again.facts).position(|(a, b)| a != b);
+            let at = first.unwrap_or(report.facts.len().min(again.facts.len()));
+            let [one, other] = [&report, &again].map(|report| report.lines().nth(at));
+            println!("{}: C8: the second run differs at fact {at}:\n  {one:?}\n  {other:?}", scenario.name);
             well = false;
         }
     }
@@ -72,6 +74,7 @@ struct Sums {
     lives: u64,
     taken: u64,
     facts: u64,
+    met: BTreeMap<&'static str, u64>,
 }
 
 #[allow(clippy::print_stdout, reason = "a command speaks on its standard output")]
@@ -92,7 +95,10 @@ fn main() -> anyhow::Result<()> {
             }
         }
     }
-    let Sums { runs, lives, taken, facts } = sums;
+    let Sums { runs, lives, taken, facts, met } = sums;
+    if options.cover {
+        INGREDIENTS.iter().for_each(|(what, _)| println!("{:>8} {what}", met.get(what).copied().unwrap_or(0)));
+    }
     println!("{runs} runs, {lives} lives, {taken} messages taken, {facts} facts; {} failed: {}", failed.len(), failed.join(", "));
     anyhow::ensure!(failed.is_empty(), "{} of {runs} runs failed", failed.len());
     Ok(())

@@ -13,7 +13,10 @@ use crate::world::{Fact, Offered, Verdict};
 pub(super) fn check(evidence: &Evidence, found: &mut Found) {
     let copies = evidence.copies();
     let told = reports(evidence);
-    let lost = lost_reports(evidence);
+    let reports_lost = lost_reports(evidence);
+    let lost: BTreeSet<String> = reports_lost.keys().cloned().collect();
+    let mut untold: BTreeMap<&str, BTreeSet<MessageId>> = BTreeMap::new();
+    let mut ids = BTreeSet::new();
     let crashes = evidence.crashes();
     let [bounced, surely] = bounced_in_log(evidence, &crashes);
     let mut known = BTreeSet::new();
@@ -22,11 +25,18 @@ pub(super) fn check(evidence: &Evidence, found: &mut Found) {
         let of = |recipient: &String| copies.get(&(offered.token.clone(), recipient.clone())).map_or(&[][..], Vec::as_slice);
         match &offered.verdict {
             Verdict::Positive(id) => {
+                if let Some(id) = id.filter(|id| !ids.insert(*id)) {
+                    found.say("C1", format!("{} was acknowledged as {id}, as another mail was", offered.token));
+                }
                 for recipient in &offered.recipients {
                     let in_log = |bounced: &Bounced| id.is_some_and(|id| bounced.contains(&(id, recipient.clone())));
                     let (logged, surely) = (in_log(&bounced), in_log(&surely));
                     let case = Case { offered, recipient, copies: of(recipient), told: &told, lost: &lost, logged, surely };
-                    case.check(evidence, &crashes, found);
+                    if case.check(evidence, &crashes, found)
+                        && let Some(id) = id
+                    {
+                        untold.entry(&offered.reverse_path).or_default().insert(*id);
+                    }
                 }
             }
             Verdict::Broken | Verdict::Refused(_) => {
@@ -44,6 +54,14 @@ pub(super) fn check(evidence: &Evidence, found: &mut Found) {
     }
     for (token, recipient) in copies.keys().filter(|(token, _)| !known.contains(token)) {
         found.say("C1", format!("nobody ever handed in {token}, sent to {recipient}"));
+    }
+    // Each report is about one message, so each message whose bounce nobody was told of has a lost report of its own.
+    for (reverse_path, messages) in untold {
+        let reports = reports_lost.get(reverse_path).map_or(0, BTreeSet::len);
+        if messages.len() > reports {
+            found
+                .say("C1", format!("{} messages of <{reverse_path}> bounced untold, and only {reports} reports were lost", messages.len()));
+        }
     }
     contents(evidence, found);
     without_cause(evidence, found);
@@ -78,7 +96,8 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    fn check(&self, evidence: &Evidence, crashes: &[Timestamp], found: &mut Found) {
+    /// Whether it bounced, its sender is owed a report, and none came.
+    fn check(&self, evidence: &Evidence, crashes: &[Timestamp], found: &mut Found) -> bool {
         let Offered { token, reverse_path, .. } = self.offered;
         let recipient = self.recipient;
         let told = self.told.iter().any(|report| report.token == *token && report.failed.contains(recipient));
@@ -96,6 +115,7 @@ impl Case<'_> {
         {
             found.say("C1", format!("{token} to {recipient} was delivered at {} and yet bounced", Evidence::clock(at)));
         }
+        self.copies.is_empty() && self.logged && !told && !reverse_path.is_empty() && !waits
     }
 }
 

@@ -7,7 +7,7 @@ use postrider_lab::Taken;
 use postrider_model::Timestamp;
 use postrider_model::policy::Provider;
 
-use crate::scenario::Scenario;
+use crate::scenario::{Change, ProviderPlan, Scenario};
 use crate::world::clients::{MailPlan, content};
 use crate::world::{EPOCH_MS, Fact, Offered, World, lock};
 
@@ -66,12 +66,20 @@ pub struct Evidence {
     pub give_up_ms: u64,
     /// How long an outcome may be unsynced, in milliseconds.
     pub unsynced_ms: u64,
+    /// The spool kept its whole history in files.
+    pub journal: bool,
+    /// The recipient hosts each provider takes mail for; literals in their brackets.
+    pub homes: Vec<BTreeSet<String>>,
+    /// The DNS denied names that exist.
+    pub dns_lies: bool,
+    /// The DNS was slow: a connection that was permitted is opened only when its host's addresses are known, and so too near the next one.
+    pub dns_slow: bool,
 }
 
 impl Evidence {
-    /// Gathers what a run left.
+    /// Gathers what a run left; takes the facts out of the book.
     pub fn gather(world: &World, scenario: &Scenario, left: Option<Vec<String>>, refused_to_open: Option<String>) -> Self {
-        let facts = lock(&world.book).facts.clone();
+        let facts = std::mem::take(&mut lock(&world.book).facts);
         let mut confirmed = BTreeMap::new();
         for (at, fact) in &facts {
             if let Fact::Confirmed { remote, nth } = fact {
@@ -99,6 +107,10 @@ impl Evidence {
             fair: scenario.fair.clone(),
             patient_domains: scenario.patient_domains(),
             give_up_ms: scenario.snapshot.retry.give_up.as_millis() as u64,
+            journal: scenario.journal,
+            homes: scenario.providers.iter().map(homes).collect(),
+            dns_lies: scenario.dns_lies(),
+            dns_slow: scenario.changes.iter().any(|(_, change)| matches!(change, Change::Dns(weather) if weather.slow_percent > 0)),
             unsynced_ms: postrider_model::limits::SETTLE_SYNC_MS + 2 * scenario.commit_pause.as_millis() as u64 + 5,
         }
     }
@@ -124,19 +136,18 @@ impl Evidence {
             return true;
         }
         // After a failed sync of the log nothing is kept any more until the restart.
-        self.sync_failures().any(|(failed, poisoned_until)| {
-            let until = poisoned_until.map_or(failed.millis() + self.unsynced_ms, Timestamp::millis);
+        self.sync_failures().any(|(failed, until)| {
+            let until = until.map_or(failed.millis() + self.unsynced_ms, Timestamp::millis);
             (failed.millis().saturating_sub(self.unsynced_ms)..=until).contains(&at.millis())
         })
     }
 
-    /// When syncs failed; with the end of the life, when that was poisoned.
+    /// When syncs failed; with the end of the life, when that one poisoned it.
     fn sync_failures(&self) -> impl Iterator<Item = (Timestamp, Option<Timestamp>)> + '_ {
-        let failed = self.facts.iter().enumerate().filter(|(_, (_, fact))| matches!(fact, Fact::SyncFailed));
-        failed.map(|(nth, (at, _))| {
+        self.facts.iter().enumerate().filter_map(|(nth, (at, fact))| {
+            let Fact::SyncFailed { poisons } = fact else { return None };
             let end = self.facts[nth..].iter().find(|(_, fact)| matches!(fact, Fact::LifeEnded(_)));
-            let poisoned = end.filter(|(_, fact)| matches!(fact, Fact::LifeEnded(how) if how.starts_with("poisoned")));
-            (*at, poisoned.map(|(at, _)| *at))
+            Some((*at, end.filter(|_| *poisons).map(|(at, _)| *at)))
         })
     }
 
@@ -165,4 +176,8 @@ impl Evidence {
         let ms = at.millis().saturating_sub(EPOCH_MS);
         format!("{}.{:03} s", ms / 1000, ms % 1000)
     }
+}
+
+fn homes(plan: &ProviderPlan) -> BTreeSet<String> {
+    plan.domains.iter().map(ToString::to_string).chain(plan.addresses().map(|address| format!("[{address}]"))).collect()
 }

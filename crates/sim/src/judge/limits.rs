@@ -32,19 +32,42 @@ fn scope(evidence: &Evidence, remote: usize) -> String {
     }
 }
 
+/// How long a connection may have been under way under the limits before a reload.
+const DIALLING_MS: u64 = 600_000;
+
+/// The connections each remote allows, as reloads change it.
+struct Allowed<'a> {
+    evidence: &'a Evidence,
+    reloads: Vec<(Timestamp, &'a Vec<u32>)>,
+}
+
+impl Allowed<'_> {
+    /// The most that any policy allowed that was in force lately.
+    fn at(&self, remote: usize, now: Timestamp) -> usize {
+        let limit = |limits: &Vec<u32>| limits.get(remote).copied().unwrap_or(u32::MAX);
+        let mut most = self.evidence.policies[remote].provider.connections_max;
+        for (at, limits) in &self.reloads {
+            most = if at.millis() + DIALLING_MS <= now.millis() { limit(limits) } else { most.max(limit(limits)) };
+        }
+        most as usize
+    }
+}
+
 fn connections(evidence: &Evidence, found: &mut Found) {
+    let mut allowed = Allowed { evidence, reloads: Vec::new() };
     let mut open: BTreeMap<(String, IpAddr), BTreeSet<u64>> = BTreeMap::new();
     let mut all = BTreeSet::new();
     let mut where_of = BTreeMap::new();
     for (at, fact) in &evidence.facts {
         match fact {
+            Fact::Reloaded(limits) => allowed.reloads.push((*at, limits)),
             Fact::Opened { remote, source, connection } => {
                 let key = (scope(evidence, *remote), *source);
                 where_of.insert(*connection, key.clone());
                 all.insert(*connection);
                 let here = open.entry(key.clone()).or_default();
                 here.insert(*connection);
-                let max = evidence.policies[*remote].provider.connections_max as usize;
+                let max = allowed.at(*remote, *at);
                 if here.len() > max {
                     let at = Evidence::clock(*at);
                     found.say("C3", format!("{} connections from {} to {} at {at}, and {max} are allowed", here.len(), key.1, key.0));
@@ -110,7 +133,8 @@ fn rates(evidence: &Evidence, found: &mut Found) {
             rate_of("messages", &key, rate, at_hand, times, &crashes, found);
         }
         if let (Some(rate), Some(times)) = (provider.connection_rate, opened.get(&key)) {
-            rate_of("connections", &key, rate, 0, times, &crashes, found);
+            let looked_up = if evidence.dns_slow { u64::from(provider.connections_max) } else { 0 };
+            rate_of("connections", &key, rate, looked_up, times, &crashes, found);
         }
     }
 }

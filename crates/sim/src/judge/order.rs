@@ -28,6 +28,9 @@ fn journal(evidence: &Evidence, found: &mut Found) {
         if *sequence <= last {
             found.say("C4", format!("event {sequence} after event {last}"));
         }
+        if evidence.journal && *sequence > last + 1 {
+            found.say("C4", format!("event {sequence} follows event {last}: something is missing between"));
+        }
         gaps |= *sequence != last + 1;
         last = *sequence;
         match event {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use postrider_lab::ledger::field;
+use postrider_model::MessageId;
 
 use super::Found;
 use super::evidence::{Copy, Evidence};
@@ -40,13 +41,15 @@ pub(super) fn reports(evidence: &Evidence) -> Vec<Report> {
     read.collect()
 }
 
-/// Reverse-paths to which a report could not be delivered, by the mail log.
-pub(super) fn lost_reports(evidence: &Evidence) -> BTreeSet<String> {
-    let lost = evidence.facts.iter().filter_map(|(_, fact)| match fact {
-        Fact::Attempted { report: true, outcome: Outcome::Bounced, recipient, .. } => Some(recipient.clone()),
-        _ => None,
-    });
-    lost.collect()
+/// Reports that could not be delivered, by the mail log, for each reverse-path they were for.
+pub(super) fn lost_reports(evidence: &Evidence) -> BTreeMap<String, BTreeSet<MessageId>> {
+    let mut lost: BTreeMap<String, BTreeSet<MessageId>> = BTreeMap::new();
+    for (_, fact) in &evidence.facts {
+        if let Fact::Attempted { report: true, outcome: Outcome::Bounced, recipient, message, .. } = fact {
+            lost.entry(recipient.clone()).or_default().insert(*message);
+        }
+    }
+    lost
 }
 
 pub(super) fn check(evidence: &Evidence, found: &mut Found) {

@@ -11,7 +11,7 @@ use postrider_model::{DeliveryId, MessageId, Timestamp};
 use super::evidence::{Evidence, Policy, Told};
 use super::judge;
 use crate::world::EPOCH_MS;
-use crate::world::book::{Fact, JournalEvent, Offered, Outcome, Verdict};
+use crate::world::book::{Cause, Fact, JournalEvent, Offered, Outcome, Verdict};
 use crate::world::clients::{MailPlan, content};
 
 const TRACE: &[u8] = b"Received: from client.example\r\n\tby relay.example\r\n";
@@ -79,7 +79,9 @@ fn report(at_ms: u64, id: &str, quoted: &str, failed: &str, to: &str) -> Told {
 
 fn attempted(index: u32, outcome: Outcome, report: bool) -> Fact {
     let recipient = plan("").recipients[index as usize].clone();
-    Fact::Attempted { message: id(), index, report, reverse_path: String::new(), recipient, outcome, why: String::new() }
+    let cause = if outcome == Outcome::Delivered { Cause::None } else { Cause::Reply { code: 550, before_mail: false } };
+    let (reverse_path, why) = (String::new(), String::new());
+    Fact::Attempted { message: id(), index, report, reverse_path, recipient, outcome, why, cause, began: Some(at(20)) }
 }
 
 fn settled(sequence: u64, index: u32, outcome: Outcome) -> Fact {
@@ -118,6 +120,10 @@ fn good() -> Evidence {
         patient_domains: BTreeSet::from(["p1.example".to_owned()]),
         give_up_ms: 60_000,
         unsynced_ms: 30,
+        journal: true,
+        homes: vec![BTreeSet::from(["p0.example".to_owned(), "p1.example".to_owned()])],
+        dns_lies: false,
+        dns_slow: false,
     }
 }
 
@@ -203,6 +209,77 @@ fn c1_asks_for_the_cause_of_a_bounce() {
     }
 }
 
+/// The log says that recipient 1 did not get it, so, for this cause, at this time.
+fn fails(e: &mut Evidence, ms: u64, outcome: Outcome, cause: Cause) {
+    let mut fact = attempted(1, outcome, false);
+    if let Fact::Attempted { cause: told, began, .. } = &mut fact {
+        (*told, *began) = (cause, Some(at(ms)));
+    }
+    e.facts[6] = (at(ms), fact);
+}
+
+#[test]
+fn c1_asks_for_one_end_in_time() {
+    trips("C1", "the log knows no end", |e| e.facts.truncate(6));
+    trips("C1", "the journal has no end", |e| e.facts.retain(|(_, f)| !matches!(f, Fact::Journal { sequence: 3, .. })));
+    trips("C1", "behind its give-up time", |e| fails(e, 25, Outcome::Deferred(at(60_011)), Cause::Trouble));
+    trips("C1", "long behind its give-up time", |e| fails(e, 60_000 + 3_700_000, Outcome::Bounced, Cause::Late));
+    trips("C1", "explain knows nothing", |e| e.facts.push((at(15), Fact::Invisible { message: id(), index: 0 })));
+    trips("C1", "not its host", |e| e.homes = vec![BTreeSet::from(["p9.example".to_owned()])]);
+    trips("C1", "as another mail was", |e| {
+        let mut again = offered("s@p0.example", Verdict::Positive(Some(id())));
+        if let Fact::Offered(offered) = &mut again {
+            offered.token = "u".into();
+        }
+        e.facts.push((at(13), again));
+    });
+    let early = |e: &mut Evidence, due| {
+        let again = e.facts[6].clone();
+        fails(e, 20, Outcome::Deferred(at(due)), Cause::Trouble);
+        e.facts.insert(7, again);
+    };
+    passes(|e| early(e, 20));
+    trips("C4", "and due at", |e| early(e, 21));
+}
+
+#[test]
+fn c1_lets_only_what_is_for_ever_bounce() {
+    let never = |code, before_mail| Cause::Reply { code, before_mail };
+    for cause in [Cause::Trouble, Cause::Late, Cause::Absent, never(451, false), never(550, true)] {
+        trips("C1", "for something that passes", |e| fails(e, 25, Outcome::Bounced, cause));
+    }
+    passes(|e| {
+        fails(e, 25, Outcome::Bounced, Cause::Absent);
+        e.dns_lies = true;
+        e.told[0].taken.recipients.truncate(1);
+        e.told.push(report(40, "r", "X-Token: t", "b@p1.example", "s@p0.example"));
+        e.fair = None;
+    });
+}
+
+#[test]
+fn c1_counts_lost_reports() {
+    // Two messages bounced, and one report of the two could not be delivered: somebody was told nothing.
+    trips("C1", "only 1 reports were lost", |e| {
+        e.told.clear();
+        let other = MessageId::new(at(10), [3; 10]);
+        let mut second = offered("s@p0.example", Verdict::Positive(Some(other)));
+        if let Fact::Offered(offered) = &mut second {
+            offered.token = "u".into();
+        }
+        e.facts.push((at(13), second));
+        for (message, recipient, report) in
+            [(id(), "a", false), (id(), "b", false), (other, "a", false), (other, "b", false), (MessageId(7), "s", true)]
+        {
+            let mut fact = attempted(0, Outcome::Bounced, report);
+            if let Fact::Attempted { message: of, recipient: to, .. } = &mut fact {
+                (*of, *to) = (message, if report { "s@p0.example".into() } else { format!("{recipient}@p1.example") });
+            }
+            e.facts.push((at(30), fact));
+        }
+    });
+}
+
 #[test]
 fn c2_sees_a_copy_without_an_excuse() {
     let again = |e: &mut Evidence| e.told.push(taken(90, &["a@p1.example"], "s@p0.example"));
@@ -260,8 +337,21 @@ fn c3_counts_as_the_provider_does() {
 }
 
 #[test]
+fn c3_follows_a_reload() {
+    let narrow = |e: &mut Evidence, ms| {
+        e.policies[0].provider.connections_max = 2;
+        e.facts.push((at(31), Fact::Reloaded(vec![1])));
+        e.facts.push((at(ms), Fact::Opened { remote: 0, source: source(), connection: 1 }));
+        e.facts.push((at(ms), Fact::Opened { remote: 0, source: source(), connection: 2 }));
+    };
+    passes(|e| narrow(e, 600_000));
+    trips("C3", "2 connections from", |e| narrow(e, 600_031));
+}
+
+#[test]
 fn c4_sees_facts_out_of_order() {
     trips("C4", "event 2 after event 3", |e| e.facts.swap(7, 8));
+    trips("C4", "something is missing", |e| e.facts.retain(|(_, f)| !matches!(f, Fact::Journal { sequence: 2, .. })));
     trips("C4", "is Delivered after it was Delivered", |e| e.facts.push((at(50), settled(4, 0, Outcome::Delivered))));
     trips("C4", "is Deferred", |e| e.facts.push((at(50), settled(4, 0, Outcome::Deferred(at(60))))));
     trips("C4", "never accepted", |e| {

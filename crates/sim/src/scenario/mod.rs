@@ -6,6 +6,7 @@ pub mod random;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_flow::ReceiveLimits;
@@ -14,7 +15,7 @@ use postrider_model::policy::{Provider, Snapshot};
 use postrider_smtp::Domain;
 
 use crate::world::clients::ClientPlan;
-use crate::world::disk::Loss;
+use crate::world::disk::{Crash, Failing, Loss};
 use crate::world::net::Reach;
 
 /// A whole scenario.
@@ -61,10 +62,23 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// How many connections a policy allows to each provider.
+    pub fn connections_max(&self, snapshot: &Snapshot) -> Vec<u32> {
+        let of = |plan: &ProviderPlan| {
+            let named = snapshot.providers.iter().find(|policy| policy.name == plan.policy.name);
+            named.map_or(plan.policy.connections_max, |policy| policy.connections_max)
+        };
+        self.providers.iter().map(of).collect()
+    }
+
+    /// Whether the DNS denies names that exist, at some time.
+    pub fn dns_lies(&self) -> bool {
+        self.changes.iter().any(|(_, change)| matches!(change, Change::Dns(weather) if weather.no_name_percent > 0))
+    }
+
     /// Domains whose provider never says "never", in a DNS that never denies a name: mail to a plain user there may be late, but is not bounced before its time.
     pub fn patient_domains(&self) -> BTreeSet<String> {
-        let denies = |change: &Change| matches!(change, Change::Dns(weather) if weather.no_name_percent > 0);
-        if self.changes.iter().any(|(_, change)| denies(change)) {
+        if self.dns_lies() {
             return BTreeSet::new();
         }
         let mut harsh = BTreeSet::new();
@@ -139,8 +153,10 @@ pub enum Change {
     Breaks(u8),
     /// The disk holds so much.
     Disk(u64),
-    /// So many of the next syncs fail.
-    FailSyncs(u32),
+    /// A sync fails, or none any more.
+    FailSync(Option<Failing>),
+    /// The policy is another one.
+    Reload(Arc<Snapshot>),
 }
 
 /// How a life ends.
@@ -157,8 +173,8 @@ pub struct End {
 /// When a life ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// At its k-th changing operation of the disk.
-    Operation(u64),
+    /// At its k-th changing operation of the disk, or the k-th in the midst of some work.
+    Disk(Crash),
     /// So many milliseconds after it began.
     After(u64),
 }
@@ -172,4 +188,6 @@ pub enum How {
     Kill,
     /// It is told to drain.
     Drain,
+    /// It is told to drain, and at the k-th changing operation of the disk from then on the power goes.
+    DrainAndPower(Loss, u64),
 }

@@ -1,5 +1,6 @@
 //! A scenario from a seed: providers of all kinds, weather, crashes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_lab::{Chance, DnsWeather, FaultKind, Hostile, Manner, Moment, MxData, Pace, Personality, Space, Throttle};
@@ -8,8 +9,9 @@ use postrider_model::policy::{ProviderMatch, Rate, ReplyRule, RuleAction};
 use super::build::{client, domain, nameless, provider, scenario};
 use super::{Change, End, How, ProviderPlan, Scenario, When};
 use crate::world::BreakAt;
+use crate::world::acts::WORKS;
 use crate::world::clients::{ClientPlan, MailPlan};
-use crate::world::disk::Loss;
+use crate::world::disk::{Crash, Failing, Loss};
 use crate::world::net::Reach;
 
 /// The scenario of a seed.
@@ -46,6 +48,13 @@ pub fn random(seed: u64) -> Scenario {
     scenario.segment_octets = *chance.pick(&[64, 128, 512]) * 1024;
     weather(&mut chance, &mut scenario, &fine);
     scenario.ends = ends(&mut chance);
+    let compacts = |end: &End| matches!(end.when, When::Disk(Crash::Amid("compacting" | "sealing", _)));
+    if scenario.ends.iter().any(compacts) {
+        // Small segments and much mail, so that it comes to that.
+        scenario.segment_octets = 64 * 1024;
+        let mails = scenario.clients.iter_mut().flat_map(|client| &mut client.mails);
+        mails.filter(|mail| mail.body_octets < 256 * 1024).for_each(|mail| mail.body_octets = mail.body_octets * 4 + 1_000);
+    }
     scenario
 }
 
@@ -165,17 +174,35 @@ fn weather(chance: &mut Chance, scenario: &mut Scenario, fine: &[Personality]) {
     if chance.percent(40) {
         changes.push((chance.below(clear_ms), Change::Breaks(chance.below(50) as u8)));
     }
-    if chance.percent(15) {
-        let room = chance.between(4, 12) * u64::from(scenario.segment_octets) + scenario.reserve_octets;
+    if chance.percent(25) {
+        // With the reserve on top mail is refused in time; without it the disk itself refuses.
+        let reserve = if chance.percent(50) { scenario.reserve_octets } else { 0 };
+        let room = chance.between(3, 12) * u64::from(scenario.segment_octets) + reserve;
         changes.push((chance.below(clear_ms), Change::Disk(room)));
     }
-    if chance.percent(15) {
-        changes.push((chance.below(clear_ms), Change::FailSyncs(1)));
+    if chance.percent(30) {
+        let failing = [
+            Failing::Next,
+            Failing::Next,
+            Failing::Of("contents"),
+            Failing::Of("journal"),
+            Failing::Folder,
+            Failing::Recovering,
+            Failing::Recovering,
+        ];
+        let at = chance.below(clear_ms.min(1_200_000));
+        changes.push((at, Change::FailSync(Some(*chance.pick(&failing)))));
+    }
+    if chance.percent(20) {
+        let mut narrow = scenario.snapshot.clone();
+        narrow.providers.iter_mut().for_each(|policy| policy.connections_max = policy.connections_max.div_ceil(3));
+        changes.push((chance.below(clear_ms), Change::Reload(Arc::new(narrow))));
+        changes.push((clear_ms, Change::Reload(Arc::new(scenario.snapshot.clone()))));
     }
     changes.push((clear_ms, Change::Dns(DnsWeather::default())));
     changes.push((clear_ms, Change::Breaks(0)));
     changes.push((clear_ms, Change::Disk(super::build::ROOMY)));
-    changes.push((clear_ms, Change::FailSyncs(0)));
+    changes.push((clear_ms, Change::FailSync(None)));
     changes.sort_by_key(|(at, _)| *at);
     scenario.changes = changes;
 }
@@ -242,21 +269,39 @@ fn fault(chance: &mut Chance, personality: Personality) -> Personality {
 
 fn ends(chance: &mut Chance) -> Vec<End> {
     let count = *chance.pick(&[0, 0, 1, 1, 2, 3, 6]);
-    let losses = [Loss::All, Loss::Tail, Loss::Sectors, Loss::Nothing];
-    (0..count)
-        .map(|_| {
-            let when = match chance.below(10) {
-                0 => When::Operation(chance.between(1, 12)),
-                1..=4 => When::Operation(chance.between(1, 200)),
-                5 | 6 => When::Operation(chance.between(1, 2_000)),
-                _ => When::After(chance.below(600_000)),
-            };
-            let how = match (chance.below(10), when) {
-                (0 | 1, When::After(_)) => How::Drain,
-                (2..=4, When::After(_)) => How::Kill,
-                _ => How::Power(*chance.pick(&losses)),
-            };
-            End { when, how, down_ms: *chance.pick(&[0, 10, 1_000, 60_000, 600_000]) }
-        })
-        .collect()
+    let mut ends = Vec::new();
+    for _ in 0..count {
+        ends.push(end(chance));
+        // What recovers from it may die, too, and again.
+        for _ in 0..chance.between(1, 2) {
+            if chance.percent(20) {
+                ends.push(End { when: When::Disk(Crash::Operation(chance.between(1, 12))), ..end(chance) });
+            }
+        }
+    }
+    ends.iter_mut().for_each(|end| {
+        // Only the power goes at an operation of the disk.
+        if let (When::Disk(_), How::Kill | How::Drain | How::DrainAndPower(..)) = (end.when, end.how) {
+            end.how = How::Power(Loss::any(chance));
+        }
+    });
+    ends
+}
+
+fn end(chance: &mut Chance) -> End {
+    let when = match chance.below(14) {
+        0 => When::Disk(Crash::Operation(chance.between(1, 12))),
+        1..=3 => When::Disk(Crash::Operation(chance.between(1, 200))),
+        4 => When::Disk(Crash::Operation(chance.between(1, 2_000))),
+        5 => When::Disk(Crash::Amid("compacting", chance.between(1, 3))),
+        6..=9 => When::Disk(Crash::Amid(chance.pick(&WORKS).0, chance.between(1, 5))),
+        _ => When::After(chance.below(600_000)),
+    };
+    let how = match chance.below(10) {
+        0 => How::Drain,
+        1 => How::DrainAndPower(Loss::any(chance), chance.between(1, 4)),
+        2..=4 => How::Kill,
+        _ => How::Power(Loss::any(chance)),
+    };
+    End { when, how, down_ms: *chance.pick(&[0, 10, 1_000, 60_000, 600_000]) }
 }

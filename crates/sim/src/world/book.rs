@@ -1,6 +1,6 @@
 //! The book: every observed fact with its time, and one number that stands for all of it.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use postrider_model::{DeliveryId, MessageId, Timestamp};
@@ -46,6 +46,26 @@ pub enum Outcome {
     Bounced,
 }
 
+/// Who or what an outcome that is no delivery goes back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// It was delivered.
+    None,
+    /// Somebody replied; before MAIL a reply speaks of the host and not of the mail.
+    Reply {
+        /// The code.
+        code: u16,
+        /// The session did not stand yet.
+        before_mail: bool,
+    },
+    /// The DNS says that nobody takes mail there.
+    Absent,
+    /// Its time has passed.
+    Late,
+    /// Trouble of the world.
+    Trouble,
+}
+
 /// An event of the journal, in short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JournalEvent {
@@ -75,9 +95,21 @@ pub enum Fact {
     /// It ended, and how.
     LifeEnded(String),
     /// The disk failed a sync; what it held may be lost.
-    SyncFailed,
+    SyncFailed {
+        /// It was one that poisons the log: the log's own, or the journal's.
+        poisons: bool,
+    },
     /// The scenario changed the weather.
     Changed(String),
+    /// Another policy rules, with so many connections for each remote.
+    Reloaded(Vec<u32>),
+    /// A delivery that was acknowledged and has not ended, and of which `explain` knows nothing.
+    Invisible {
+        /// The message.
+        message: MessageId,
+        /// The recipient's index.
+        index: u32,
+    },
     /// A transaction of a client ended.
     Offered(Box<Offered>),
     /// The mail log: custody began.
@@ -98,6 +130,10 @@ pub enum Fact {
         outcome: Outcome,
         /// In its words.
         why: String,
+        /// Why it is no delivery.
+        cause: Cause,
+        /// When the attempt began, when there was one.
+        began: Option<Timestamp>,
     },
     /// The journal: an event, durable when it is read.
     Journal {
@@ -160,12 +196,16 @@ impl fmt::Debug for Fact {
         match self {
             Fact::LifeBegan(life) => write!(f, "life {life} began"),
             Fact::LifeEnded(how) => write!(f, "life ended: {how}"),
-            Fact::SyncFailed => write!(f, "sync failed"),
+            Fact::SyncFailed { poisons } => write!(f, "sync failed{}", if *poisons { "" } else { ", of a content" }),
             Fact::Changed(what) => write!(f, "change: {what}"),
+            Fact::Reloaded(limits) => write!(f, "reloaded: {limits:?} connections"),
+            Fact::Invisible { message, index } => write!(f, "{message}/{index} is not explained"),
             Fact::Offered(o) => write!(f, "offered {} <{}> {:?} {:?}", o.token, o.reverse_path, o.recipients, o.verdict),
             Fact::Accepted(id) => write!(f, "log accepted {id}"),
-            Fact::Attempted { message, index, report, reverse_path, recipient, outcome, why } => {
-                write!(f, "log {message}/{index}{} <{reverse_path}> <{recipient}> {outcome:?}: {why}", if *report { " report" } else { "" })
+            Fact::Attempted { message, index, report, reverse_path, recipient, outcome, why, cause, began } => {
+                let report = if *report { " report" } else { "" };
+                let began = began.map_or(0, Timestamp::millis);
+                write!(f, "log {message}/{index}{report} <{reverse_path}> <{recipient}> {outcome:?}: {why} ({cause:?}, began {began})")
             }
             Fact::Journal { sequence, event } => write!(f, "journal {sequence} {event:?}"),
             Fact::Rewritten(sequence) => write!(f, "journal {sequence} rewritten"),
@@ -192,18 +232,27 @@ pub struct Book {
 impl Book {
     /// Appends a fact.
     pub fn note(&mut self, at: Timestamp, fact: Fact) {
-        let line = format!("{} {fact:?}", at.millis());
-        // FNV-1a over the lines.
-        let mut hash = if self.facts.is_empty() { 0xcbf2_9ce4_8422_2325 } else { self.hash };
-        for octet in line.bytes().chain([b'\n']) {
-            hash = (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3);
-        }
-        self.hash = hash;
+        let mut hash = Fnv(if self.facts.is_empty() { 0xcbf2_9ce4_8422_2325 } else { self.hash });
+        // It cannot fail: nothing is stored.
+        let _ = writeln!(hash, "{} {fact:?}", at.millis());
+        self.hash = hash.0;
         self.facts.push((at, fact));
     }
 
     /// One number for the whole book: the same seed gives the same number (C8).
     pub fn hash(&self) -> u64 {
         self.hash
+    }
+}
+
+/// FNV-1a over what is written.
+struct Fnv(u64);
+
+impl Write for Fnv {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for octet in text.bytes() {
+            self.0 = (self.0 ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3);
+        }
+        Ok(())
     }
 }

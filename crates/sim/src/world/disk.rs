@@ -2,15 +2,38 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use postrider_lab::Chance;
 use postrider_spool::disk::{Disk, DiskFile, Opening};
 
+use super::acts::{Act, Acts, Phase};
 use super::book::Fact;
 pub use super::medium::Loss;
 use super::medium::Medium;
 use super::{Switch, World, lock};
+
+/// At which changing operation of a life the relay dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// The k-th.
+    Operation(u64),
+    /// The k-th in the midst of some work ([`super::acts::WORKS`]).
+    Amid(&'static str, u64),
+}
+
+/// Which sync fails, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failing {
+    /// The next.
+    Next,
+    /// The next of a file in this folder.
+    Of(&'static str),
+    /// The next of a folder.
+    Folder,
+    /// The next while recovering.
+    Recovering,
+}
 
 /// The simulated disk of one machine.
 pub struct SimDisk {
@@ -35,12 +58,14 @@ struct State {
     capacity: u64,
     /// Changing operations in this life so far.
     operations: u64,
-    crash_at: Option<u64>,
-    fail_syncs: u32,
+    crash: Option<Crash>,
+    fail: Option<Failing>,
     failed_syncs: u32,
     /// Changing operations over all lives.
     pub(crate) total_operations: u64,
     chance: Chance,
+    /// In the midst of what all this struck.
+    acts: Acts,
 }
 
 #[derive(Clone)]
@@ -62,11 +87,12 @@ impl SimDisk {
             locked: false,
             capacity,
             operations: 0,
-            crash_at: None,
-            fail_syncs: 0,
+            crash: None,
+            fail: None,
             failed_syncs: 0,
             total_operations: 0,
             chance,
+            acts: Acts::default(),
         };
         Arc::new_cyclic(|this| Self { switch, state: Mutex::new(state), this: this.clone(), world: OnceLock::new() })
     }
@@ -76,9 +102,20 @@ impl SimDisk {
     }
 
     /// A life begins: the relay dies at this changing operation, if it gets that far.
-    pub fn begin_life(&self, crash_at: Option<u64>) {
+    pub fn begin_life(&self, crash: Option<Crash>) {
         let mut state = lock(&self.state);
-        (state.operations, state.crash_at, state.locked) = (0, crash_at, false);
+        (state.operations, state.crash, state.locked) = (0, crash, false);
+        state.acts.enter(Phase::Recovering);
+    }
+
+    /// The relay does something else from now on.
+    pub fn enter(&self, phase: Phase) {
+        lock(&self.state).acts.enter(phase);
+    }
+
+    /// What this disk has done to the relay so far, by name.
+    pub fn met(&self) -> BTreeSet<&'static str> {
+        lock(&self.state).acts.met.clone()
     }
 
     /// Changing operations in this life so far.
@@ -91,9 +128,15 @@ impl SimDisk {
         lock(&self.state).total_operations
     }
 
-    /// The next syncs fail.
-    pub fn fail_syncs(&self, count: u32) {
-        lock(&self.state).fail_syncs = count;
+    /// The relay dies at its k-th changing operation from now on.
+    pub fn crash_after(&self, operations: u64) {
+        let mut state = lock(&self.state);
+        state.crash = Some(Crash::Operation(state.operations + operations));
+    }
+
+    /// A sync fails, or no more.
+    pub fn fail_sync(&self, failing: Option<Failing>) {
+        lock(&self.state).fail = failing;
     }
 
     /// How many syncs have failed so far.
@@ -109,21 +152,19 @@ impl SimDisk {
     /// The power went.
     pub fn lose_power(&self, loss: Loss) {
         let mut state = lock(&self.state);
-        let State { files, seen, safe, pending, chance, .. } = &mut *state;
+        let State { files, seen, safe, pending, chance, acts, .. } = &mut *state;
         for change in std::mem::take(pending) {
-            let kept = match loss {
-                Loss::All => false,
-                Loss::Nothing => true,
-                Loss::Tail | Loss::Sectors => chance.percent(50),
-            };
-            if kept {
+            if loss.keeps_name(chance) {
                 change.apply(safe);
+            } else {
+                acts.meet("loses a name");
             }
         }
         *seen = safe.clone();
         files.retain(|number, _| safe.values().any(|kept| kept == number));
-        for medium in files.values_mut() {
-            medium.lose(loss, chance);
+        for (number, medium) in files.iter_mut() {
+            let harm = medium.lose(loss, chance);
+            acts.harmed(*number, harm);
         }
     }
 
@@ -133,13 +174,25 @@ impl SimDisk {
     }
 
     /// Before each changing operation: fails when the relay is dead, and kills it at its hour.
-    fn step(&self, state: &mut State) -> io::Result<bool> {
+    fn step(&self, state: &mut State, act: Act<'_>) -> io::Result<bool> {
         if self.switch.is_dead() {
             return Err(io::Error::other("the machine is down"));
         }
         state.operations += 1;
         state.total_operations += 1;
-        Ok(state.crash_at == Some(state.operations))
+        let works = state.acts.works(&act);
+        let dies = match &mut state.crash {
+            Some(Crash::Operation(k)) => *k == state.operations,
+            Some(Crash::Amid(work, k)) if works.contains(work) => {
+                *k = k.saturating_sub(1);
+                *k == 0
+            }
+            Some(Crash::Amid(..)) | None => false,
+        };
+        if dies {
+            state.acts.crash(&works);
+        }
+        Ok(dies)
     }
 
     fn crash(&self) -> io::Error {
@@ -147,9 +200,31 @@ impl SimDisk {
         io::Error::other("the machine went down")
     }
 
+    /// A failing sync: the kernel believes that all is clean, and the disk has some of it.
+    fn fail_folder(&self, mut state: MutexGuard<'_, State>, folder: &str) -> io::Error {
+        let State { pending, safe, chance, .. } = &mut *state;
+        let loss = Loss::any(chance);
+        let (here, elsewhere) = std::mem::take(pending).into_iter().partition(|change: &NameChange| change.is_in(folder));
+        *pending = elsewhere;
+        let here: Vec<NameChange> = here;
+        here.into_iter().filter(|_| loss.keeps_name(chance)).for_each(|change| change.apply(safe));
+        state.acts.failed_sync(folder, true);
+        self.sync_failed(state, folder)
+    }
+
+    fn sync_failed(&self, mut state: MutexGuard<'_, State>, name: &str) -> io::Error {
+        state.fail = None;
+        state.failed_syncs += 1;
+        drop(state);
+        if let Some(world) = self.world.get().and_then(Weak::upgrade) {
+            world.note(Fact::SyncFailed { poisons: !name.starts_with("contents") });
+        }
+        io::Error::other("input/output error")
+    }
+
     fn change_name(&self, change: NameChange) -> io::Result<()> {
         let mut state = lock(&self.state);
-        let dies = self.step(&mut state)?;
+        let dies = self.step(&mut state, Act::name(&change.name))?;
         change.apply(&mut state.seen);
         state.pending.push(change);
         if dies { Err(self.crash()) } else { Ok(()) }
@@ -170,6 +245,17 @@ impl NameChange {
 }
 
 impl State {
+    /// Whether the sync of this file or folder is the one that fails.
+    fn fails(&self, name: &str, folder: bool) -> bool {
+        match self.fail {
+            None => false,
+            Some(Failing::Next) => true,
+            Some(Failing::Of(of)) => !folder && name.starts_with(of),
+            Some(Failing::Folder) => folder,
+            Some(Failing::Recovering) => self.acts.phase() == Phase::Recovering,
+        }
+    }
+
     fn free(&self) -> u64 {
         let used: u64 = self.seen.values().filter_map(|file| self.files.get(file)).map(|m| m.allocated.max(m.octets())).sum();
         self.capacity.saturating_sub(used)
@@ -181,6 +267,7 @@ impl State {
         let Some(medium) = self.files.get_mut(&file) else { return Err(io::ErrorKind::NotFound.into()) };
         let more = octets.saturating_sub(medium.allocated.max(medium.octets()));
         if more > free {
+            self.acts.meet("is full, and refuses to write");
             return Err(io::ErrorKind::StorageFull.into());
         }
         medium.allocated = medium.allocated.max(octets);
@@ -219,7 +306,7 @@ impl Disk for SimDisk {
             }
         };
         let disk = self.this.upgrade().ok_or_else(|| io::Error::other("the disk is gone"))?;
-        Ok(Arc::new(SimFile { disk, file }))
+        Ok(Arc::new(SimFile { disk, file, name: name.to_owned() }))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -231,8 +318,11 @@ impl Disk for SimDisk {
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         let mut state = lock(&self.state);
-        if self.step(&mut state)? {
+        if self.step(&mut state, Act::name(folder))? {
             return Err(self.crash());
+        }
+        if state.fails(folder, true) {
+            return Err(self.fail_folder(state, folder));
         }
         let (here, elsewhere) = std::mem::take(&mut state.pending).into_iter().partition(|change: &NameChange| change.is_in(folder));
         state.pending = elsewhere;
@@ -258,6 +348,7 @@ impl Disk for SimDisk {
 struct SimFile {
     disk: Arc<SimDisk>,
     file: u64,
+    name: String,
 }
 
 impl SimFile {
@@ -266,9 +357,10 @@ impl SimFile {
         state.files.get_mut(&self.file).map(work).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn change(&self, work: impl FnOnce(&mut State, u64) -> io::Result<()>) -> io::Result<()> {
+    fn change(&self, act: Act<'_>, work: impl FnOnce(&mut State, u64) -> io::Result<()>) -> io::Result<()> {
         let mut state = lock(&self.disk.state);
-        let dies = self.disk.step(&mut state)?;
+        state.acts.begun(self.file, &act);
+        let dies = self.disk.step(&mut state, act)?;
         work(&mut state, self.file)?;
         if dies { Err(self.disk.crash()) } else { Ok(()) }
     }
@@ -289,7 +381,8 @@ impl DiskFile for SimFile {
     fn write_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
         let mut data = Vec::with_capacity(slices.iter().map(|slice| slice.len()).sum());
         slices.iter().for_each(|slice| data.extend_from_slice(slice));
-        self.change(|state, file| {
+        let act = Act::write(&self.name, offset, &data);
+        self.change(act, |state, file| {
             state.take(file, offset + data.len() as u64)?;
             if let Some(medium) = state.files.get_mut(&file) {
                 medium.write(offset, data);
@@ -299,7 +392,7 @@ impl DiskFile for SimFile {
     }
 
     fn allocate(&self, octets: u64) -> io::Result<()> {
-        self.change(|state, file| {
+        self.change(Act::name(&self.name), |state, file| {
             state.take(file, octets)?;
             if let Some(medium) = state.files.get_mut(&file)
                 && medium.octets() < octets
@@ -311,7 +404,7 @@ impl DiskFile for SimFile {
     }
 
     fn set_octets(&self, octets: u64) -> io::Result<()> {
-        self.change(|state, file| {
+        self.change(Act::name(&self.name), |state, file| {
             state.take(file, octets)?;
             if let Some(medium) = state.files.get_mut(&file) {
                 medium.allocated = octets;
@@ -323,23 +416,20 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = lock(&self.disk.state);
-        if self.disk.step(&mut state)? {
+        let act = state.acts.of_sync(self.file, &self.name);
+        if self.disk.step(&mut state, act)? {
             return Err(self.disk.crash());
         }
-        let State { files, chance, fail_syncs, failed_syncs, .. } = &mut *state;
+        let fails = state.fails(&self.name, false);
+        let State { files, chance, acts, .. } = &mut *state;
         let Some(medium) = files.get_mut(&self.file) else { return Err(io::ErrorKind::NotFound.into()) };
-        if *fail_syncs > 0 {
-            *fail_syncs -= 1;
-            *failed_syncs += 1;
-            let loss = *chance.pick(&[Loss::All, Loss::Tail, Loss::Sectors, Loss::Nothing]);
-            medium.lose_silently(loss, chance);
-            drop(state);
-            if let Some(world) = self.disk.world.get().and_then(Weak::upgrade) {
-                world.note(Fact::SyncFailed);
-            }
-            return Err(io::Error::other("input/output error"));
+        if fails {
+            medium.lose_silently(Loss::any(chance), chance);
+            acts.failed_sync(&self.name, false);
+            return Err(self.disk.sync_failed(state, &self.name));
         }
         medium.sync();
+        acts.synced(self.file);
         Ok(())
     }
 }
@@ -375,7 +465,7 @@ mod tests {
     #[test]
     fn the_relay_dies_at_the_operation_it_was_told() {
         let disk = disk();
-        disk.begin_life(Some(3));
+        disk.begin_life(Some(Crash::Operation(3)));
         let file = write(&disk, "log/a", b"a");
         assert!(file.sync().is_err() && disk.switch.is_dead());
         assert!(file.write_at(&[IoSlice::new(b"x")], 0).is_err());
@@ -397,9 +487,36 @@ mod tests {
     fn a_failed_sync_is_told_once() {
         let disk = disk();
         let file = write(&disk, "log/a", b"a");
-        disk.fail_syncs(1);
+        disk.fail_sync(Some(Failing::Next));
         assert!(file.sync().is_err());
         assert!(file.sync().is_ok());
         assert_eq!(disk.failed_syncs(), 1);
+    }
+
+    #[test]
+    fn the_relay_dies_in_the_midst_of_the_work_it_was_told() {
+        let disk = disk();
+        disk.begin_life(Some(Crash::Amid("staging a large content", 2)));
+        disk.enter(Phase::Working);
+        let log = write(&disk, "log/a", b"a");
+        assert!(log.sync().is_ok());
+        let file = disk.open("contents/a", Opening::New).unwrap();
+        assert!(file.write_at(&[IoSlice::new(b"x")], 0).is_err() && disk.switch.is_dead());
+        assert!(disk.met().contains("crash while staging a large content"));
+    }
+
+    #[test]
+    fn a_folder_whose_sync_failed_forgets_names_that_look_safe() {
+        let disk = disk();
+        write(&disk, "log/a", b"a").sync().unwrap();
+        disk.fail_sync(Some(Failing::Folder));
+        assert!(disk.sync_folder("log").is_err());
+        disk.sync_folder("log").unwrap();
+        let kept = (0..20).any(|_| {
+            disk.lose_power(Loss::All);
+            disk.list("log").unwrap() == ["a"]
+        });
+        // Its chance decides once; the next sync does not bring the name back.
+        assert_eq!(kept, disk.list("log").unwrap() == ["a"]);
     }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use postrider_model::doors::{AddressAnswer, Clock, DnsTrouble, Entropy, MailLog, MxAnswer, Principal, Registry, Resolver, Secret};
 use postrider_model::{
-    AttemptFacts, BoxFuture, CredentialName, Message, MessageId, Outcome, Priority, Role, StreamName, TenantName, Timestamp,
+    AttemptFacts, BoxFuture, CredentialName, Diagnosis, Message, MessageId, Outcome, Phase, Priority, Reason, Role, StreamName, TenantName,
+    Timestamp, Trouble,
 };
 use postrider_smtp::{Domain, Reply};
 
-use super::book::{self, Fact};
+use super::book::{self, Cause, Fact};
 use super::{World, lock};
 
 /// The world's clock.
@@ -80,12 +81,12 @@ impl MailLog for SimLog {
         self.0.note_relay(|| Fact::Accepted(message.id));
     }
 
-    fn attempted(&self, message: &Message, index: u32, _attempt: Option<&AttemptFacts>, outcome: &Outcome) {
+    fn attempted(&self, message: &Message, index: u32, attempt: Option<&AttemptFacts>, outcome: &Outcome) {
         self.0.note_relay(|| {
-            let (outcome, why) = match outcome {
-                Outcome::Delivered { reply } => (book::Outcome::Delivered, reply.to_string()),
-                Outcome::Deferred { due, diagnosis } => (book::Outcome::Deferred(*due), diagnosis.describe()),
-                Outcome::Bounced { diagnosis } => (book::Outcome::Bounced, diagnosis.describe()),
+            let (outcome, why, cause) = match outcome {
+                Outcome::Delivered { reply } => (book::Outcome::Delivered, reply.to_string(), Cause::None),
+                Outcome::Deferred { due, diagnosis } => (book::Outcome::Deferred(*due), diagnosis.describe(), cause(diagnosis)),
+                Outcome::Bounced { diagnosis } => (book::Outcome::Bounced, diagnosis.describe(), cause(diagnosis)),
             };
             let recipient = message.recipients.get(index as usize).map(|r| r.mailbox.to_string());
             Fact::Attempted {
@@ -96,6 +97,8 @@ impl MailLog for SimLog {
                 recipient: recipient.unwrap_or_default(),
                 outcome,
                 why,
+                cause,
+                began: attempt.map(|attempt| attempt.started_at),
             }
         });
     }
@@ -106,5 +109,15 @@ impl MailLog for SimLog {
 
     fn alarm(&self, message: Option<MessageId>, text: &str) {
         self.0.note_relay(|| Fact::Alarm(format!("{message:?} {text}")));
+    }
+}
+
+/// What a failure goes back to, as the judge sorts it: apart from `core::classify`, so that a mistake there shows.
+fn cause(diagnosis: &Diagnosis) -> Cause {
+    match &diagnosis.reason {
+        Reason::Reply(reply) => Cause::Reply { code: reply.code(), before_mail: diagnosis.phase < Phase::Mail },
+        Reason::Trouble(Trouble::NoSuchDomain(_) | Trouble::NullMx(_) | Trouble::NoMailHost(_)) => Cause::Absent,
+        Reason::Trouble(Trouble::Expired) => Cause::Late,
+        Reason::Trouble(_) => Cause::Trouble,
     }
 }

@@ -18,6 +18,33 @@ pub enum Loss {
     Nothing,
 }
 
+impl Loss {
+    /// One of them.
+    pub(crate) fn any(chance: &mut Chance) -> Self {
+        *chance.pick(&[Loss::All, Loss::Tail, Loss::Sectors, Loss::Nothing])
+    }
+
+    /// Whether a change of a name is among what is left.
+    pub(crate) fn keeps_name(self, chance: &mut Chance) -> bool {
+        match self {
+            Loss::All => false,
+            Loss::Nothing => true,
+            Loss::Tail | Loss::Sectors => chance.percent(50),
+        }
+    }
+}
+
+/// What a loss did to a file.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Harm {
+    /// Something was not synced, and is gone whole.
+    pub(crate) gone: bool,
+    /// A write was torn: its beginning is there.
+    pub(crate) torn: bool,
+    /// A write has holes.
+    pub(crate) holes: bool,
+}
+
 /// Something that was not synced.
 #[derive(Debug, Clone)]
 enum Pending {
@@ -109,9 +136,10 @@ impl Medium {
     }
 
     /// The power went: what is safe is what is seen.
-    pub(crate) fn lose(&mut self, loss: Loss, chance: &mut Chance) {
-        self.keep_some(loss, chance);
+    pub(crate) fn lose(&mut self, loss: Loss, chance: &mut Chance) -> Harm {
+        let harm = self.keep_some(loss, chance);
         self.seen = self.safe.clone();
+        harm
     }
 
     /// The kernel dropped its pages, some of which had never reached the disk.
@@ -121,12 +149,13 @@ impl Medium {
         pending.into_iter().for_each(|change| self.change(change));
     }
 
-    fn keep_some(&mut self, loss: Loss, chance: &mut Chance) {
+    fn keep_some(&mut self, loss: Loss, chance: &mut Chance) -> Harm {
         let pending = std::mem::take(&mut self.pending);
         let mut left = chance.below(pending.len() as u64 + 1);
+        let mut harm = Harm::default();
         for change in pending {
             match loss {
-                Loss::All => {}
+                Loss::All => harm.gone = true,
                 Loss::Nothing => self.safe.apply(&change),
                 Loss::Tail if left > 0 => {
                     left -= 1;
@@ -136,30 +165,39 @@ impl Medium {
                     if let Pending::Write(offset, data) = &change {
                         let kept = chance.below(data.len() as u64 + 1) as usize;
                         self.safe.write(*offset, &data[..kept]);
+                        harm.torn |= kept > 0 && kept < data.len();
                     }
-                    return;
+                    harm.gone = true;
+                    return harm;
                 }
-                Loss::Sectors => self.keep_sectors(&change, chance),
+                Loss::Sectors => harm.holes |= self.keep_sectors(&change, chance),
             }
         }
+        harm
     }
 
-    fn keep_sectors(&mut self, change: &Pending, chance: &mut Chance) {
+    /// Whether some sectors were kept and others lost.
+    fn keep_sectors(&mut self, change: &Pending, chance: &mut Chance) -> bool {
         let Pending::Write(offset, data) = change else {
             if chance.percent(50) {
                 self.safe.apply(change);
             }
-            return;
+            return false;
         };
         let (mut at, end) = (*offset, *offset + data.len() as u64);
+        let (mut kept, mut lost) = (false, false);
         while at < end {
             let next = ((at / SECTOR_OCTETS + 1) * SECTOR_OCTETS).min(end);
             if chance.percent(50) {
                 let piece = &data[(at - offset) as usize..(next - offset) as usize];
                 self.safe.write(at, piece);
+                kept = true;
+            } else {
+                lost = true;
             }
             at = next;
         }
+        kept && lost
     }
 }
 

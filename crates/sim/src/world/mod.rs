@@ -3,6 +3,7 @@
 //! The world outlives the relay. A *life* is one tokio runtime with one relay in it; a crash drops the runtime with every task, and the next life begins on what the
 //! disk durably holds. What the world knows stands in plain values under locks that nobody ever waits for.
 
+pub mod acts;
 pub mod book;
 pub mod clients;
 pub mod disk;
@@ -10,6 +11,7 @@ mod doors;
 mod medium;
 pub mod net;
 mod pipe;
+mod promises;
 pub mod remotes;
 mod talk;
 
@@ -22,7 +24,8 @@ use postrider_model::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub use book::{Book, Fact, JournalEvent, Offered, Verdict};
+pub use acts::Phase;
+pub use book::{Book, Cause, Fact, JournalEvent, Offered, Verdict};
 pub use doors::{SimClock, SimEntropy, SimLog, SimRegistry, SimResolver};
 pub use net::SimNet;
 pub use talk::BreakAt;
@@ -31,6 +34,8 @@ use crate::scenario::Scenario;
 use clients::Client;
 use disk::SimDisk;
 use net::NetState;
+use postrider_model::policy::Snapshot;
+use promises::Promises;
 use remotes::Remote;
 
 /// Every simulation begins on 2026-11-23 at 20:37 UTC.
@@ -50,6 +55,10 @@ pub struct World {
     pub(crate) chance: Mutex<Chance>,
     /// What the journal has shown, in all lives.
     pub(crate) journal: Mutex<BTreeMap<u64, JournalEvent>>,
+    /// What was acknowledged and has not ended.
+    pub(crate) promises: Mutex<Promises>,
+    /// The policy in force, or that the next life begins with.
+    pub(crate) snapshot: Mutex<Arc<Snapshot>>,
     /// The medium.
     pub disk: Arc<SimDisk>,
 }
@@ -104,6 +113,7 @@ impl World {
         let disk = SimDisk::new(switch.clone(), chance.fork(), scenario.disk_octets);
         let mut zones = Zones::new(chance.next());
         zones.ttl = scenario.dns_ttl;
+        scenario.domains.iter().for_each(|(name, mx)| zones.domain(name.clone(), mx.clone()));
         let remotes: Vec<Remote> = scenario.providers.iter().map(|plan| Remote::new(plan, &mut zones, chance.next())).collect();
         let clients = scenario.clients.iter().map(|plan| Client::new(plan.clone())).collect();
         let world = Arc::new(Self {
@@ -116,6 +126,8 @@ impl World {
             entropy: Mutex::new(chance.fork()),
             chance: Mutex::new(chance.fork()),
             journal: Mutex::default(),
+            promises: Mutex::default(),
+            snapshot: Mutex::new(Arc::new(scenario.snapshot.clone())),
             switch,
             disk,
         });
@@ -165,6 +177,7 @@ impl World {
     /// Notes a fact. What a dead relay does is no fact.
     pub(crate) fn note(&self, fact: Fact) {
         let now = self.now();
+        lock(&self.promises).see(&fact);
         lock(&self.book).note(now, fact);
     }
 

@@ -1,7 +1,8 @@
 //! The wires: who can be reached, how far away it is, and which connections break.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,6 +43,10 @@ pub struct NetState {
     pub tls_breaks: Vec<String>,
     chance: Chance,
     listener: Arc<Backlog>,
+    /// Connections that broke in the midst of something.
+    broken: Arc<AtomicU64>,
+    /// What was felt of the wires, by name.
+    felt: BTreeSet<&'static str>,
 }
 
 /// Clients that wait to be accepted.
@@ -65,7 +70,15 @@ impl NetState {
             tls_breaks: scenario.tls_breaks.clone(),
             chance: Chance::new(scenario.seed ^ 0x7a7a),
             listener: Arc::default(),
+            broken: Arc::default(),
+            felt: BTreeSet::new(),
         }
+    }
+
+    /// What was felt of the wires so far, by name.
+    pub(crate) fn felt(&self) -> BTreeSet<&'static str> {
+        let broken = (self.broken.load(Ordering::Relaxed) > 0).then_some("connections break");
+        self.felt.iter().copied().chain(broken).collect()
     }
 
     /// Nobody is connected any more; gives what was on the way to each remote.
@@ -100,7 +113,7 @@ impl World {
     pub(crate) fn dial_relay(self: &Arc<Self>, from: IpAddr) -> End {
         let mut net = lock(&self.net);
         let percent = net.breaks_percent;
-        let breaks = if net.chance.percent(percent) { Some(net.chance.between(1, 4_000)) } else { None };
+        let breaks = if net.chance.percent(percent) { Some((net.chance.between(1, 4_000), net.broken.clone())) } else { None };
         let (near, far) = pipe::connection(Duration::from_millis(2), breaks);
         let peer = Peer { remote: SocketAddr::new(from, 40_000), local: relay_address() };
         let far = far.of_relay(self.clone(), None);
@@ -151,6 +164,13 @@ impl SimNet {
             (remotes[number].reach, remotes[number].plan.latency)
         };
         tokio::time::sleep(if reach == Reach::Black { timeout } else { latency.min(timeout) }).await;
+        let felt = match reach {
+            Reach::Up => None,
+            Reach::Black => Some("hosts do not answer"),
+            Reach::Refuses => Some("hosts refuse connections"),
+            Reach::Unreachable => Some("hosts cannot be reached"),
+        };
+        lock(&world.net).felt.extend(felt);
         match reach {
             Reach::Black => return Err(NetTrouble::TimedOut),
             Reach::Refuses => return Err(NetTrouble::Refused),
@@ -162,7 +182,7 @@ impl SimNet {
         let (near, far, connection) = {
             let mut net = lock(&world.net);
             let percent = net.breaks_percent;
-            let breaks = if net.chance.percent(percent) { Some(net.chance.between(1, 3_000)) } else { None };
+            let breaks = if net.chance.percent(percent) { Some((net.chance.between(1, 3_000), net.broken.clone())) } else { None };
             let (near, far) = pipe::connection(latency, breaks);
             let connection = net.next;
             net.next += 1;
@@ -181,7 +201,12 @@ impl Net for SimNet {
     }
 
     fn secure(&self, connection: Box<dyn Connection>, name: &str, _: TlsDemand) -> BoxFuture<'_, Result<Secured, NetTrouble>> {
-        let breaks = lock(&self.0.net).tls_breaks.iter().any(|host| host == name);
+        let breaks = {
+            let mut net = lock(&self.0.net);
+            let breaks = net.tls_breaks.iter().any(|host| host == name);
+            net.felt.insert(if breaks { "TLS handshakes fail" } else { "TLS is used" });
+            breaks
+        };
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(3)).await;
             if breaks {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -48,8 +49,8 @@ impl Channel {
 /// What both ends share.
 pub(crate) struct Link {
     latency: Duration,
-    /// Octets, of both directions together, after which the connection breaks.
-    breaks_after: Option<u64>,
+    /// Octets, of both directions together, after which the connection breaks; and who counts that it did.
+    breaks_after: Option<(u64, Arc<AtomicU64>)>,
     /// From the near end (the one that dialled) to the far, and back.
     channels: [Mutex<Channel>; 2],
 }
@@ -67,7 +68,7 @@ pub(crate) struct End {
 }
 
 /// Makes a connection: the end that dialled, and the end that was dialled.
-pub(crate) fn connection(latency: Duration, breaks_after: Option<u64>) -> (End, End) {
+pub(crate) fn connection(latency: Duration, breaks_after: Option<(u64, Arc<AtomicU64>)>) -> (End, End) {
     let link = Arc::new(Link { latency, breaks_after, channels: Default::default() });
     let end = |out| End { link: link.clone(), out, timer: None, relay: None, number: None };
     (end(0), end(1))
@@ -133,6 +134,9 @@ impl Link {
     }
 
     fn break_off(&self) {
+        if let Some((_, broken)) = &self.breaks_after {
+            broken.fetch_add(1, Ordering::Relaxed);
+        }
         for channel in &self.channels {
             let mut channel = lock(channel);
             channel.broken = true;
@@ -189,7 +193,7 @@ impl AsyncWrite for End {
         if self.is_dead() {
             return Poll::Pending;
         }
-        let room_before_break = self.link.breaks_after.map(|limit| limit.saturating_sub(self.link.written()));
+        let room_before_break = self.link.breaks_after.as_ref().map(|(limit, _)| limit.saturating_sub(self.link.written()));
         let mut channel = lock(&self.link.channels[self.out]);
         if channel.broken {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
