@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use postrider_core::route::{self, MxPlan};
+use postrider_core::route::{self, MxPlan, RouteTrouble};
 use postrider_model::doors::{DnsTrouble, NetTrouble};
 use postrider_model::policy::{Snapshot, Source};
 use postrider_model::{Diagnosis, Phase, Reason, Trouble, limits};
@@ -23,22 +23,34 @@ pub(crate) enum NextHop {
     Address(IpAddr),
 }
 
+/// Why there is no session.
+pub(crate) enum NoSession {
+    /// No host of the Site has an address: a fact about each recipient's domain, which the Site's name would not say.
+    NoAddress(RouteTrouble),
+    /// Told in full.
+    Failed(Diagnosis),
+}
+
 /// The candidates of one attempt, in order.
+#[derive(Default)]
 struct Candidates {
     remotes: Vec<Remote>,
-    /// A look-up that failed on the way, if any did.
+    /// What look-ups gave instead of addresses.
+    troubles: Vec<DnsTrouble>,
+    /// The last host whose look-up failed, with the reason.
     failed: Option<(Arc<str>, Arc<str>)>,
+    implicit: bool,
 }
 
 async fn candidates(doors: &Doors, hop: &NextHop, port: u16) -> Candidates {
     let plan = match hop {
         NextHop::Address(address) => {
             let remote = Remote { host: format!("[{address}]").into(), address: SocketAddr::new(*address, port) };
-            return Candidates { remotes: vec![remote], failed: None };
+            return Candidates { remotes: vec![remote], ..Candidates::default() };
         }
         NextHop::Mx(plan) => plan,
     };
-    let mut found = Candidates { remotes: Vec::new(), failed: None };
+    let mut found = Candidates { implicit: plan.implicit, ..Candidates::default() };
     for host in route::order(plan, doors.entropy.below(u64::MAX)) {
         if found.remotes.len() >= limits::ADDRESSES_PER_ATTEMPT_MAX {
             break;
@@ -50,8 +62,12 @@ async fn candidates(doors: &Doors, hop: &NextHop, port: u16) -> Candidates {
                     found.remotes.push(Remote { host: name.clone(), address: SocketAddr::new(address, port) });
                 }
             }
-            Err(DnsTrouble::NoName { .. } | DnsTrouble::NoData { .. }) => {}
-            Err(DnsTrouble::Failed(why)) => found.failed = Some((host.as_str().into(), why.as_str().into())),
+            Err(trouble) => {
+                if let DnsTrouble::Failed(why) = &trouble {
+                    found.failed = Some((host.as_str().into(), why.as_str().into()));
+                }
+                found.troubles.push(trouble);
+            }
         }
     }
     found.remotes.truncate(limits::ADDRESSES_PER_ATTEMPT_MAX);
@@ -59,13 +75,7 @@ async fn candidates(doors: &Doors, hop: &NextHop, port: u16) -> Candidates {
 }
 
 /// Opens a session with a Site, or says why none could be had.
-pub(crate) async fn connect(
-    doors: &Doors,
-    snapshot: &Snapshot,
-    source: &Source,
-    hop: &NextHop,
-    site: &str,
-) -> Result<SessionOut, Diagnosis> {
+pub(crate) async fn connect(doors: &Doors, snapshot: &Snapshot, source: &Source, hop: &NextHop) -> Result<SessionOut, NoSession> {
     let found = candidates(doors, hop, snapshot.smtp_port).await;
     let diagnose = |phase, reason, remote: Option<&Remote>| Diagnosis {
         at: doors.clock.now(),
@@ -76,11 +86,10 @@ pub(crate) async fn connect(
     };
     if found.remotes.is_empty() {
         // An MX that points nowhere is a fact of the DNS only if every look-up was answered.
-        let trouble = match found.failed {
-            Some((host, why)) => Trouble::DnsFailed(host, why),
-            None => Trouble::NoMailHost(site.into()),
-        };
-        return Err(diagnose(Phase::Route, Reason::Trouble(trouble), None));
+        return Err(match found.failed {
+            Some((host, why)) => NoSession::Failed(diagnose(Phase::Route, Reason::Trouble(Trouble::DnsFailed(host, why)), None)),
+            None => NoSession::NoAddress(route::no_address(found.implicit, &found.troubles)),
+        });
     }
     let mut last = None;
     for remote in &found.remotes {
@@ -89,7 +98,8 @@ pub(crate) async fn connect(
             Err(broken) => last = Some(diagnose(broken.phase, broken.reason, Some(remote))),
         }
     }
-    Err(last.unwrap_or_else(|| diagnose(Phase::Connect, Reason::Trouble(Trouble::ConnectFailed("no address".into())), None)))
+    let none = || diagnose(Phase::Connect, Reason::Trouble(Trouble::ConnectFailed("no address".into())), None);
+    Err(NoSession::Failed(last.unwrap_or_else(none)))
 }
 
 /// A session with one address: under TLS where it is offered; in the clear, over a new connection, where the handshake fails.

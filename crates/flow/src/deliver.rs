@@ -8,20 +8,21 @@ use std::sync::Arc;
 
 use postrider_core::classify::{self, Blame, Fate, Judgement};
 use postrider_core::retry::{self, Next};
+use postrider_core::route::RouteTrouble;
 use postrider_model::doors::{Opened, SpoolTrouble};
 use postrider_model::policy::{Provider, RuleAction, Snapshot, Source};
-use postrider_model::{AttemptFacts, BodyType, Diagnosis, Outcome, Parcel, Phase, Reason, Settlement, SiteName, Timestamp};
-use postrider_smtp::Reply;
+use postrider_model::{AttemptFacts, BodyType, Diagnosis, Outcome, Parcel, Phase, Reason, Settlement, Timestamp, Trouble};
 use postrider_smtp::client::{Report, Transaction};
+use postrider_smtp::{Host, Reply};
 use tokio::sync::{mpsc, watch};
 
 use crate::Doors;
-use crate::connect::{NextHop, connect};
+use crate::connect::{NextHop, NoSession, connect};
 use crate::dispatch::{expired, settle_one};
 use crate::held::Held;
 use crate::render;
 use crate::returns;
-use crate::session_out::{Remote, SessionOut, Transacted};
+use crate::session_out::{Remote, SessionOut, Transacted, phase_of};
 
 /// Names a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,7 +61,6 @@ pub(crate) struct Worker {
     pub(crate) doors: Doors,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) provider: Arc<Provider>,
-    pub(crate) site: SiteName,
     pub(crate) source: Source,
     pub(crate) hop: NextHop,
     pub(crate) jobs: mpsc::UnboundedReceiver<Parcel>,
@@ -95,6 +95,8 @@ enum Made {
     Replies(Vec<(Phase, Reply)>),
     /// The same diagnosis for all.
     Failed(Diagnosis),
+    /// The Site has no address: told of each recipient's own domain.
+    NoAddress(RouteTrouble),
     /// The same diagnosis for all but those who had a reply of their own before the session broke.
     Broken(Diagnosis, Vec<(usize, Reply)>),
     /// A kept session had died before it took anything: no attempt was made.
@@ -104,9 +106,9 @@ enum Made {
 impl Worker {
     /// Runs until there is nothing more to do.
     pub(crate) async fn run(self) {
-        let Worker { id, doors, snapshot, provider, site, source, hop, jobs, notes, draining } = self;
+        let Worker { id, doors, snapshot, provider, source, hop, jobs, notes, draining } = self;
         let mut end = LastNote { id, notes: notes.clone(), jobs, returned: Vec::new() };
-        let attempts = Attempts { doors, snapshot, provider, site, source, hop, draining };
+        let attempts = Attempts { doors, snapshot, provider, source, hop, draining };
         let mut session: Option<SessionOut> = None;
         while let Some(parcel) = next_job(&mut end.jobs, &mut session, attempts.snapshot.timeouts.keep_idle).await {
             let held = Held::new(&attempts.doors, parcel);
@@ -154,7 +156,6 @@ struct Attempts {
     doors: Doors,
     snapshot: Arc<Snapshot>,
     provider: Arc<Provider>,
-    site: SiteName,
     source: Source,
     hop: NextHop,
     draining: watch::Receiver<bool>,
@@ -185,7 +186,11 @@ impl Attempts {
         let started_at = self.doors.clock.now();
         let message = opened.message.clone();
         let made = self.make(session, held.parcel(), opened).await;
-        let connected = !matches!(&made, Made::Failed(diagnosis) if before_mail(diagnosis.phase));
+        let connected = match &made {
+            Made::Failed(diagnosis) => !before_mail(diagnosis.phase),
+            Made::NoAddress(_) => false,
+            Made::Replies(_) | Made::Broken(..) | Made::Stale => true,
+        };
         let facts = self.facts(session.as_ref(), started_at, &made);
         let remote = facts.host.clone();
         let diagnose =
@@ -197,6 +202,13 @@ impl Attempts {
             Made::Failed(diagnosis) => {
                 let judgement = self.judge(&diagnosis);
                 verdicts.extend(held.parcel().deliveries.iter().map(|lent| (*lent, judgement, Err(diagnosis.clone()))));
+            }
+            Made::NoAddress(trouble) => {
+                for lent in &held.parcel().deliveries {
+                    let host = message.recipients[lent.index as usize].mailbox.host();
+                    let diagnosis = diagnose(Phase::Route, Reason::Trouble(of_host(&trouble, host)));
+                    verdicts.push((*lent, self.judge(&diagnosis), Err(diagnosis)));
+                }
             }
             Made::Broken(diagnosis, refused) => {
                 for (place, lent) in held.parcel().deliveries.iter().enumerate() {
@@ -243,13 +255,14 @@ impl Attempts {
         if session.is_none() {
             let mut draining = self.draining.clone();
             let connected = tokio::select! { biased;
-                connected = connect(&self.doors, &self.snapshot, &self.source, &self.hop, self.site.as_str()) => connected,
+                connected = connect(&self.doors, &self.snapshot, &self.source, &self.hop) => connected,
                 // Nothing was said of the mail yet, so nothing is lost by not waiting for a host that may be down.
                 _ = draining.wait_for(|draining| *draining) => return Made::Stale,
             };
             match connected {
                 Ok(open) => *session = Some(open),
-                Err(diagnosis) => return Made::Failed(diagnosis),
+                Err(NoSession::Failed(diagnosis)) => return Made::Failed(diagnosis),
+                Err(NoSession::NoAddress(trouble)) => return Made::NoAddress(trouble),
             }
         }
         let Some(open) = session.as_mut() else { return Made::Stale };
@@ -335,14 +348,16 @@ impl Attempts {
 
 /// Each recipient's reply, with the phase it came in.
 fn phased(report: Report) -> Vec<(Phase, Reply)> {
-    let refused_at_mail = !report.mail.is_positive_completion();
-    let data = report.data;
-    let phase = |reply: &Reply| match &data {
-        _ if refused_at_mail => Phase::Mail,
-        Some(data) if data == reply => Phase::EndOfData,
-        _ => Phase::Recipient,
-    };
-    report.recipients.into_iter().map(|reply| (phase(&reply), reply)).collect()
+    report.recipients.into_iter().map(|last| (phase_of(last.stage), last.reply)).collect()
+}
+
+/// The trouble of a Site, told of one recipient's host.
+fn of_host(trouble: &RouteTrouble, host: &Host) -> Trouble {
+    match host {
+        Host::Domain(domain) => trouble.trouble(domain),
+        // A literal is an address; that it has none is a fault of ours, and waits.
+        Host::Literal(address) => Trouble::Internal(format!("no address for [{address}]").into()),
+    }
 }
 
 /// Phases before a session stands: their failure is the Site's.

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use postrider_model::doors::{Connection, Net, TlsDemand};
 use postrider_model::policy::Timeouts;
@@ -13,6 +14,7 @@ use postrider_smtp::Reply;
 use postrider_smtp::client::{self, Client, ProtocolTrouble, Report, Step, Transaction, Unsendable, Wait};
 use postrider_smtp::extension::Hello;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
 use crate::patience::Patience;
 
@@ -73,7 +75,7 @@ enum Came {
 }
 
 /// The machine's wait as the phase that reports name.
-fn phase_of(wait: Wait) -> Phase {
+pub(crate) fn phase_of(wait: Wait) -> Phase {
     match wait {
         Wait::Greeting => Phase::Greeting,
         Wait::Hello => Phase::Hello,
@@ -84,6 +86,26 @@ fn phase_of(wait: Wait) -> Phase {
         Wait::DataInitiation => Phase::Data,
         Wait::DataBlock => Phase::Content,
         Wait::DataTermination => Phase::EndOfData,
+    }
+}
+
+/// The time one reply has, from the moment it is awaited. RFC 5321 §4.5.3.2 gives it to the reply, not to the read: octets that drip in win no more.
+struct Awaited {
+    wait: Wait,
+    heard: u64,
+    until: Instant,
+}
+
+impl Awaited {
+    /// What is left of the time. Another wait, or a reply that was complete, begins a new one.
+    fn left(awaited: &mut Option<Awaited>, wait: Wait, heard: u64, limit: Duration) -> Duration {
+        let now = Instant::now();
+        let until = match awaited {
+            Some(same) if same.wait == wait && same.heard == heard => same.until,
+            _ => now + limit,
+        };
+        *awaited = Some(Awaited { wait, heard, until });
+        until.saturating_duration_since(now)
     }
 }
 
@@ -99,7 +121,7 @@ impl SessionOut {
         timeouts: Timeouts,
     ) -> Result<Self, Broken> {
         let client = Client::new(client::Config::new(ehlo_name));
-        let patience = Patience::new(std::time::Duration::from_secs(86_400));
+        let patience = Patience::new(Duration::from_secs(86_400));
         let mut session = Self { connection, client, patience, timeouts, remote, tls: None, transactions: 0 };
         session.expect_ready(Phase::Hello).await?;
         if try_tls && session.hello().starttls {
@@ -200,7 +222,7 @@ impl SessionOut {
         let _ = self.connection.read(space).await;
     }
 
-    fn limit(&self, wait: Wait) -> std::time::Duration {
+    fn limit(&self, wait: Wait) -> Duration {
         match wait {
             Wait::Greeting => self.timeouts.greeting,
             Wait::Hello | Wait::Auth | Wait::Reset => self.timeouts.command,
@@ -215,6 +237,7 @@ impl SessionOut {
     }
 
     async fn advance(&mut self) -> Result<Came, Broken> {
+        let mut awaited: Option<Awaited> = None;
         loop {
             let wait = self.client.waits_for();
             let limit = self.limit(wait);
@@ -225,17 +248,20 @@ impl SessionOut {
                 Step::Report(report) => return Ok(Came::Report(report)),
                 Step::Refused(refusal) => return Ok(Came::Refused { reply: refusal.reply, stage: refusal.stage, usable: refusal.usable }),
                 Step::Close => return Ok(Came::Closed),
-                Step::Trouble(trouble) => return Err(self.broken(wait, spoken(trouble))),
+                Step::Trouble(trouble) => return Err(self.broken(self.client.stage(), spoken(trouble))),
                 Step::Write(octets) => match self.patience.within(limit, self.connection.write_all(octets)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => self.last_words(&error).await,
                     Err(_) => return Err(self.broken(wait, Trouble::Silent(limit.as_secs()))),
                 },
-                Step::Read => match self.patience.within(limit, self.connection.read(self.client.space())).await {
-                    Ok(Ok(0) | Err(_)) => self.client.end_of_input(),
-                    Ok(Ok(octets)) => self.client.filled(octets),
-                    Err(_) => return Err(self.broken(wait, Trouble::Silent(limit.as_secs()))),
-                },
+                Step::Read => {
+                    let left = Awaited::left(&mut awaited, wait, self.client.replies_heard(), limit);
+                    match self.patience.within(left, self.connection.read(self.client.space())).await {
+                        Ok(Ok(0) | Err(_)) => self.client.end_of_input(),
+                        Ok(Ok(octets)) => self.client.filled(octets),
+                        Err(_) => return Err(self.broken(wait, Trouble::Silent(limit.as_secs()))),
+                    }
+                }
             }
         }
     }
@@ -273,3 +299,7 @@ fn spoken(trouble: ProtocolTrouble) -> Trouble {
         | ProtocolTrouble::Unexpected(_) => Trouble::Protocol(trouble.to_string().into()),
     }
 }
+
+#[cfg(test)]
+#[path = "session_out_tests.rs"]
+mod tests;

@@ -142,7 +142,7 @@ fn deliver(client: &mut Client, content: &[u8]) {
                 client.content(content);
                 client.end_of_content();
             }
-            client::Step::Report(report) => assert!(report.recipients[0].is_positive_completion()),
+            client::Step::Report(report) => assert!(report.recipients[0].reply.is_positive_completion()),
             step => panic!("unexpected {step:?}"),
         }
     }

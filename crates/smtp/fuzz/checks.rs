@@ -258,7 +258,8 @@ fn converse(steer: u8, octets: &[u8], piece_octets: usize) -> Vec<String> {
             }
             client::Step::Report(report) => {
                 assert_eq!(report.recipients.len(), 2);
-                for reply in &report.recipients {
+                for client::LastWord { reply, stage } in &report.recipients {
+                    assert!(!reply.is_positive_completion() || *stage == client::Wait::DataTermination, "taken by a reply to {stage}");
                     assert!(!reply.is_positive_completion() || ends == 1, "taken without an end of data");
                     assert!(!reply.is_positive_intermediate() && is_clean(&reply.to_string()));
                 }

@@ -233,7 +233,7 @@ fn a_session_with_everything() {
         };
         assert_eq!(pair.received, [kept, message(&["<e@f.example>"], b"")]);
         let outcomes: Vec<Vec<String>> =
-            pair.reports.iter().map(|report| report.recipients.iter().map(Reply::to_string).collect()).collect();
+            pair.reports.iter().map(|report| report.recipients.iter().map(|last| last.reply.to_string()).collect()).collect();
         let unknown = |name: &str| format!("550 5.1.1 <{name}@d.example> is unknown really");
         let ok = || "250 2.0.0 Ok".to_owned();
         assert_eq!(outcomes, [vec![unknown("nobody"), unknown("none")], vec![ok(), unknown("nobody"), ok()], vec![ok()]]);
@@ -248,7 +248,7 @@ fn a_thousand_recipients_in_bounded_groups() {
         let mut pair = Pair::new(Config { errors_max: 10_000, ..config() }, pipelining, vec![Wish::Send(many.clone())]);
         pair.run();
         assert_eq!(pair.received[0].recipients.len(), 666);
-        let taken: Vec<bool> = pair.reports[0].recipients.iter().map(Reply::is_positive_completion).collect();
+        let taken: Vec<bool> = pair.reports[0].recipients.iter().map(|last| last.reply.is_positive_completion()).collect();
         assert_eq!(taken, (0..1000).map(|nth| nth % 3 != 0).collect::<Vec<_>>());
     }
 }
@@ -259,7 +259,7 @@ fn too_many_recipients_come_back_one_by_one() {
     let many = message(&paths.iter().map(String::as_str).collect::<Vec<_>>(), b"x\r\n");
     let mut pair = Pair::new(Config { recipients_max: 5, ..config() }, true, vec![Wish::Send(many)]);
     pair.run();
-    let codes: Vec<u16> = pair.reports[0].recipients.iter().map(Reply::code).collect();
+    let codes: Vec<u16> = pair.reports[0].recipients.iter().map(|last| last.reply.code()).collect();
     assert_eq!(codes, [250, 250, 250, 250, 250, 452, 452]);
 }
 
@@ -269,7 +269,7 @@ fn the_server_ends_it_and_the_client_says_so() {
     pair.run();
     let report = &pair.reports[0];
     assert!(report.closing && pair.received.is_empty());
-    let codes: Vec<u16> = report.recipients.iter().map(Reply::code).collect();
+    let codes: Vec<u16> = report.recipients.iter().map(|last| last.reply.code()).collect();
     assert_eq!(codes, [550, 550, 550, 421, 421, 421, 421, 421, 421]);
 }
 
@@ -278,7 +278,7 @@ fn a_message_too_large_is_refused_at_mail() {
     let mut pair =
         Pair::new(Config { message_bytes_max: 10, ..config() }, true, vec![Wish::Send(message(&["<c@d.example>"], &[b'x'; 11]))]);
     pair.run();
-    assert_eq!(pair.reports[0].recipients[0].to_string(), "552 5.3.4 Message size exceeds fixed limit");
+    assert_eq!(pair.reports[0].recipients[0].reply.to_string(), "552 5.3.4 Message size exceeds fixed limit");
 }
 
 proptest! {
@@ -299,7 +299,7 @@ proptest! {
         for (received, sent) in pair.received.iter().zip(&contents) {
             prop_assert_eq!(&received.content, &mended(sent));
         }
-        prop_assert!(pair.reports.iter().all(|report| report.recipients[0].is_positive_completion()));
+        prop_assert!(pair.reports.iter().all(|report| report.recipients[0].reply.is_positive_completion()));
     }
 }
 

@@ -156,7 +156,6 @@ impl Dispatcher {
             doors: self.doors.clone(),
             snapshot: self.snapshot.clone(),
             provider: state.provider.clone(),
-            site: site.clone(),
             source,
             hop: state.hop.clone(),
             jobs,

@@ -76,13 +76,22 @@ pub enum Unsendable {
 pub struct Report {
     /// The reply to MAIL, or the 421 that came in its place.
     pub mail: Reply,
-    /// One final reply per recipient, in order: that of MAIL or RCPT where they refused, else that of DATA or of the end of data. Positive
+    /// The last word on each recipient, in order: that of MAIL or RCPT where they refused, else that of DATA or of the end of data. Positive
     /// only where the server took the mail for this recipient.
-    pub recipients: Vec<Reply>,
+    pub recipients: Vec<LastWord>,
     /// The reply to the end of data, or to DATA when it was refused; none when it did not come so far.
     pub data: Option<Reply>,
     /// The server ends the session (421, RFC 5321 §3.8), or cannot be talked to any more.
     pub closing: bool,
+}
+
+/// The final reply about one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastWord {
+    /// In these words.
+    pub reply: Reply,
+    /// What it was a reply to: Mail, Recipient, DataInitiation, DataTermination; DataBlock when the server spoke in mid-content; Reset for a 421.
+    pub stage: Wait,
 }
 
 /// A refusal outside a transaction.

@@ -23,7 +23,7 @@ mod transaction;
 
 use std::mem;
 
-pub use config::{Config, ProtocolTrouble, Refusal, Report, Step, Transaction, Unsendable, Wait};
+pub use config::{Config, LastWord, ProtocolTrouble, Refusal, Report, Step, Transaction, Unsendable, Wait};
 
 use crate::data::Encoder;
 use crate::extension::Hello;
@@ -51,6 +51,8 @@ pub struct Client {
     handed: bool,
     reader: ReplyReader,
     state: State,
+    /// What was awaited when the last reply, or trouble, came.
+    stage: Wait,
     hello: Hello,
     job: Option<Job>,
     encoder: Encoder,
@@ -113,6 +115,7 @@ impl Client {
             handed: false,
             reader: ReplyReader::default(),
             state: State::Greeting,
+            stage: Wait::Greeting,
             hello: Hello::default(),
             job: None,
             encoder: Encoder::new(),
@@ -196,6 +199,16 @@ impl Client {
         }
     }
 
+    /// Replies heard in all, for a driver that gives each of them its time: octets that drip in make no progress, a reply does.
+    pub fn replies_heard(&self) -> u64 {
+        self.reader.heard()
+    }
+
+    /// What was awaited when the last reply, or trouble, came: several may come with one read, so a driver that looks before the read sees too little.
+    pub fn stage(&self) -> Wait {
+        self.stage
+    }
+
     /// The end of data was handed out for writing and its reply is not here: the server may have taken the mail. Only meaningful after trouble; it
     /// is forgotten when the next transaction begins.
     pub fn ambiguous(&self) -> bool {
@@ -216,6 +229,9 @@ impl Client {
     fn advance(&mut self) -> Option<Stride> {
         if !self.outbox.is_empty() {
             return Some(Stride::Write);
+        }
+        if !matches!(self.state, State::Over(_)) {
+            self.stage = self.waits_for();
         }
         match &mut self.state {
             State::Idle => self.idle(),

@@ -15,6 +15,8 @@ use crate::status::EnhancedStatus;
 pub(super) struct ReplyReader {
     code: Option<u16>,
     lines: Vec<String>,
+    /// Replies that were complete.
+    heard: u64,
 }
 
 impl ReplyReader {
@@ -35,6 +37,11 @@ impl ReplyReader {
                 }
             }
         }
+    }
+
+    /// Replies that were complete, in all.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard
     }
 
     /// Whether a reply has begun and is not complete.
@@ -70,6 +77,7 @@ impl ReplyReader {
 
     fn complete(&mut self, with_status: bool) -> Result<Reply, ProtocolTrouble> {
         let code = self.code.take().ok_or(ProtocolTrouble::Malformed)?;
+        self.heard += 1;
         let mut lines = std::mem::take(&mut self.lines);
         let mut status = None;
         if with_status {

@@ -1,6 +1,6 @@
 //! One transaction: MAIL, RCPT, DATA, content, and whose reply is whose (RFC 5321 §3.3, RFC 2920 §3.1).
 
-use super::config::{ProtocolTrouble, Report, Transaction, Unsendable, Wait};
+use super::config::{LastWord, ProtocolTrouble, Report, Transaction, Unsendable, Wait};
 use super::{Client, PIPELINED_COMMANDS_MAX, State, Stride};
 use crate::address::{Host, Mailbox};
 use crate::data::Encoder;
@@ -64,13 +64,12 @@ impl Job {
     }
 
     /// The report. `last` is the reply that ended the transaction: it goes to every recipient that has no refusal of its own.
-    fn report(self, last: &Reply, data: Option<Reply>, closing: bool) -> Report {
-        let mail = self.mail.unwrap_or_else(|| last.clone());
-        let refused_whole = (!mail.is_positive_completion()).then(|| mail.clone());
-        let settle =
-            |own: Option<Reply>| refused_whole.clone().or(own.filter(|own| !own.is_positive_completion())).unwrap_or_else(|| last.clone());
+    fn report(self, last: &LastWord, data: Option<Reply>, closing: bool) -> Report {
+        let refused = |own: Option<Reply>, stage| own.filter(|own| !own.is_positive_completion()).map(|reply| LastWord { reply, stage });
+        let refused_whole = refused(self.mail.clone(), Wait::Mail);
+        let settle = |own: Option<Reply>| refused_whole.clone().or_else(|| refused(own, Wait::Recipient)).unwrap_or_else(|| last.clone());
         let recipients = self.recipients.into_iter().map(settle).collect();
-        Report { mail, recipients, data, closing }
+        Report { mail: self.mail.unwrap_or_else(|| last.reply.clone()), recipients, data, closing }
     }
 }
 
@@ -136,7 +135,8 @@ impl Client {
     pub(super) fn heard_of_envelope(&mut self, reply: Reply) -> Option<Stride> {
         let Some(job) = &mut self.job else { return self.trouble(ProtocolTrouble::Unexpected(reply)) };
         if reply.code() == 421 {
-            return self.report(&reply, None, true);
+            let stage = job.waits_for();
+            return self.report(LastWord { reply, stage }, None, true);
         }
         let word = job.word(job.answered);
         job.answered += 1;
@@ -169,8 +169,9 @@ impl Client {
         let refused_whole = job.mail.as_ref().filter(|reply| !reply.is_positive_completion());
         let all_refused = job.word(job.written) == Word::Data && !job.has_accepted();
         let last_refusal = job.recipients.last().and_then(Option::as_ref).filter(|_| all_refused);
+        let stage = if refused_whole.is_some() { Wait::Mail } else { Wait::Recipient };
         match refused_whole.or(last_refusal).cloned() {
-            Some(refusal) => self.report(&refusal, None, false),
+            Some(reply) => self.report(LastWord { reply, stage }, None, false),
             None => {
                 self.write_commands();
                 None
@@ -185,7 +186,8 @@ impl Client {
             return self.trouble(ProtocolTrouble::Unexpected(reply));
         }
         if !reply.is_positive_intermediate() {
-            return self.report(&reply, Some(reply.clone()), false);
+            let said = Some(reply.clone());
+            return self.report(LastWord { reply, stage: Wait::DataInitiation }, said, false);
         }
         self.encoder = Encoder::new();
         if job.has_accepted() {
@@ -207,15 +209,18 @@ impl Client {
         }
         self.dangling = false;
         self.dot_is_out = false;
-        let closing = reply.code() == 421;
-        self.report(&reply, Some(reply.clone()), closing)
+        let (closing, said) = (reply.code() == 421, Some(reply.clone()));
+        self.report(LastWord { reply, stage: Wait::DataTermination }, said, closing)
     }
 
     /// Content is being sent, and the driver may have read meanwhile. A refusal ends it at once: there is no way back to commands but the
     /// end of data, and that must not be sent for half a message.
     pub(super) fn heard_while_sending(&mut self) -> Option<Stride> {
         match self.reader.take(&mut self.inbox, true) {
-            Ok(Some(reply)) if reply.is_transient() || reply.is_permanent() => self.report(&reply, Some(reply.clone()), true),
+            Ok(Some(reply)) if reply.is_transient() || reply.is_permanent() => {
+                let said = Some(reply.clone());
+                self.report(LastWord { reply, stage: Wait::DataBlock }, said, true)
+            }
             Ok(Some(_)) => self.trouble(ProtocolTrouble::Unsolicited),
             Ok(None) if self.ended => self.trouble(ProtocolTrouble::ConnectionLost(Wait::DataBlock)),
             Ok(None) => Some(Stride::WantContent),
@@ -223,10 +228,10 @@ impl Client {
         }
     }
 
-    fn report(&mut self, last: &Reply, data: Option<Reply>, closing: bool) -> Option<Stride> {
+    fn report(&mut self, last: LastWord, data: Option<Reply>, closing: bool) -> Option<Stride> {
         let job = self.job.take()?;
         self.state = if closing { State::Over(None) } else { State::Idle };
-        Some(Stride::Report(job.report(last, data, closing)))
+        Some(Stride::Report(job.report(&last, data, closing)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Plays the sender's driver: its actions are in the dialogue.
 
-use postrider_smtp::client::{Client, Config, ProtocolTrouble, Refusal, Report, Step, Transaction};
+use postrider_smtp::client::{Client, Config, LastWord, ProtocolTrouble, Refusal, Report, Step, Transaction, Wait};
 use postrider_smtp::sasl::{Credentials, Mechanism};
 use postrider_smtp::{ForwardPath, ReversePath};
 
@@ -103,10 +103,23 @@ fn note_once(note: &str, heard: &mut Heard) {
     }
 }
 
+/// What a refusal was a reply to, where it was not RCPT.
+fn place(stage: Wait) -> &'static str {
+    match stage {
+        Wait::Recipient => "",
+        Wait::Mail => " (MAIL)",
+        Wait::DataInitiation => " (DATA)",
+        Wait::DataBlock => " (in mid-content)",
+        Wait::DataTermination => " (end of data)",
+        other => panic!("no word on a recipient comes at {other}"),
+    }
+}
+
 fn note_report(report: &Report, heard: &mut Heard) {
     heard.notes.push(format!("mail {}", report.mail));
-    for reply in &report.recipients {
-        heard.notes.push(format!("rcpt {reply}"));
+    for LastWord { reply, stage } in &report.recipients {
+        let place = if reply.is_positive_completion() { "" } else { place(*stage) };
+        heard.notes.push(format!("rcpt {reply}{place}"));
     }
     if let Some(reply) = &report.data {
         heard.notes.push(format!("data {reply}"));
