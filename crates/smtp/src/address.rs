@@ -80,6 +80,10 @@ impl Domain {
                 text.into()
             }));
         }
+        // Before IDNA folds the second of the two letters away.
+        if looks_like_line_break(text) {
+            return Err(AddressTrouble::Domain);
+        }
         let ascii = idna::domain_to_ascii(text).map_err(|_| AddressTrouble::Domain)?;
         if ascii.len() > DOMAIN_OCTETS_MAX {
             return Err(AddressTrouble::DomainTooLong);
@@ -296,7 +300,7 @@ pub(crate) fn deceives(letter: char) -> bool {
 }
 
 /// What becomes CR LF in the hands of software that truncates code points (U+010D U+010A) or decodes percent signs. No real name holds these.
-fn looks_like_line_break(text: &str) -> bool {
+pub(crate) fn looks_like_line_break(text: &str) -> bool {
     text.contains("\u{010D}\u{010A}") || text.as_bytes().windows(6).any(|six| six.eq_ignore_ascii_case(b"%0d%0a"))
 }
 

@@ -64,6 +64,7 @@ fn mailboxes_that_are_not() {
         ("a@b.example>", Domain),
         ("a@192.0.2.1", Domain),
         ("a@b\u{2028}.example", Domain),
+        ("a@b\u{10d}\u{10a}.example", Domain),
         ("a@[192.0.2.1", Literal),
         ("a@[2001:db8::1]", Literal),
         ("a@[IPv6:192.0.2.1]", Literal),

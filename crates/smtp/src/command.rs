@@ -10,7 +10,7 @@
 
 use thiserror::Error;
 
-use crate::address::{AddressTrouble, deceives};
+use crate::address::{AddressTrouble, deceives, looks_like_line_break};
 use crate::parameters::{MailParameters, RecipientParameters};
 use crate::path::{ForwardPath, ReversePath};
 
@@ -89,7 +89,7 @@ pub enum CommandTrouble {
     /// 555 5.5.4: a parameter we do not know.
     #[error("unsupported parameter")]
     UnknownParameter,
-    /// 501 5.5.4: BDAT that does not tell where its chunk ends, so that nothing behind it can be trusted.
+    /// 501 5.5.4: BDAT that does not tell where its chunk ends, whatever is wrong with it, so that nothing behind it can be trusted.
     #[error("bad chunk size")]
     ChunkSize,
 }
@@ -101,9 +101,10 @@ const FOREIGN_VERBS: [&str; 13] =
 impl Command {
     /// Parses a line without its CR LF.
     pub fn parse(line: &[u8]) -> Result<Command, CommandTrouble> {
-        let text = std::str::from_utf8(line).map_err(|_| CommandTrouble::Characters)?;
+        let unreadable = if announces_chunk(line) { CommandTrouble::ChunkSize } else { CommandTrouble::Characters };
+        let text = std::str::from_utf8(line).map_err(|_| unreadable)?;
         if text.chars().any(deceives) {
-            return Err(CommandTrouble::Characters);
+            return Err(unreadable);
         }
         let text = text.trim_end_matches(' ');
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
@@ -146,10 +147,16 @@ fn bare(rest: &str, command: Command, form: &'static str) -> Result<Command, Com
 
 fn hello(name: &str, esmtp: bool) -> Result<Command, CommandTrouble> {
     let fit = |octet: u8| octet.is_ascii_graphic() && !b"()<>@,;\"\\".contains(&octet);
-    if name.is_empty() || name.len() > HELLO_NAME_OCTETS_MAX || !name.bytes().all(fit) {
+    if name.is_empty() || name.len() > HELLO_NAME_OCTETS_MAX || !name.bytes().all(fit) || looks_like_line_break(name) {
         return Err(CommandTrouble::Syntax(if esmtp { "EHLO hostname" } else { "HELO hostname" }));
     }
     Ok(Command::Hello { esmtp, name: name.to_owned() })
+}
+
+/// Whether the beginning of a line says BDAT: octets that are no commands follow it, even when the line cannot be read.
+pub(crate) fn announces_chunk(line: &[u8]) -> bool {
+    let (verb, rest) = line.split_at(line.len().min(4));
+    verb.eq_ignore_ascii_case(b"BDAT") && !rest.first().is_some_and(u8::is_ascii_alphanumeric)
 }
 
 fn mail(rest: &str) -> Result<Command, CommandTrouble> {

@@ -58,10 +58,14 @@ fn no_commands() {
         ("BDAT 18446744073709551616", CommandTrouble::ChunkSize),
         ("BDAT 5 LASTING", CommandTrouble::ChunkSize),
         ("BDAT 5 LAST LAST", CommandTrouble::ChunkSize),
+        ("BDAT 5\u{2028}", CommandTrouble::ChunkSize),
+        ("bdat\t5", CommandTrouble::ChunkSize),
+        ("BDATA 5", CommandTrouble::Unknown),
     ] {
         assert_eq!(parse(line), Err(trouble), "{line}");
     }
     assert_eq!(Command::parse(b"NOOP \xff"), Err(CommandTrouble::Characters));
+    assert_eq!(Command::parse(b"BDAT 5\xff"), Err(CommandTrouble::ChunkSize));
 }
 
 #[test]

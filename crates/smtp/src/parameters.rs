@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write};
 
-use crate::address::{Mailbox, deceives};
+use crate::address::{Mailbox, deceives, looks_like_line_break};
 use crate::command::CommandTrouble;
 use crate::extension::Extensions;
 
@@ -238,7 +238,7 @@ fn orcpt(value: &str) -> Option<OriginalRecipient> {
     atom.then(|| OriginalRecipient { address_type: address_type.to_ascii_lowercase(), address })
 }
 
-/// RFC 3461 §4: `+` and two upper-case hexadecimal digits. None when it is malformed or hides a control character.
+/// RFC 3461 §4: `+` and two upper-case hexadecimal digits. None when it is malformed, or hides a control character or what software could decode to one.
 fn decode_xtext(text: &str) -> Option<String> {
     let mut decoded = String::with_capacity(text.len());
     let mut rest = text;
@@ -250,7 +250,7 @@ fn decode_xtext(text: &str) -> Option<String> {
         rest = &rest[at + 3..];
     }
     decoded.push_str(rest);
-    (!decoded.chars().any(deceives)).then_some(decoded)
+    (!decoded.chars().any(deceives) && !looks_like_line_break(&decoded)).then_some(decoded)
 }
 
 #[cfg(test)]
@@ -288,6 +288,7 @@ mod tests {
             "AUTH=+",
             "ENVID=+0d",
             "ENVID=a+0Ab",
+            "ENVID=a%0d%0Ab",
             "ENVID=a=b",
             "ENVID=a\u{2028}",
             "RET=ALL",

@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
-use crate::address::deceives;
+use crate::address::{deceives, looks_like_line_break};
 
 /// Octets of a name (RFC 4616 §2).
 const NAME_OCTETS_MAX: usize = 255;
@@ -191,7 +191,7 @@ fn plain(octets: &[u8]) -> Option<Credentials> {
 
 fn name(octets: &[u8]) -> Option<String> {
     let name = std::str::from_utf8(octets).ok()?;
-    (name.len() <= NAME_OCTETS_MAX && !name.chars().any(deceives)).then(|| name.to_owned())
+    (name.len() <= NAME_OCTETS_MAX && !name.chars().any(deceives) && !looks_like_line_break(name)).then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -232,6 +232,8 @@ mod tests {
             (&encoded("\0\0p"), SaslTrouble::Malformed),
             (&encoded("\0a\0p\0q"), SaslTrouble::Malformed),
             (&encoded("\0a\r\nb\0p"), SaslTrouble::Malformed),
+            (&encoded("\0a%0d%0ab\0p"), SaslTrouble::Malformed),
+            (&encoded("\0a\u{10d}\u{10a}b\0p"), SaslTrouble::Malformed),
             (&STANDARD.encode(b"\0\xff\0p"), SaslTrouble::Malformed),
             (&long, SaslTrouble::Malformed),
         ] {

@@ -2,7 +2,7 @@
 
 use super::content::{Chunk, Intake};
 use super::{Asked, Question, Server, State, Stride, Transaction, Verdict, replies};
-use crate::command::{Command, CommandTrouble};
+use crate::command::{Command, CommandTrouble, announces_chunk};
 use crate::data::{BareNewline, Decoder};
 use crate::line::{self, Split};
 use crate::parameters::{MailParameters, RecipientParameters};
@@ -22,6 +22,8 @@ impl Server {
         let octets_max = if is_auth { self.config.auth_line_octets_max } else { self.config.command_line_octets_max };
         match self.split(octets_max) {
             Split::Partial => self.wait(),
+            // The chunk behind it would be read as commands.
+            Split::TooLong if announces_chunk(self.inbox.unread()) => self.expel(replies::LINE_TOO_LONG),
             Split::TooLong => {
                 self.state = State::LineEnd(if is_auth { replies::AUTH_LINE_TOO_LONG } else { replies::LINE_TOO_LONG }, 0);
                 None
@@ -239,6 +241,11 @@ impl Server {
             // The driver has judged this transaction itself.
             Asked::EndOfContent => {
                 self.transaction = None;
+                self.refused_by_policy(&reply, close);
+            }
+            // "Try later" is no reason to let somebody guess on.
+            Asked::Authenticate => {
+                self.errors += u32::from(!reply.is_permanent());
                 self.refused_by_policy(&reply, close);
             }
             _ => self.refused_by_policy(&reply, close),

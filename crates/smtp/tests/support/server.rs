@@ -128,6 +128,7 @@ impl Player {
             Question::Hello { .. } => Verdict::Accept,
             Question::Authenticate { credentials, .. } => match credentials.password.as_slice() {
                 b"secret" => Verdict::Accept,
+                b"again" => Verdict::Refuse(reply("454 4.7.0 Too many failed attempts")),
                 _ => Verdict::Refuse(reply("535 5.7.8 Authentication credentials invalid")),
             },
             Question::Mail { reverse_path, .. } => {
