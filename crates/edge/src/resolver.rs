@@ -2,7 +2,8 @@
 //!
 //! **Promises.** Absence is told only by a server that answered: `NoName` is NXDOMAIN, `NoData` an empty answer without error; a timeout, SERVFAIL, REFUSED,
 //! FORMERR, a referral, a chain of aliases without end, or an answer without sense is `Failed`, and never bounces mail. Answers live in hickory's cache
-//! for their time to live and no longer, and what is reported is what remains of it. Look-ups under way are bounded; the rest wait.
+//! for their time to live and no longer, and what is reported is what remains of it. Look-ups under way are bounded; the rest wait. Of several servers
+//! the one that answered last is asked first; one that is silent, or answers without knowing, costs a look-up its time limit once, and hides no other's answer.
 //!
 //! **Never** reads `/etc/hosts`, and never appends a search domain: a mail domain is a full name (RFC 5321 §2.3.5).
 //!
@@ -12,6 +13,7 @@
 //! **Does badly.** It trusts the configured servers (no DNSSEC). An empty answer without an SOA costs one more question each time.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -46,7 +48,7 @@ pub struct ResolverSettings {
     pub retries: usize,
     /// Look-ups under way at once; each holds a descriptor.
     pub lookups_max: usize,
-    /// Answers in the cache.
+    /// Answers in the cache, for each server.
     pub answers_max: u64,
 }
 
@@ -63,7 +65,12 @@ pub struct ResolverSetupTrouble(String);
 
 /// Look-ups through recursive servers.
 pub struct DnsResolver {
-    hickory: TokioResolver,
+    /// One for each server: hickory's own choice among several counts an answer of "no such name" against a server as it counts silence, and
+    /// forgets a truncated answer while another server is silent.
+    servers: Vec<TokioResolver>,
+    /// The place of the server that answered last; it is asked first.
+    preferred: AtomicUsize,
+    retries: usize,
     ipv6: bool,
     under_way: Semaphore,
     limit: Duration,
@@ -81,27 +88,66 @@ impl DnsResolver {
         } else {
             ResolverConfig::from_name_servers(settings.servers.iter().map(|server| name_server(*server)).collect())
         };
-        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        set_options(builder.options_mut(), settings);
-        let hickory = builder.build().map_err(trouble)?;
-        // One look-up may ask for each link of a chain of aliases; this ends it when all of them answer late.
-        let limit =
-            settings.timeout.saturating_mul(u32::try_from(settings.retries).unwrap_or(u32::MAX).saturating_add(1)).saturating_mul(2);
-        Ok(Self { hickory, ipv6: settings.ipv6, under_way: Semaphore::new(settings.lookups_max.max(1)), limit })
+        let one = |server: &NameServerConfig| {
+            let config = ResolverConfig::from_name_servers(vec![server.clone()]);
+            let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+            set_options(builder.options_mut(), settings);
+            builder.build().map_err(trouble)
+        };
+        let servers = config.name_servers().iter().map(one).collect::<Result<Vec<_>, _>>()?;
+        if servers.is_empty() {
+            return Err(ResolverSetupTrouble("there is no server to ask".into()));
+        }
+        // One look-up may ask for each link of a chain of aliases; this ends it when all of them answer late. Servers that are dead get their time, too.
+        let tries = settings.retries.saturating_add(1).saturating_mul(2).saturating_add(servers.len() - 1);
+        let limit = settings.timeout.saturating_mul(u32::try_from(tries).unwrap_or(u32::MAX));
+        let under_way = Semaphore::new(settings.lookups_max.max(1));
+        Ok(Self { servers, preferred: AtomicUsize::new(0), retries: settings.retries, ipv6: settings.ipv6, under_way, limit })
     }
 
     async fn ask(&self, name: &Name, kind: RecordType) -> Result<Lookup, DnsTrouble> {
         let _place = self.under_way.acquire().await.map_err(|_| DnsTrouble::Failed("shutting down".into()))?;
-        match tokio::time::timeout(self.limit, self.hickory.lookup(name.clone(), kind)).await {
-            Ok(Ok(lookup)) => Ok(lookup),
-            Ok(Err(NetError::Dns(DnsError::NoRecordsFound(none)))) => Err(self.absence(&none).await),
-            Ok(Err(trouble)) => Err(DnsTrouble::Failed(trouble.to_string())),
-            Err(_) => Err(DnsTrouble::Failed("request timed out".into())),
+        let asked = self.ask_in_turn(name, kind);
+        tokio::time::timeout(self.limit, asked).await.unwrap_or_else(|_| Err(DnsTrouble::Failed("request timed out".into())))
+    }
+
+    /// Asks one server after the other until one knows; those that said nothing are asked again, `retries` times.
+    async fn ask_in_turn(&self, name: &Name, kind: RecordType) -> Result<Lookup, DnsTrouble> {
+        let first = self.preferred.load(Ordering::Relaxed);
+        let mut turn: Vec<usize> = (0..self.servers.len()).map(|nth| (first + nth) % self.servers.len()).collect();
+        let (mut said, mut unheard) = (None, DnsTrouble::Failed("request timed out".into()));
+        for _ in 0..=self.retries {
+            let mut silent = Vec::new();
+            for place in turn {
+                let trouble = match self.servers[place].lookup(name.clone(), kind).await {
+                    Ok(lookup) => {
+                        self.preferred.store(place, Ordering::Relaxed);
+                        return Ok(lookup);
+                    }
+                    Err(NetError::Dns(DnsError::NoRecordsFound(none))) => self.absence(place, &none).await,
+                    Err(trouble) => {
+                        unheard = DnsTrouble::Failed(trouble.to_string());
+                        silent.push(place);
+                        continue;
+                    }
+                };
+                if !matches!(trouble, DnsTrouble::Failed(_)) {
+                    self.preferred.store(place, Ordering::Relaxed);
+                    return Err(trouble);
+                }
+                // It answered, and does not know; another may.
+                said = Some(trouble);
+            }
+            if said.is_some() || silent.is_empty() {
+                break;
+            }
+            turn = silent;
         }
+        Err(said.unwrap_or(unheard))
     }
 
     /// What an answer without records says (RFC 2308 §2).
-    async fn absence(&self, none: &NoRecords) -> DnsTrouble {
+    async fn absence(&self, place: usize, none: &NoRecords) -> DnsTrouble {
         let ttl = Duration::from_secs(none.negative_ttl.unwrap_or(0).into());
         match none.response_code {
             ResponseCode::NXDomain => DnsTrouble::NoName { ttl },
@@ -110,7 +156,7 @@ impl DnsResolver {
             // Either a server that leaves the SOA out, or a chain of aliases that hickory gave up on; the two look alike. An alias at its
             // end tells.
             ResponseCode::NoError => {
-                let alias = self.hickory.lookup(none.query.name().clone(), RecordType::CNAME);
+                let alias = self.servers[place].lookup(none.query.name().clone(), RecordType::CNAME);
                 match tokio::time::timeout(self.limit, alias).await {
                     Ok(Ok(_)) => DnsTrouble::Failed("a chain of aliases without end".into()),
                     Ok(Err(NetError::Dns(DnsError::NoRecordsFound(_)))) => DnsTrouble::NoData { ttl },
@@ -165,7 +211,8 @@ impl Resolver for DnsResolver {
 
 fn set_options(options: &mut ResolverOpts, settings: &ResolverSettings) {
     options.timeout = settings.timeout;
-    options.attempts = settings.retries;
+    // Trying again is ours.
+    options.attempts = 0;
     options.use_hosts_file = ResolveHosts::Never;
     options.cache_size = settings.answers_max;
     options.max_active_requests = settings.lookups_max.max(1);

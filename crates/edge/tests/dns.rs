@@ -102,7 +102,10 @@ fn zone(owner: &Name, kind: RecordType, over_tcp: bool, answer: &mut Message) ->
 
 type Asked = Arc<Mutex<Vec<(String, RecordType)>>>;
 
-fn answer(question: &[u8], over_tcp: bool, asked: &Asked) -> Option<Vec<u8>> {
+/// Fills an answer in; false for none at all.
+type Zone = fn(&Name, RecordType, bool, &mut Message) -> bool;
+
+fn answer(zone: Zone, question: &[u8], over_tcp: bool, asked: &Asked) -> Option<Vec<u8>> {
     let question = Message::from_vec(question).unwrap();
     let query = question.queries.first().unwrap().clone();
     asked.lock().unwrap().push((query.name().to_ascii(), query.query_type()));
@@ -121,15 +124,24 @@ fn answer(question: &[u8], over_tcp: bool, asked: &Asked) -> Option<Vec<u8>> {
 
 /// The server, and what it was asked.
 async fn serve() -> (SocketAddr, Asked) {
+    serve_with(zone).await
+}
+
+async fn serve_with(zone: Zone) -> (SocketAddr, Asked) {
     let asked = Asked::default();
-    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = udp.local_addr().unwrap();
-    let tcp = TcpListener::bind(address).await.unwrap();
+    // A port that is free for one protocol may be taken for the other.
+    let (address, udp, tcp) = loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        if let Ok(udp) = UdpSocket::bind(address).await {
+            break (address, udp, tcp);
+        }
+    };
     let (seen, seen_too) = (Arc::clone(&asked), Arc::clone(&asked));
     tokio::spawn(async move {
         let mut octets = [0; 4096];
         while let Ok((length, from)) = udp.recv_from(&mut octets).await {
-            if let Some(answer) = answer(&octets[..length], false, &seen) {
+            if let Some(answer) = answer(zone, &octets[..length], false, &seen) {
                 udp.send_to(&answer, from).await.unwrap();
             }
         }
@@ -139,7 +151,7 @@ async fn serve() -> (SocketAddr, Asked) {
             let Ok(length) = stream.read_u16().await else { continue };
             let mut octets = vec![0; length.into()];
             stream.read_exact(&mut octets).await.unwrap();
-            let answer = answer(&octets, true, &seen_too).unwrap();
+            let answer = answer(zone, &octets, true, &seen_too).unwrap();
             stream.write_u16(answer.len() as u16).await.unwrap();
             stream.write_all(&answer).await.unwrap();
         }
@@ -244,6 +256,33 @@ async fn without_ipv6_no_aaaa_is_asked_for() {
 #[tokio::test]
 async fn a_large_answer_comes_over_tcp() {
     assert_eq!(ask_mx("large.example").await.unwrap().records.len(), 200);
+}
+
+#[tokio::test]
+async fn dead_servers_in_front_keep_no_answer_back() {
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let closed = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (good, _) = serve().await;
+    let (refusing, refused) = serve_with(|_, _, _, answer| {
+        answer.metadata.response_code = ResponseCode::Refused;
+        true
+    })
+    .await;
+    for text in ["plain.example", "large.example", "absent.example"] {
+        let servers = vec![silent.local_addr().unwrap(), closed, refusing, good];
+        let timeout = Duration::from_millis(300);
+        let resolver = DnsResolver::new(&ResolverSettings { servers, timeout, retries: 0, ..ResolverSettings::default() }).unwrap();
+        let answer = resolver.mx(&domain(text)).await;
+        assert!(matches!(answer, Ok(_) | Err(DnsTrouble::NoName { .. })), "{text}: {answer:?}");
+        // Whoever answered is asked first from now on, whatever he answers.
+        refused.lock().unwrap().clear();
+        for again in ["chain1.example", "nodata.example", "null.example", "toabsent2.example"] {
+            let answer = resolver.mx(&domain(again)).await;
+            assert!(!matches!(answer, Err(DnsTrouble::Failed(_))), "{again}: {answer:?}");
+        }
+        assert!(refused.lock().unwrap().is_empty());
+        assert!(matches!(resolver.mx(&domain("servfail.example")).await, Err(DnsTrouble::Failed(_))));
+    }
 }
 
 #[tokio::test]
