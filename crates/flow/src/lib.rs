@@ -20,5 +20,5 @@ mod session_out;
 mod settings;
 mod submit;
 
-pub use relay::{Relay, SubmitTrouble};
+pub use relay::{Listening, Relay, SubmitTrouble};
 pub use settings::{Doors, ListenerSettings, ReceiveLimits};

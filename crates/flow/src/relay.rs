@@ -43,6 +43,17 @@ pub struct Relay {
     tasks: Mutex<JoinSet<()>>,
 }
 
+/// A hold on one listener. Dropping it changes nothing.
+pub struct Listening(oneshot::Sender<()>);
+
+impl Listening {
+    /// Takes no more clients from it. Sessions under way go on to their end.
+    pub fn close(self) {
+        // A listener that the drain has closed already needs no telling.
+        let _ = self.0.send(());
+    }
+}
+
 /// Why a message was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitTrouble {
@@ -94,21 +105,30 @@ impl Relay {
         }
     }
 
-    /// Takes clients from a listener until the relay drains.
-    pub fn listen(self: &Arc<Self>, listener: Arc<dyn Listener>, settings: ListenerSettings) {
+    /// Takes clients from a listener until the relay drains, or until the listener is let go by what is returned here.
+    pub fn listen(self: &Arc<Self>, listener: Arc<dyn Listener>, settings: ListenerSettings) -> Listening {
         let relay = self.clone();
-        let serving = async move { relay.accept_loop(&*listener, &settings).await };
+        let (close, closed) = oneshot::channel();
+        let serving = async move { relay.accept_loop(listener, &settings, closed).await };
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(serving);
+        Listening(close)
     }
 
-    async fn accept_loop(&self, listener: &dyn Listener, settings: &ListenerSettings) {
+    async fn accept_loop(&self, listener: Arc<dyn Listener>, settings: &ListenerSettings, closed: oneshot::Receiver<()>) {
         let mut closing = self.closing.subscribe();
+        // Whoever drops his hold on a listener without a word leaves it open.
+        let mut closed = std::pin::pin!(async move {
+            if closed.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        });
         let mut current = self.current();
         let mut reception = Arc::new(self.reception(&current, settings));
         let mut sessions = JoinSet::new();
         loop {
             let accepted = tokio::select! { biased;
                 _ = closing.wait_for(|closing| *closing) => break,
+                () = &mut closed => break,
                 accepted = listener.accept() => accepted,
                 Some(ended) = sessions.join_next(), if !sessions.is_empty() => { self.ended(ended); continue }
             };
@@ -137,6 +157,8 @@ impl Relay {
                 }
             }
         }
+        // Nobody is to find the door open while the last sessions end.
+        drop(listener);
         while let Some(ended) = sessions.join_next().await {
             self.ended(ended);
         }

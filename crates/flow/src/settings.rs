@@ -28,7 +28,7 @@ pub struct Doors {
 }
 
 /// One listening socket's manners.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerSettings {
     /// How the configuration calls it.
     pub name: String,

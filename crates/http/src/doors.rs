@@ -24,12 +24,17 @@ pub struct ControlDoors {
     pub clock: Arc<dyn Clock>,
     /// Reads the configuration again.
     pub reload: Reload,
+    /// What listens where, now.
+    pub listeners: Listeners,
     /// What does not change while the relay runs.
     pub about: Arc<About>,
 }
 
 /// Reads the configuration again; gives what changed, or why the old one stays, as lines for people.
 pub type Reload = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
+/// What listens where; a reload may change it.
+pub type Listeners = Arc<dyn Fn() -> Vec<wire::ListenerView> + Send + Sync>;
 
 /// What does not change while the relay runs.
 #[derive(Debug, Clone, Default)]
@@ -44,8 +49,6 @@ pub struct About {
     pub started_ms: u64,
     /// Mail is kept and shown instead of delivered.
     pub capture: bool,
-    /// What listens where.
-    pub listeners: Vec<wire::ListenerView>,
     /// Octets of one submitted message.
     pub message_octets_max: u64,
 }

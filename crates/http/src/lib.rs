@@ -24,7 +24,7 @@ mod tests;
 mod trouble;
 pub mod wire;
 
-pub use doors::{About, ControlDoors, Intake, IntakeTrouble, LocalMail, Reload};
+pub use doors::{About, ControlDoors, Intake, IntakeTrouble, Listeners, LocalMail, Reload};
 pub use serve::serve;
 pub use submit::encode_submission;
 

@@ -21,10 +21,11 @@ pub(crate) async fn status(State(doors): State<ControlDoors>) -> Json<wire::Stat
         started_at: started.to_string(),
         uptime_seconds: doors.clock.now().since(started).as_secs(),
         mode: if about.capture { "capture" } else { "deliver" }.to_owned(),
-        listeners: about.listeners.clone(),
+        listeners: (doors.listeners)(),
         messages: count.messages,
         deliveries: count.deliveries,
         lent: count.lent,
+        tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks() as u64,
         health: health_of(doors.desk.health()),
     })
 }

@@ -32,6 +32,9 @@ pub struct Status {
     pub deliveries: u64,
     /// Of them with a worker.
     pub lent: u64,
+    /// Tasks of the runtime: sessions, workers, and a few of the house. A number that only grows is a fault.
+    #[serde(default)]
+    pub tasks: u64,
     /// The spool.
     pub health: Health,
 }

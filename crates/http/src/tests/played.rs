@@ -35,6 +35,7 @@ impl Played {
                 reload.note("reload");
                 if reload.deliveries == 0 { Err("line 3 is wrong".to_owned()) } else { Ok("in force".to_owned()) }
             }),
+            listeners: Arc::new(Vec::new),
             about: Arc::new(About {
                 version: "1".to_owned(),
                 started_ms: NOW.millis() - 5_000,

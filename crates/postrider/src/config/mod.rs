@@ -73,7 +73,7 @@ pub struct Config {
 }
 
 /// One listening socket.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerConfig {
     /// Where.
     pub address: SocketAddr,

@@ -6,6 +6,7 @@
 
 mod control;
 mod first_start;
+mod listeners;
 mod logging;
 mod reload;
 mod running;

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use postrider_edge::ServerTls;
 use postrider_edge::tls::Certified;
 use postrider_flow::Relay;
 
+use super::listeners::Listeners;
 use crate::config::{Config, Tenant};
 use crate::data::DataDirectory;
 use crate::mail_log::Writer;
@@ -19,10 +21,14 @@ pub struct Reloader {
     pub directory: DataDirectory,
     /// The configuration file.
     pub file: PathBuf,
-    /// What holds now.
+    /// What the file said when it was read last.
     pub current: Mutex<Config>,
+    /// What it said at the start, which still holds where a reload does not reach.
+    pub at_start: Config,
     /// The relay.
     pub relay: Arc<Relay>,
+    /// The listening sockets.
+    pub listeners: Arc<Listeners>,
     /// Who may send.
     pub registry: Arc<ConfigRegistry>,
     /// Tenants, for mail that is handed over.
@@ -41,33 +47,38 @@ impl Reloader {
             writer.reopen();
         }
         let stays = |why: String| format!("{why}\nthe old configuration stays in force");
+        // One at a time: a signal and the command may meet.
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let config = Config::load(&self.file, self.directory.root()).map_err(|trouble| stays(trouble.to_string()))?;
         let certified = Certified::from_files(&config.certificate, &config.key).map_err(|trouble| stays(trouble.to_string()))?;
+        let change = self.listeners.change(&config.listeners).map_err(|trouble| stays(format!("{trouble:#}")))?;
         self.tls.replace(certified).map_err(|trouble| stays(trouble.to_string()))?;
         self.registry.replace(&config.credentials);
         self.tenants.store(Arc::new(config.tenants.clone()));
         self.relay.reload(Arc::new(config.snapshot.clone()), Arc::new(config.receive.clone()));
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let later = needs_restart(&current, &config);
-        *current = config;
-        let mut said = format!("the configuration {} is in force", self.file.display());
+        let mut said = vec![format!("the configuration {} is in force", self.file.display())];
+        said.extend(self.listeners.make(&self.relay, change));
+        let later = not_yet(&self.at_start, &config);
         if !later.is_empty() {
-            said.push_str(&format!("; a change of {} needs a restart", later.join(", ")));
+            said.push(format!("takes effect at the next start: {}", later.join(", ")));
         }
-        Ok(said)
+        *current = config;
+        Ok(said.join("; "))
+    }
+
+    /// How long a stop may take, by the file that was read last.
+    pub fn drain_timeout(&self) -> Duration {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).drain_timeout
     }
 }
 
-/// Sections that are read at the start only, and differ.
-fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let listeners = |config: &Config| format!("{:?}", config.listeners);
+/// What is read at the start only, and says something else now than it did then.
+fn not_yet(at_start: &Config, now: &Config) -> Vec<&'static str> {
     let differs = [
-        ("listener", listeners(old) != listeners(new)),
-        ("relay.workers", old.workers != new.workers),
-        ("relay.drain_timeout", old.drain_timeout != new.drain_timeout),
-        ("dns", old.dns_servers != new.dns_servers || old.ipv6 != new.ipv6),
-        ("spool", old.segment_octets != new.segment_octets),
-        ("log", old.log != new.log),
+        ("relay.workers", at_start.workers != now.workers),
+        ("[dns]", at_start.dns_servers != now.dns_servers || at_start.ipv6 != now.ipv6),
+        ("[spool]", at_start.segment_octets != now.segment_octets),
+        ("[log]", at_start.log != now.log),
     ];
     differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
 }

@@ -8,20 +8,21 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use postrider_edge::tls::Certified;
-use postrider_edge::{ClientTls, DnsResolver, ResolverSettings, ServerTls, SystemClock, SystemEntropy, TcpListenerDoor, TcpNet};
+use postrider_edge::{ClientTls, DnsResolver, ResolverSettings, ServerTls, SystemClock, SystemEntropy, TcpNet};
 use postrider_flow::{Doors, Relay};
-use postrider_http::{About, ControlDoors, wire};
+use postrider_http::{About, ControlDoors};
 use postrider_model::Role;
-use postrider_model::doors::{Entropy, Listener, MailLog, SpoolTrouble};
+use postrider_model::doors::{Entropy, MailLog, SpoolTrouble};
 use postrider_spool::{EmbeddedSpool, Options};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use super::control::{CaptureInsight, ControlSocket, RelayIntake};
 use super::first_start::FirstStart;
+use super::listener_line;
+use super::listeners::Listeners;
 use super::logging::Logs;
 use super::reload::Reloader;
-use super::{bind_trouble, listener_line};
 use crate::config::{Config, ListenerConfig};
 use crate::data::DataDirectory;
 use crate::registry::ConfigRegistry;
@@ -53,14 +54,15 @@ pub async fn run(start: Start<'_>) -> anyhow::Result<()> {
     tracing::info!("ready");
     let reloader = running.reloader.clone();
     signals.wait_for_stop(|| drop(say_reload(&reloader))).await;
-    tracing::info!("stopping: transactions under way have {} s to end (a second signal ends them now)", running.drain_timeout.as_secs());
+    let limit = running.reloader.drain_timeout();
+    tracing::info!("stopping: transactions under way have {} s to end (a second signal ends them now)", limit.as_secs());
     tokio::select! { biased;
         () = signals.wait_for_stop(|| {}) => {
             tracing::warn!("ended at once by a second signal; what was under way waits in the spool");
             running.leave();
             std::process::exit(ENDED_AT_ONCE);
         }
-        closed = running.drain() => closed?,
+        closed = running.drain(limit) => closed?,
     }
     running.leave();
     tracing::info!("stopped; nothing is lost");
@@ -74,34 +76,36 @@ struct Running {
     reloader: Arc<Reloader>,
     socket: ControlSocket,
     serving: JoinHandle<()>,
-    drain_timeout: Duration,
 }
 
 impl Running {
     async fn start(start: Start<'_>) -> anyhow::Result<Self> {
         let Start { directory, file, config, capture, logs, first } = start;
-        let listening = bind(&config)?;
+        let listeners = Arc::new(Listeners::bind(&config.listeners)?);
         let tls = Arc::new(ServerTls::new(Certified::from_files(&config.certificate, &config.key)?)?);
         let spool = open_spool(&directory, &config, capture)?;
         let registry = Arc::new(ConfigRegistry::new(&config.credentials));
         let doors = doors(&config, &spool, &registry, &tls, logs.door)?;
         let clock = doors.clock.clone();
         let relay = Relay::start(doors, Arc::new(config.snapshot.clone()), Arc::new(config.receive.clone()), !capture);
-        announce(&config, &listening, &directory, capture);
+        let bound = listeners.bound();
+        announce(&config, &bound, &directory, capture);
         let tenants = Arc::new(ArcSwap::from_pointee(config.tenants.clone()));
-        let about = Arc::new(about(&config, &listening, clock.now().millis(), capture));
-        let (drain_timeout, host_name) = (config.drain_timeout, config.snapshot.host_name.clone());
+        let about = Arc::new(about(&config, clock.now().millis(), capture));
+        let host_name = config.snapshot.host_name.clone();
         let reloader = Arc::new(Reloader {
             directory: directory.clone(),
             file,
+            at_start: config.clone(),
             current: Mutex::new(config),
             relay: relay.clone(),
+            listeners: listeners.clone(),
             registry,
             tenants: tenants.clone(),
             tls,
             writer: logs.writer,
         });
-        let reload = reloader.clone();
+        let (reload, views) = (reloader.clone(), listeners.clone());
         let control = ControlDoors {
             desk: spool.clone(),
             spool: spool.clone(),
@@ -109,24 +113,22 @@ impl Running {
             intake: Arc::new(RelayIntake::new(relay.clone(), tenants)),
             clock,
             reload: Arc::new(move || say_reload(&reload)),
+            listeners: Arc::new(move || views.views()),
             about,
         };
         let (socket, listener) = ControlSocket::bind(&directory)?;
         let owner = rustix::process::geteuid().as_raw();
         let serving = tokio::spawn(postrider_http::serve(listener, control, Some(owner)));
-        let submission = first_submission(&listening);
-        for (config, listener) in listening {
-            relay.listen(listener, config.settings);
-        }
+        listeners.start(&relay);
         if let Some(first) = first {
-            first.tell(directory.root(), submission, &host_name, capture);
+            first.tell(directory.root(), first_submission(&bound), &host_name, capture);
         }
-        Ok(Self { relay, spool, reloader, socket, serving, drain_timeout })
+        Ok(Self { relay, spool, reloader, socket, serving })
     }
 
     /// Ends transactions, hands loans back, closes the spool.
-    async fn drain(&self) -> anyhow::Result<()> {
-        self.relay.drain(self.drain_timeout).await;
+    async fn drain(&self, limit: Duration) -> anyhow::Result<()> {
+        self.relay.drain(limit).await;
         self.serving.abort();
         let spool = self.spool.clone();
         tokio::task::spawn_blocking(move || spool.close()).await.context("the spool did not close")
@@ -161,16 +163,7 @@ fn doors(
     })
 }
 
-type Listening = Vec<(ListenerConfig, Arc<dyn Listener>)>;
-
-/// All sockets are bound before anything else is touched: a port in use is the usual trouble, and costs nothing this way.
-fn bind(config: &Config) -> anyhow::Result<Listening> {
-    let one = |listener: &ListenerConfig| {
-        let bound = TcpListenerDoor::bind(listener.address).map_err(|trouble| bind_trouble(listener, &trouble))?;
-        Ok((listener.clone(), Arc::new(bound) as Arc<dyn Listener>))
-    };
-    config.listeners.iter().map(one).collect()
-}
+type Bound = [(ListenerConfig, SocketAddr)];
 
 fn open_spool(directory: &DataDirectory, config: &Config, capture: bool) -> anyhow::Result<Arc<EmbeddedSpool>> {
     let path = directory.spool(capture);
@@ -193,14 +186,14 @@ fn open_spool(directory: &DataDirectory, config: &Config, capture: bool) -> anyh
     })
 }
 
-fn announce(config: &Config, listening: &Listening, directory: &DataDirectory, capture: bool) {
+fn announce(config: &Config, bound: &Bound, directory: &DataDirectory, capture: bool) {
     let name = &config.snapshot.host_name;
     tracing::info!("postrider {} as {name}, data in {}", env!("CARGO_PKG_VERSION"), directory.root().display());
     for note in &config.notes {
         tracing::warn!("{note}");
     }
-    for (listener, bound) in listening {
-        tracing::info!("listening on {}", listener_line(listener, bound.address(), config));
+    for (listener, address) in bound {
+        tracing::info!("listening on {}", listener_line(listener, *address, config));
     }
     tracing::info!("control socket {}", directory.control_socket().display());
     match capture {
@@ -209,36 +202,21 @@ fn announce(config: &Config, listening: &Listening, directory: &DataDirectory, c
     }
 }
 
-fn about(config: &Config, listening: &Listening, started_ms: u64, capture: bool) -> About {
-    let view = |(listener, bound): &(ListenerConfig, Arc<dyn Listener>)| {
-        let settings = &listener.settings;
-        wire::ListenerView {
-            name: settings.name.clone(),
-            address: bound.address().to_string(),
-            role: if settings.role == Role::Submission { "submission" } else { "relay" }.to_owned(),
-            tls: match (settings.implicit_tls, settings.starttls) {
-                (true, _) => "implicit",
-                (false, true) => "starttls",
-                (false, false) => "none",
-            }
-            .to_owned(),
-        }
-    };
+fn about(config: &Config, started_ms: u64, capture: bool) -> About {
     About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         host_name: config.snapshot.host_name.clone(),
         pid: std::process::id(),
         started_ms,
         capture,
-        listeners: listening.iter().map(view).collect(),
         message_octets_max: config.receive.message_octets_max,
     }
 }
 
 /// Where a first mail can be submitted with STARTTLS.
-fn first_submission(listening: &Listening) -> Option<SocketAddr> {
-    let found = listening.iter().find(|(listener, _)| listener.settings.role == Role::Submission && listener.settings.starttls);
-    found.map(|(_, bound)| bound.address())
+fn first_submission(bound: &Bound) -> Option<SocketAddr> {
+    let found = bound.iter().find(|(listener, _)| listener.settings.role == Role::Submission && listener.settings.starttls);
+    found.map(|(_, address)| *address)
 }
 
 /// Reloads, and says what came of it in the log, too.
