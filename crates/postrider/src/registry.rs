@@ -3,7 +3,7 @@
 //! **Promises.** A secret is 256 random bits, so its SHA-256 is enough to keep; it is compared in constant time. An unknown user takes the same
 //! way, with a digest that no secret has, so that the time tells nothing about who exists. A reload replaces all of it at once.
 //!
-//! **Does badly.** Nothing locks a guesser out: 256 bits are not guessed.
+//! **Never** counts failures: who guesses is made to wait by `core::lockout`, over whatever registry there is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl ConfigRegistry {
         let entry = table.get(&sha256(user.as_bytes()));
         // No octets have this digest, as far as anybody knows.
         let expected = entry.map_or([0; 32], |entry| entry.secret_sha256);
-        let right = verify_slices_are_equal(&sha256(&secret.0), &expected).is_ok();
+        let right = same(&sha256(&secret.0), &expected);
         entry.filter(|_| right).map(|entry| entry.principal.clone())
     }
 }
@@ -70,8 +70,17 @@ fn table(credentials: &[Credential]) -> Table {
     credentials.iter().map(|credential| (sha256(credential.user.as_str().as_bytes()), entry(credential))).collect()
 }
 
+/// Compares in constant time.
+fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
+    #[cfg(test)]
+    tests::WORK.with_borrow_mut(|work| work.push("compare".to_owned()));
+    verify_slices_are_equal(one, other).is_ok()
+}
+
 /// SHA-256.
 pub fn sha256(octets: &[u8]) -> [u8; 32] {
+    #[cfg(test)]
+    tests::WORK.with_borrow_mut(|work| work.push(format!("digest of {}", octets.len())));
     let mut out = [0; 32];
     out.copy_from_slice(digest(&SHA256, octets).as_ref());
     out
@@ -84,9 +93,16 @@ pub fn hex(octets: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use postrider_model::Priority;
 
     use super::*;
+
+    thread_local! {
+        /// What was computed on this thread.
+        pub(super) static WORK: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
 
     fn credential(user: &str, secret: &str) -> Credential {
         Credential {
@@ -115,6 +131,19 @@ mod tests {
         }
         registry.replace(&[credential("app", "three")]);
         assert_eq!((look("app", "one").is_some(), look("app", "three").is_some(), look("other", "two").is_some()), (false, true, false));
+    }
+
+    #[test]
+    fn an_unknown_user_and_a_wrong_secret_cost_the_same_work() {
+        let registry = ConfigRegistry::new(&[credential("app", "one"), credential("other", "two")]);
+        let work = |user: &str, secret: &str| {
+            WORK.take();
+            assert!(registry.look(user, &Secret(secret.as_bytes().to_vec())).is_none());
+            WORK.take()
+        };
+        let wrong = work("app", "xxx");
+        assert_eq!(wrong, ["digest of 3", "digest of 3", "compare"]);
+        assert_eq!(work("abc", "xxx"), wrong);
     }
 
     #[test]

@@ -27,6 +27,27 @@ impl Display for Clean<'_> {
     }
 }
 
+/// A value as one line of JSON in which nothing deceives: what does is escaped, so that a program reads the same and a terminal obeys nothing.
+pub fn json(value: &impl serde::Serialize) -> serde_json::Result<String> {
+    let text = serde_json::to_string(value)?;
+    if !text.chars().any(deceives) {
+        return Ok(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 64);
+    for letter in text.chars() {
+        if deceives(letter) {
+            // JSON knows only four digits; what lies above the basic plane goes as a pair of surrogates.
+            let mut units = [0; 2];
+            for unit in letter.encode_utf16(&mut units) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(letter);
+        }
+    }
+    Ok(escaped)
+}
+
 /// Prints one line to standard output.
 pub fn say(line: impl Display) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{line}")
@@ -53,6 +74,10 @@ mod tests {
     #[test]
     fn text_stays_text() {
         assert_eq!(Clean("a\u{1b}[2J\r\nb\u{202e}ü").to_string(), "a\\u{1b}[2J\\u{d}\\u{a}b\\u{202e}ü");
+        let value = ["a\u{1b}[2J\r\n", "\u{9b}2J\u{7f}", "b\u{202e}ü", "\u{e0041}\u{2028}\u{85}"];
+        let shown = json(&value).unwrap();
+        assert_eq!(shown, r#"["a\u001b[2J\r\n","\u009b2J\u007f","b\u202eü","\udb40\udc41\u2028\u0085"]"#);
+        assert_eq!(serde_json::from_str::<Vec<String>>(&shown).unwrap(), value);
         for (count, said) in
             [(0, "0 B"), (999, "999 B"), (1_000, "1.0 KB"), (999_949, "999.9 KB"), (999_950, "1.0 MB"), (u64::MAX, "18446744.1 TB")]
         {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::arguments::{CaptureArguments, CaptureCommand, CaptureListArguments};
 use super::client::{Client, path_with, segment};
-use crate::shown::{Clean, deceives, octets, say};
+use crate::shown::{Clean, deceives, json, octets, say};
 
 /// Octets of a header in which the subject is looked for.
 const HEADER_OCTETS: usize = 64 * 1024;
@@ -89,9 +89,9 @@ async fn look(client: &mut Client, id: &str) -> anyhow::Result<Option<Captured>>
     Ok(Some(Captured { id: message.id, arrived_at, from, to, subject: subject(&head), content_octets }))
 }
 
-fn print(captured: &Captured, json: bool) -> anyhow::Result<()> {
-    if json {
-        return Ok(say(serde_json::to_string(captured)?)?);
+fn print(captured: &Captured, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return Ok(say(json(captured)?)?);
     }
     let to = match captured.to.as_slice() {
         [] => String::new(),

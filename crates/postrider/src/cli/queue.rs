@@ -6,7 +6,7 @@ use postrider_http::wire;
 
 use super::arguments::{IdArguments, JsonArguments, ListArguments, RetryArguments};
 use super::client::{Client, path_with, segment};
-use crate::shown::{Clean, octets, say};
+use crate::shown::{Clean, json, octets, say};
 
 /// Deliveries asked for at once.
 const PAGE: usize = 1_000;
@@ -33,7 +33,7 @@ pub async fn list(data: &Path, arguments: &ListArguments) -> anyhow::Result<()> 
         let page: wire::QueuePage = client.get(&path).await?;
         for delivery in &page.deliveries {
             if arguments.json {
-                say(serde_json::to_string(delivery)?)?;
+                say(json(delivery)?)?;
             } else {
                 if printed == 0 {
                     say(format_args!("{:<40} {:<8} {:>8} {:>9} {:<24} HOST", "DELIVERY", "STATE", "ATTEMPTS", "SIZE", "DUE"))?;
@@ -74,7 +74,7 @@ fn row(delivery: &wire::Delivery) -> String {
 pub async fn count(data: &Path, arguments: &JsonArguments) -> anyhow::Result<()> {
     let count: wire::Count = Client::connect(data).await?.get("/v1/queue/count").await?;
     if arguments.json {
-        return Ok(say(serde_json::to_string(&count)?)?);
+        return Ok(say(json(&count)?)?);
     }
     say(format_args!("{} messages, {} deliveries, {} of them under way", count.messages, count.deliveries, count.lent))?;
     for group in &count.groups {
@@ -96,7 +96,7 @@ pub async fn explain(data: &Path, arguments: &IdArguments) -> anyhow::Result<()>
 async fn one(data: &Path, path: &str, arguments: &IdArguments) -> anyhow::Result<()> {
     let message: wire::Message = Client::connect(data).await?.get(&format!("{path}/{}", segment(&arguments.id))).await?;
     if arguments.json {
-        return Ok(say(serde_json::to_string(&message)?)?);
+        return Ok(say(json(&message)?)?);
     }
     for line in lines(&message) {
         say(line)?;
@@ -180,7 +180,7 @@ pub async fn retry(data: &Path, arguments: &RetryArguments) -> anyhow::Result<()
 pub async fn sites(data: &Path, arguments: &JsonArguments) -> anyhow::Result<()> {
     let known: wire::Sites = Client::connect(data).await?.get("/v1/sites").await?;
     if arguments.json {
-        return Ok(say(serde_json::to_string(&known)?)?);
+        return Ok(say(json(&known)?)?);
     }
     if known.sites.is_empty() {
         return Ok(say("the schedule knows no next hop at present")?);

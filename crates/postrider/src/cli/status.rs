@@ -6,13 +6,13 @@ use postrider_http::wire;
 
 use super::arguments::JsonArguments;
 use super::client::Client;
-use crate::shown::{Clean, octets, say};
+use crate::shown::{Clean, json, octets, say};
 
 /// `status`
 pub async fn run(data: &Path, arguments: &JsonArguments) -> anyhow::Result<()> {
     let status: wire::Status = Client::connect(data).await?.get("/v1/status").await?;
     if arguments.json {
-        return Ok(say(serde_json::to_string(&status)?)?);
+        return Ok(say(json(&status)?)?);
     }
     let health = &status.health;
     let mode = if status.mode == "capture" { "keeps mail instead of delivering it (capture)" } else { "delivers" };

@@ -19,13 +19,37 @@ fn without_a_relay_the_commands_say_so() {
 fn garbage_on_the_control_socket_never_ends_the_process() {
     let relay = Relay::start(&config(1));
     let socket = relay.folder.data().join("control.sock");
-    for garbage in [&b""[..], &[0; 4096], &[0xff; 4096], b"GET / HTTP/1.1\r\n\r\n", b"QUIT\r\n", &b"[".repeat(100_000)] {
+    let before = relay.holds();
+    let request =
+        |path: &str, body: &str| format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{body}").into_bytes();
+    for garbage in [
+        b"".to_vec(),
+        vec![0; 4096],
+        vec![0xff; 4096],
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        b"QUIT\r\n".to_vec(),
+        b"[".repeat(100_000),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        [b"GET /".to_vec(), b"a".repeat(1 << 20), b" HTTP/1.1\r\n\r\n".to_vec()].concat(),
+        [b"GET / HTTP/1.1\r\n".to_vec(), b"x: y\r\n".repeat(100_000)].concat(),
+        request("/v1/retry", "content-length: 18446744073709551616\r\n\r\n{}"),
+        request("/v1/retry", "content-length: -1\r\n\r\n{}"),
+        request("/v1/retry", &format!("content-length: 60000\r\n\r\n{}", "[".repeat(60_000))),
+        request("/v1/retry", "transfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n{}"),
+        request("/v1/submit", "content-length: 5\r\n\r\n\0\0\0\0\0"),
+        request("/v1/queue/%00%ff%0d%0a", "content-length: 0\r\n\r\n"),
+    ] {
         let mut stream = UnixStream::connect(&socket).unwrap();
-        let _ = stream.write_all(garbage);
+        let _ = stream.write_all(&garbage);
         let _ = stream.shutdown(std::net::Shutdown::Write);
         let _ = stream.read_to_end(&mut Vec::new());
     }
+    // Half a request, many times, and nobody waits for the answer.
+    let halves: Vec<UnixStream> = (0..40).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    halves.iter().for_each(|mut half| half.write_all(b"GET /v1/status HTT").unwrap());
     assert!(relay.folder.said(&["status"]).contains("delivers"));
+    drop(halves);
+    relay.await_holding(before);
 }
 
 #[test]
@@ -43,6 +67,8 @@ fn what_waits_is_listed_shown_explained_and_retried() {
         (&["queue", "count"], "1 messages, 1 deliveries"),
         (&["queue", "count", "--json"], "\"deliveries\":1"),
         (&["queue", "show", &id], "greylisted"),
+        (&["queue", "show", &id, "--json"], "greylisted"),
+        (&["explain", &id, "--json"], "greylisted"),
         (&["explain", &format!("{id}/0")], "RCPT with"),
         (&["status"], "1 accepted"),
         (&["queue", "sites", "--json"], "\"sites\":["),

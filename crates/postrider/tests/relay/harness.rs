@@ -152,9 +152,46 @@ impl Relay {
 
     /// Where the listener of this name really listens.
     pub fn address(&self, listener: &str) -> SocketAddr {
-        let status: serde_json::Value = serde_json::from_str(&self.folder.said(&["status", "--json"])).unwrap();
+        let status = self.status();
         let found = status["listeners"].as_array().unwrap().iter().find(|view| view["name"] == listener).unwrap();
         found["address"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// What `status` says.
+    pub fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.folder.said(&["status", "--json"])).unwrap()
+    }
+
+    /// Deliveries in the queue.
+    pub fn waiting(&self) -> u64 {
+        self.status()["deliveries"].as_u64().unwrap()
+    }
+
+    /// Sockets that the process has open (files of the spool come and go by their own rules), and tasks of its runtime.
+    pub fn holds(&self) -> (usize, u64) {
+        let tasks = self.status()["tasks"].as_u64().unwrap();
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let links = open.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        (links.filter(|link| link.to_string_lossy().starts_with("socket:")).count(), tasks)
+    }
+
+    /// Asks again and again until the process holds no more than that.
+    pub fn await_holding(&self, (sockets, tasks): (usize, u64)) {
+        let mut seen = (usize::MAX, u64::MAX);
+        for _ in 0..2_000 {
+            seen = self.holds();
+            if seen.0 <= sockets && seen.1 <= tasks {
+                return;
+            }
+        }
+        panic!("{seen:?} sockets and tasks are held, {sockets} and {tasks} were before");
+    }
+
+    /// The most memory the process ever had, in KiB.
+    pub fn memory_peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub fn signal(&self, name: &str) {
@@ -192,12 +229,34 @@ pub struct Session {
 impl Session {
     /// Connects and says EHLO.
     pub fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        let mut session = Self::over(TcpStream::connect(address).unwrap());
+        session.say("EHLO client.test");
+        session
+    }
+
+    /// A session over a connection, greeted.
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut session = Self { stream: BufReader::new(stream) };
         assert!(session.reply().starts_with("220"));
-        session.say("EHLO client.test");
         session
+    }
+
+    /// Sends octets as they stand. A relay that hung up takes no more, and that is no failure.
+    pub fn write(&mut self, octets: &[u8]) {
+        let _ = self.stream.get_mut().write_all(octets);
+    }
+
+    /// Everything until the relay hangs up.
+    pub fn rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        let _ = self.stream.read_to_end(&mut rest);
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+
+    /// The connection, for what a session would not do.
+    pub fn stream(&self) -> &TcpStream {
+        self.stream.get_ref()
     }
 
     /// As [`Session::open`], and proves itself as `app`.

@@ -1,7 +1,12 @@
 //! The real program, as a person at a terminal meets it: started, asked, reloaded, stopped, killed.
 
+mod abuse;
 mod control;
 mod custody;
+mod guessing;
 mod harness;
+mod hostile;
+mod octets;
 mod reload;
 mod start;
+mod tls;
