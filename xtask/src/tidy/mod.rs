@@ -5,6 +5,7 @@
 
 mod law;
 mod rules;
+mod security;
 
 use std::path::Path;
 
@@ -58,11 +59,13 @@ pub fn run() -> Result<()> {
 
 fn complaints() -> Result<Vec<Complaint>> {
     let mut found = Vec::new();
-    for file in tree(&root())? {
+    let tree = tree(&root())?;
+    for file in &tree {
         for rule in rules::ALL {
-            found.extend(rule(&file));
+            found.extend(rule(file));
         }
     }
+    found.extend(security::judge(&tree));
     found.extend(law::judge_house()?);
     Ok(found)
 }

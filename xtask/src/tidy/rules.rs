@@ -6,7 +6,7 @@ type Rule = fn(&File) -> Vec<Complaint>;
 
 /// Every rule, in the order of its complaints.
 pub const ALL: &[Rule] =
-    &[length, module_docs, no_unsafe, unfinished, rfc_references, white_space, private_places, foreign_words, pure_rooms];
+    &[length, module_docs, no_unsafe, unfinished, rfc_references, white_space, private_places, foreign_words, pure_rooms, no_processes];
 
 const LINES_MAX: usize = 600;
 
@@ -141,6 +141,19 @@ fn pure_rooms(file: &File) -> Vec<Complaint> {
     })
 }
 
+/// The server starts no process: what an address or a header says can then never reach a shell. Only `bench` starts the relay itself.
+fn no_processes(file: &File) -> Vec<Complaint> {
+    let bench = file.path.contains("/src/bench/") || file.is("/src/own_relay.rs");
+    if !file.is(".rs") || !file.path.starts_with("crates/") || !file.path.contains("/src/") || bench {
+        return Vec::new();
+    }
+    let starts = ["process::Command", "Command::new", "Command::spawn", "exec("];
+    each_line(file, |line| {
+        let code = line.split("//").next().unwrap_or_default();
+        starts.iter().find(|name| has_word(code, name)).map(|name| format!("`{name}`: the server starts no process"))
+    })
+}
+
 /// Whether `word` stands in `line` and is not part of a longer word.
 fn has_word(line: &str, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_';
@@ -237,5 +250,14 @@ mod tests {
         let bad = ["use tokio::net::TcpStream;\n", "    std::fs::read(path)\n", "use std::process::Command;\n"];
         check(pure_rooms, "crates/flow/src/a.rs", &bad, &["use std::net::IpAddr;\n", "// never std::fs\n"]);
         check(pure_rooms, "crates/edge/src/a.rs", &[], &bad);
+    }
+
+    #[test]
+    fn a_server_that_starts_a_process_trips() {
+        let bad = ["use std::process::Command;\n", "    tokio::process::Command::new(\"sh\")\n"];
+        let good = ["use crate::command::Command;\n", "fn run(command: Command) {}\n", "std::process::exit(1)\n"];
+        check(no_processes, "crates/postrider/src/serve/a.rs", &bad, &good);
+        check(no_processes, "crates/postrider/src/own_relay.rs", &[], &bad);
+        check(no_processes, "crates/postrider/tests/relay/a.rs", &[], &bad);
     }
 }
