@@ -145,7 +145,11 @@ fn absurd_headers_pass_unchanged_and_bounded() {
     let before_kib = relay.memory_peak_kib();
     let folded = format!("X-Long:{}\r\n", "\r\n 0123456789012345678901234567890123456789012345678901234567890".repeat(16_384));
     let names = "__proto__: x\r\nconstructor: y\r\ntoString: z\r\nX-:\r\nX-Empty: \r\n";
-    for header in ["X: y\r\n".repeat(100_000), folded, names.to_owned(), format!("X: {}\r\n", "(".repeat(60_000))] {
+    let nested: String = (0..10_000).map(|depth| format!("Content-Type: multipart/mixed; boundary={depth}\r\n\r\n--{depth}\r\n")).collect();
+    let words = format!("X-Words:{}\r\n", "\r\n =?utf-8?Q?=28=E2=9C=93?= (((".repeat(40_000));
+    let groups = format!("To:{}\r\n", "\r\n g: a@b.example, \"(\" <c@d.example>;,".repeat(30_000));
+    let deep = format!("X: {}\r\n", "(".repeat(60_000));
+    for header in ["X: y\r\n".repeat(100_000), folded, names.to_owned(), deep, nested, words, groups] {
         let mut session = Session::log_in(relay.address("submission"));
         let content = format!("Subject: absurd\r\n{header}\r\nbody");
         assert!(session.send("a@shop.example", "b@[127.0.0.1]", &content).starts_with("250"));
