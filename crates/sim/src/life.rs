@@ -9,6 +9,7 @@ use postrider_flow::{Doors, ListenerSettings, Relay};
 use postrider_model::doors::{Insight, Journal, SpoolDesk, SpoolTrouble};
 use postrider_model::policy::Snapshot;
 use postrider_model::{EventKind, Role, Timestamp};
+use postrider_spool::disk::Disk;
 use postrider_spool::{EmbeddedSpool, JournalLimits, Options};
 
 use crate::coverage;
@@ -320,6 +321,9 @@ impl Eyes<'_> {
             self.look().await;
             let clear = now_ms >= scenario.clear_ms && *next_change == scenario.changes.len() && world.clients_done();
             if clear && spool.count().deliveries == 0 && settled_down(spool).await {
+                let health = spool.health();
+                let contents = world.disk.list("contents").map_or(0, |names| names.len());
+                world.note(Fact::Rest { contents, segments: health.segments - health.segments_free });
                 return Watched::Done(Vec::new());
             }
             if now_ms >= overdue_ms {

@@ -301,7 +301,7 @@ pub const ALL: &[Mutation] = &[
         replace: "        Trouble::DnsFailed(..) => (Fate::Bounce, Blame::Site),",
         test: SIMULATOR,
         check: "named_scenarios",
-        says: "for something that passes",
+        says: "without cause",
     },
     Mutation {
         name: "simulator: a delivery is settled as a bounce",
@@ -446,5 +446,23 @@ pub const ALL: &[Mutation] = &[
         test: SIMULATOR,
         check: "named_scenarios",
         says: "long behind its give-up time",
+    },
+    Mutation {
+        name: "simulator: goes on after a failed sync",
+        file: "crates/spool/src/core.rs",
+        find: "            Some(why) => Err(SpoolTrouble::Poisoned(why.clone())),",
+        replace: "            Some(_) => Ok(()),",
+        test: SIMULATOR,
+        check: "named_scenarios",
+        says: "after a sync had failed",
+    },
+    Mutation {
+        name: "simulator: contents outlive their mail",
+        file: "crates/spool/src/keeper.rs",
+        find: "            if let Err(trouble) = self.slots.ground.disk.remove(&name.path()) {",
+        replace: "            if let Err(trouble) = self.slots.ground.disk.list(&name.path()) {",
+        test: SIMULATOR,
+        check: "named_scenarios",
+        says: "still holds",
     },
 ];

@@ -18,6 +18,7 @@ pub(super) fn check(evidence: &Evidence, found: &mut Found) {
     in_time(evidence, found);
     causes(evidence, found);
     homes(evidence, found);
+    sound(evidence, found);
     for (at, fact) in &evidence.facts {
         if let Fact::Invisible { message, index } = fact {
             found.say("C1", format!("{message}/{index} waits at {}, and explain knows nothing of it", Evidence::clock(*at)));
@@ -123,6 +124,27 @@ fn homes(evidence: &Evidence, found: &mut Found) {
             if evidence.homes.get(told.remote).is_some_and(|homes| !homes.contains(host)) {
                 found.say("C1", format!("mail for {recipient} went to remote {}, which is not its host", told.remote));
             }
+        }
+    }
+}
+
+/// From the failed sync that poisoned a life until its end, nothing is acknowledged.
+fn sound(evidence: &Evidence, found: &mut Found) {
+    /// What was durable before may be told a moment later.
+    const TOLD_MS: u64 = 5;
+    let mut failed = None;
+    let mut since = Vec::new();
+    for (at, fact) in &evidence.facts {
+        match fact {
+            Fact::SyncFailed { poisons: true } => (failed, since) = (Some(*at), Vec::new()),
+            Fact::Accepted(id) if failed.is_some_and(|failed: Timestamp| at.millis() > failed.millis() + TOLD_MS) => since.push((*at, id)),
+            Fact::LifeEnded(how) => {
+                failed = None;
+                for (at, id) in std::mem::take(&mut since).into_iter().filter(|_| how.starts_with("poisoned")) {
+                    found.say("C1", format!("{id} was acknowledged at {}, after a sync had failed", Evidence::clock(at)));
+                }
+            }
+            _ => {}
         }
     }
 }

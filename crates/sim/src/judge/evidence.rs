@@ -142,12 +142,17 @@ impl Evidence {
         })
     }
 
-    /// When syncs failed; with the end of the life, when that one poisoned it.
+    /// When syncs failed; with the end of the life, when that one poisoned it, or may have: somebody looks after a minute at the latest.
     fn sync_failures(&self) -> impl Iterator<Item = (Timestamp, Option<Timestamp>)> + '_ {
+        const LOOKED_MS: u64 = 60_000;
         self.facts.iter().enumerate().filter_map(|(nth, (at, fact))| {
             let Fact::SyncFailed { poisons } = fact else { return None };
+            let poisoned = |end: &&(Timestamp, Fact)| {
+                let told = matches!(&end.1, Fact::LifeEnded(how) if how.starts_with("poisoned"));
+                *poisons && (told || end.0.since(*at).as_millis() as u64 <= LOOKED_MS)
+            };
             let end = self.facts[nth..].iter().find(|(_, fact)| matches!(fact, Fact::LifeEnded(_)));
-            Some((*at, end.filter(|_| *poisons).map(|(at, _)| *at)))
+            Some((*at, end.filter(poisoned).map(|(at, _)| *at)))
         })
     }
 

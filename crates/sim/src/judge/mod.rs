@@ -9,7 +9,7 @@
 //! | C4 | Accepted before Deferred before one terminal event; sequences grow, by one where all history is kept; nothing is attempted before it is due | journal, mail log |
 //! | C5 | no report for a null reverse-path, none about a report, each to the reverse-path it is for | ledgers, mail log |
 //! | C6 | connections stay within the window; a small tenant is served beside a flood | insight, ledgers |
-//! | C7 | in fine weather the spool drains | the spool's count |
+//! | C7 | in fine weather the spool drains, and its disk is given back | the spool's count, the disk |
 //! | C8 | the same seed twice gives the same book | two runs |
 
 mod copies;
@@ -24,6 +24,8 @@ mod returns;
 mod tests;
 
 use std::fmt;
+
+use crate::world::Fact;
 
 pub use evidence::{Copy, Evidence, Policy, Told};
 
@@ -80,5 +82,14 @@ fn drains(evidence: &Evidence, found: &mut Found) {
         None => found.say("C7", "the relay died again and again".into()),
         Some(left) if !left.is_empty() => found.say("C7", format!("after the weather cleared this is left: {left:?}")),
         Some(_) => {}
+    }
+    // The segment that is written, and the one that was just sealed.
+    const SEGMENTS_LEFT: u64 = 2;
+    for (_, fact) in &evidence.facts {
+        if let Fact::Rest { contents, segments } = fact
+            && (*contents > 0 || *segments > SEGMENTS_LEFT)
+        {
+            found.say("C7", format!("nothing waits any more, and the disk still holds {contents} contents and {segments} segments"));
+        }
     }
 }

@@ -225,6 +225,12 @@ fn c1_asks_for_one_end_in_time() {
     trips("C1", "behind its give-up time", |e| fails(e, 25, Outcome::Deferred(at(60_011)), Cause::Trouble));
     trips("C1", "long behind its give-up time", |e| fails(e, 60_000 + 3_700_000, Outcome::Bounced, Cause::Late));
     trips("C1", "explain knows nothing", |e| e.facts.push((at(15), Fact::Invisible { message: id(), index: 0 })));
+    let sync_fails = |e: &mut Evidence, ms| {
+        e.facts.insert(0, (at(ms), Fact::SyncFailed { poisons: true }));
+        e.facts.push((at(90_000), Fact::LifeEnded("poisoned: disk".into())));
+    };
+    trips("C1", "after a sync had failed", |e| sync_fails(e, 4));
+    passes(|e| sync_fails(e, 5));
     trips("C1", "not its host", |e| e.homes = vec![BTreeSet::from(["p9.example".to_owned()])]);
     trips("C1", "as another mail was", |e| {
         let mut again = offered("s@p0.example", Verdict::Positive(Some(id())));
@@ -409,6 +415,8 @@ fn c6_sees_windows_and_starvation() {
 fn c7_sees_what_is_left() {
     trips("C7", "is left", |e| e.left = Some(vec!["a delivery".into()]));
     trips("C7", "again and again", |e| e.left = None);
+    trips("C7", "still holds 1 contents", |e| e.facts.push((at(90), Fact::Rest { contents: 1, segments: 1 })));
+    trips("C7", "and 3 segments", |e| e.facts.push((at(90), Fact::Rest { contents: 0, segments: 3 })));
     trips("C7", "did not open", |e| e.refused_to_open = Some("corrupt".into()));
 }
 

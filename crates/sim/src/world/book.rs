@@ -96,7 +96,7 @@ pub enum Fact {
     LifeEnded(String),
     /// The disk failed a sync; what it held may be lost.
     SyncFailed {
-        /// It was one that poisons the log: the log's own, or the journal's.
+        /// It was none of a content, whose client is simply refused: most of these poison the log.
         poisons: bool,
     },
     /// The scenario changed the weather.
@@ -189,6 +189,13 @@ pub enum Fact {
     },
     /// How many deliveries wait.
     Queue(u64),
+    /// What the disk still holds when no delivery waits any more.
+    Rest {
+        /// Files under `contents/`.
+        contents: usize,
+        /// Segments in use.
+        segments: u64,
+    },
 }
 
 impl fmt::Debug for Fact {
@@ -217,6 +224,7 @@ impl fmt::Debug for Fact {
             Fact::Confirmed { remote, nth } => write!(f, "remote {remote} confirmed #{nth}"),
             Fact::Window { site, connections, window } => write!(f, "window {site} {connections}/{window}"),
             Fact::Queue(deliveries) => write!(f, "queue {deliveries}"),
+            Fact::Rest { contents, segments } => write!(f, "the disk still holds {contents} contents and {segments} segments"),
         }
     }
 }
