@@ -193,7 +193,12 @@ impl Mailbox {
             None if is_dot_string(local_part) => local_part.into(),
             None => return Err(AddressTrouble::LocalPart),
         };
-        Ok(Mailbox { host: Host::parse(host)?, local_part })
+        let mailbox = Mailbox { host: Host::parse(host)?, local_part };
+        // A-labels become U-labels, which may be longer. What is kept must be an address again when it is read back.
+        if !mailbox.is_ascii() && mailbox.to_string().len() > PATH_OCTETS_MAX - 2 {
+            return Err(AddressTrouble::PathTooLong);
+        }
+        Ok(mailbox)
     }
 
     /// The local part as it stands on the wire, in quotes where it needs them.
