@@ -151,6 +151,11 @@ pub fn fuzz(arguments: &[String]) -> Result<()> {
     // The sanitizer flags are unstable; this lets the stable compiler take them, so no second toolchain is needed.
     let mut command = cargo();
     command.env("RUSTC_BOOTSTRAP", "1").args(["fuzz", "run", "--fuzz-dir", &format!("crates/{room}/fuzz"), name]);
+    // What is found on the way stays outside the repository: the committed corpus, which replays as a test, is read and not written.
+    let found = target_dir().join("fuzz-corpus").join(room).join(name);
+    std::fs::create_dir_all(&found)?;
+    let committed = root().join("crates").join(room).join("fuzz/corpus").join(name);
+    command.arg(found).arg(committed);
     command.args(["--", &format!("-max_total_time={seconds}")]);
     step(&format!("fuzz {name}"), &mut command).map(|_| ())
 }
