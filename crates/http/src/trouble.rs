@@ -47,7 +47,7 @@ impl From<SpoolTrouble> for Refusal {
     fn from(trouble: SpoolTrouble) -> Self {
         let status = match trouble {
             SpoolTrouble::NoSuchMessage => StatusCode::NOT_FOUND,
-            SpoolTrouble::Full | SpoolTrouble::Poisoned(_) | SpoolTrouble::Closed | SpoolTrouble::LoanEnded => {
+            SpoolTrouble::Full | SpoolTrouble::Poisoned(_) | SpoolTrouble::Closed | SpoolTrouble::IdTaken | SpoolTrouble::LoanEnded => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             SpoolTrouble::Corrupt(_) | SpoolTrouble::Unknown(_) | SpoolTrouble::Io(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -5,7 +5,7 @@ use postrider_model::Outcome;
 use crate::codec::Encode;
 use crate::events::{put_event, take_event};
 use crate::footer::{FooterBuilder, Summary, Trailer, replay_footer};
-use crate::forms::{Body, Form, SettlementParts, put_settlement, put_states, put_stored_message};
+use crate::forms::{Body, Form, SettlementParts, put_alteration, put_settlement, put_states, put_stored_message};
 use crate::index::Index;
 use crate::record::{Binding, Header, Kind, Scan};
 
@@ -82,6 +82,7 @@ fn put_form(out: &mut Vec<u8>, form: &Form) {
             put_states(out, states);
         }
         Form::Transferred(life) => out.number((*life).into()),
+        Form::Alteration(alteration) => put_alteration(out, alteration),
         Form::Settlement(settlement) => {
             let outcomes: Vec<(u32, Outcome)> = settlement.outcomes.iter().map(|told| (told.index, told.outcome.clone())).collect();
             let attempts: Vec<u32> = settlement.outcomes.iter().map(|told| told.attempts).collect();

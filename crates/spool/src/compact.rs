@@ -26,8 +26,6 @@ pub(crate) struct Compaction {
     victim: Option<u32>,
     /// The slot of the index where the walk goes on.
     from: u32,
-    /// Something was passed over in this walk.
-    skipped: bool,
     /// Segments with something that cannot be read: they stay as they are, for the operator.
     unreadable: BTreeSet<u32>,
 }
@@ -35,7 +33,7 @@ pub(crate) struct Compaction {
 impl Core {
     /// One step. Whether anything was done.
     pub(crate) fn compact(&self) -> bool {
-        if self.copies.load(Ordering::Acquire) > 0 {
+        if self.copies.load(Ordering::Acquire) > 0 || self.no_room_for_copies.load(Ordering::Acquire) {
             return false;
         }
         let mut compaction = lock(&self.compaction);
@@ -47,14 +45,13 @@ impl Core {
             },
         };
         let (messages, next) = lock(&self.index).in_segment(victim, compaction.from, MESSAGES_PER_STEP);
-        let count = messages.len();
+        let mut copied_any = false;
         for (id, whole) in messages {
             match self.copy_message(id, whole) {
-                Ok(copied) => compaction.skipped |= !copied,
+                Ok(copied) => copied_any |= copied,
                 Err(trouble) => {
                     tracing::error!(%trouble, message = %id, "a waiting message cannot be read; its segment is not compacted");
                     compaction.unreadable.insert(victim);
-                    compaction.skipped = true;
                 }
             }
         }
@@ -62,14 +59,11 @@ impl Core {
             Some(next) => compaction.from = next,
             None => {
                 // What was passed over is met again when this or another victim is walked at a later bell.
-                let rest = compaction.skipped;
-                (compaction.victim, compaction.from, compaction.skipped) = (None, 0, false);
-                if rest && count == 0 {
-                    return false;
-                }
+                (compaction.victim, compaction.from) = (None, 0);
             }
         }
-        count > 0 || next.is_some()
+        // A walk that copied nothing waits for a bell: what it passed over has a settlement under way, and that will ring.
+        copied_any || next.is_some()
     }
 
     fn choose_victim(&self, unreadable: &BTreeSet<u32>) -> Option<u32> {
@@ -77,15 +71,18 @@ impl Core {
         let octets = u64::from(self.slots.ground.segment_octets);
         let used = index.segments.iter().count() as u64 * octets;
         let live = index.segments.live_octets();
-        // Mail that is refused for want of space is worth more work.
-        let bound = if self.full.load(Ordering::Relaxed) { live + live / 4 + octets } else { live * 2 + SLACK_SEGMENTS * octets };
-        if used <= bound {
-            return None;
-        }
+        // Mail that is refused for want of space is worth more work. What is denser than half stays then: packed anew it would be no smaller, and
+        // the work would have no end.
+        let densest = match (used > live * 2 + SLACK_SEGMENTS * octets, self.full.load(Ordering::Relaxed)) {
+            (true, _) => u64::MAX,
+            (false, true) if used > live + live / 4 + octets => octets / 2,
+            (false, _) => return None,
+        };
         let candidates = index
             .segments
             .iter()
-            .filter(|(life, book)| book.sealed && book.depends_on.is_empty() && book.live_records > 0 && !unreadable.contains(life));
+            .filter(|(life, book)| book.sealed && book.depends_on.is_empty() && book.live_records > 0 && !unreadable.contains(life))
+            .filter(|(_, book)| book.live_octets <= densest);
         candidates.min_by_key(|(_, book)| book.live_octets).map(|(life, _)| life)
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) writer: Mutex<Writer>,
     pub(crate) ring: Ring,
     pub(crate) archive: Option<Mutex<Archive>>,
+    /// Octets of its files, as of its last step.
+    pub(crate) journal_octets: AtomicU64,
     /// The dispatcher's bell.
     pub(crate) bell: Notify,
     /// The pump's bell (manual mode).
@@ -54,12 +56,14 @@ pub(crate) struct Core {
     pub(crate) poisoned: OnceLock<String>,
     pub(crate) counters: Counters,
     /// Contents files whose message is durably ended.
-    pub(crate) doomed: Mutex<Vec<FileName>>,
+    pub(crate) doomed: Mutex<Vec<(FileName, u64)>>,
     /// Something for the keeper to do.
     pub(crate) keeper_bell: Handoff<()>,
     pub(crate) compaction: Mutex<Compaction>,
     /// Compaction's copies on their way to the log.
     pub(crate) copies: AtomicUsize,
+    /// The last of them found no room: there is none until something else is written or freed.
+    pub(crate) no_room_for_copies: AtomicBool,
 }
 
 #[derive(Default)]
@@ -164,6 +168,7 @@ impl Core {
             flushes.into_iter().for_each(|answer| drop(answer.send(Err(trouble.clone()))));
             return;
         }
+        let frames = self.refuse_taken_ids(frames);
         match writer.log.commit(frames) {
             Ok(mut committed) => {
                 writer.kept = std::mem::take(&mut committed.kept);
@@ -184,6 +189,19 @@ impl Core {
         }
     }
 
+    /// Two messages of one id would be one message to everybody, and to the log: mail whose id is taken is refused before it is written.
+    fn refuse_taken_ids(&self, frames: Vec<Frame>) -> Vec<Frame> {
+        let mut index = lock(&self.index);
+        let (frames, refused): (Vec<_>, Vec<_>) = frames.into_iter().partition(|frame| match &frame.purpose {
+            Purpose::Accept { message, .. } => index.take_id(message.id),
+            // A report's id was taken when it was handed over.
+            _ => true,
+        });
+        drop(index);
+        refused.into_iter().for_each(|frame| frame.fail(&SpoolTrouble::IdTaken));
+        frames
+    }
+
     /// From now on nothing is acknowledged, settled or lent.
     pub(crate) fn poison(&self, trouble: &SpoolTrouble) {
         tracing::error!(%trouble, "the log is poisoned: nothing is acknowledged or lent until a restart");
@@ -197,6 +215,7 @@ impl Core {
         let mut answers = Vec::with_capacity(committed.done.len());
         let mut events = Vec::with_capacity(committed.done.len());
         let (mut settled, mut accepted, mut copies, mut doomed) = (0, 0, 0, Vec::new());
+        let has_done = !committed.done.is_empty();
         let mut index = lock(&self.index);
         for done in committed.done {
             let Done { frame, place, sequence } = done;
@@ -220,6 +239,7 @@ impl Core {
                     copies += 1;
                     index.retold(id, place, &fates);
                 }
+                Purpose::Alter => index.segments.depend_on_all_before(place.life),
                 Purpose::Mark => {}
             }
         }
@@ -229,23 +249,32 @@ impl Core {
             book.next_sequence = touched.next_sequence;
             book.sealed |= touched.sealed;
         }
+        for (frame, _) in &committed.refused {
+            if let Purpose::Accept { message, .. } = &frame.purpose {
+                index.give_id_back(message.id);
+            }
+        }
         let wake = index.take_wake();
         drop(index);
         self.ring.push(events);
-        copies += committed.refused.iter().filter(|(frame, _)| frame.is_copy()).count();
+        let dropped = committed.refused.iter().filter(|(frame, _)| frame.is_copy()).count();
+        if dropped > 0 || has_done {
+            self.no_room_for_copies.store(dropped > 0, Ordering::Release);
+        }
+        copies += dropped;
         self.copies.fetch_sub(copies, Ordering::AcqRel);
         self.counters.accepted.fetch_add(accepted, Ordering::Relaxed);
         self.counters.settled.fetch_add(settled as u64, Ordering::Relaxed);
         if !doomed.is_empty() {
-            lock(&self.doomed).extend(doomed.into_iter().filter_map(|entry: MessageEntry| entry.file()));
+            lock(&self.doomed).extend(doomed.into_iter().filter_map(|entry: MessageEntry| Some((entry.file()?, entry.content_octets))));
         }
         for (answer, mut staged) in answers {
             staged.keep();
             let _ = answer.send(Ok(()));
         }
         for (frame, trouble) in committed.refused {
-            self.counters.refused.fetch_add(1, Ordering::Relaxed);
-            if trouble == SpoolTrouble::Full {
+            self.counters.refused.fetch_add(u64::from(frame.is_mail()), Ordering::Relaxed);
+            if trouble == SpoolTrouble::Full && frame.is_mail() {
                 self.full.store(true, Ordering::Relaxed);
             }
             frame.fail(&trouble);

@@ -1,14 +1,20 @@
 //! The queue in a person's hands, and the journal for its readers.
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use postrider_model::doors::{Alteration, DeliveryView, Journal, QueueCount, QueueFilter, SpoolDesk, SpoolHealth, SpoolTrouble};
+use postrider_model::doors::{
+    Alteration, DeliveryView, Journal, JournalTrouble, QueueCount, QueueFilter, SpoolDesk, SpoolHealth, SpoolTrouble,
+};
 use postrider_model::{BoxFuture, DeliveryId, Diagnosis, Event, Message, MessageId};
 
+use crate::core::Item;
 use crate::engine::EmbeddedSpool;
-use crate::index::SLICE;
+use crate::forms::{Choice, StoredAlteration};
+use crate::frame::Frame;
+use crate::handoff::Weight;
+use crate::index::{Altered, Index, SLICE};
 use crate::offload::offload;
 use crate::reader::{read_diagnosis, read_message};
 use crate::sync::lock;
@@ -40,22 +46,46 @@ impl SpoolDesk for EmbeddedSpool {
     fn alter(&self, filter: &QueueFilter, alteration: Alteration) -> Result<usize, SpoolTrouble> {
         self.core.check_sound()?;
         let Alteration::RetryNow(due) = alteration;
-        let mut changed = 0;
-        self.in_slices(|index, from| changed += index.make_due(from, filter, due));
-        Ok(changed)
+        let (mut count, mut outcome) = (0, Ok(()));
+        let mut teller = Teller { spool: self, filter, due, told: BTreeSet::new(), is_told: false };
+        let mut change = |index: &mut Index, altered: Altered| {
+            count += altered.count;
+            if altered.count > 0 && outcome.is_ok() {
+                outcome = teller.tell(index, &altered);
+            }
+        };
+        if let Some(id) = filter.message {
+            self.change(|index| {
+                let mut altered = Altered::default();
+                if let Some(slot) = index.find(id) {
+                    index.make_message_due(slot, filter, due, &mut altered);
+                }
+                change(index, altered);
+            });
+        } else {
+            self.in_slices(|index, from| {
+                let altered = index.make_due(from, filter, due);
+                change(index, altered);
+            });
+        }
+        outcome.map(|()| count)
     }
 
     fn health(&self) -> SpoolHealth {
         let core = &self.core;
         let (open, free) = core.slots.count();
         let octets = u64::from(core.slots.ground.segment_octets);
+        let contents_octets = core.staging.contents_octets.load(Ordering::Relaxed);
+        let journal_octets = core.journal_octets.load(Ordering::Relaxed);
         SpoolHealth {
             syncs: core.counters.syncs.load(Ordering::Relaxed),
             accepted: core.counters.accepted.load(Ordering::Relaxed),
             settled: core.counters.settled.load(Ordering::Relaxed),
             segments: (open + free) as u64,
             segments_free: free as u64,
-            disk_octets: (open + free) as u64 * octets,
+            disk_octets: (open + free) as u64 * octets + contents_octets + journal_octets,
+            contents_octets,
+            journal_octets,
             live_octets: lock(&core.index).segments.live_octets(),
             full: core.full.load(Ordering::Relaxed),
             poisoned: core.poisoned.get().cloned(),
@@ -108,32 +138,87 @@ impl EmbeddedSpool {
     }
 }
 
-impl Journal for EmbeddedSpool {
-    fn read(&self, sequence: u64, max: usize) -> Result<Vec<Event>, u64> {
-        let first = match self.core.ring.read(sequence, max) {
-            Ok(events) => return Ok(events),
-            Err(first) => first,
-        };
-        let Some(archive) = &self.core.archive else { return Err(first) };
-        let archived = lock(archive).read(sequence, max);
-        let read = match archived {
-            // Between what is archived and what memory has, the log itself is read.
-            Ok(Ok(events)) if events.is_empty() => self.core.events_of_log(sequence).map(|mut events| {
-                events.truncate(max);
-                Ok(events)
-            }),
-            other => other,
-        };
-        match read {
-            Ok(read) => read,
-            Err(trouble) => {
-                tracing::error!(%trouble, sequence, "the journal cannot be read there; readers go on behind it");
-                Err(first)
+/// Octets of host names in one record.
+const HOSTS_OCTETS_MAX: usize = 16 * 1024;
+
+/// Writes a change by hand to the log while memory is changed: under the same lock, so that both see the same order.
+struct Teller<'a> {
+    spool: &'a EmbeddedSpool,
+    filter: &'a QueueFilter,
+    due: postrider_model::Timestamp,
+    /// Hosts of the Site that were written.
+    told: BTreeSet<Box<str>>,
+    is_told: bool,
+}
+
+impl Teller<'_> {
+    fn tell(&mut self, index: &Index, altered: &Altered) -> Result<(), SpoolTrouble> {
+        if self.filter.site.is_none() {
+            // The record chooses as the filter does, so one is enough for all slices.
+            return if std::mem::replace(&mut self.is_told, true) {
+                Ok(())
+            } else {
+                self.give(self.filter.host.iter().map(|host| (**host).into()).collect())
+            };
+        }
+        let (mut hosts, mut octets) = (Vec::new(), 0);
+        for host in altered.hosts.iter().map(|host| index.host_text(*host)) {
+            if !self.told.insert(host.clone()) {
+                continue;
+            }
+            octets += host.len();
+            hosts.push(host);
+            if octets > HOSTS_OCTETS_MAX {
+                octets = 0;
+                self.give(std::mem::take(&mut hosts))?;
             }
         }
+        if hosts.is_empty() { Ok(()) } else { self.give(hosts) }
+    }
+
+    fn give(&self, hosts: Vec<Box<str>>) -> Result<(), SpoolTrouble> {
+        let choice = Choice { message: self.filter.message, tenant: self.filter.tenant.clone(), hosts };
+        let frame = Frame::alteration(StoredAlteration { due: self.due, choice });
+        self.spool.core.give(Item::Frame(Box::new(frame)), Weight::Urgent).map_err(|_| SpoolTrouble::Closed)
+    }
+}
+
+/// How often a read is tried: events move from the log to the journal while somebody looks for them in the one and then in the other.
+const READS_MAX: usize = 3;
+
+impl Journal for EmbeddedSpool {
+    fn read(&self, sequence: u64, max: usize) -> Result<Vec<Event>, JournalTrouble> {
+        let mut last = JournalTrouble::Gone(sequence);
+        for _ in 0..READS_MAX {
+            match self.read_once(sequence, max) {
+                Err(trouble @ JournalTrouble::Unreadable(_)) => last = trouble,
+                read => return read,
+            }
+        }
+        Err(last)
     }
 
     fn wait(&self, sequence: u64) -> BoxFuture<'_, ()> {
         Box::pin(self.core.ring.wait(sequence))
+    }
+}
+
+impl EmbeddedSpool {
+    fn read_once(&self, sequence: u64, max: usize) -> Result<Vec<Event>, JournalTrouble> {
+        let first = match self.core.ring.read(sequence, max) {
+            Ok(events) => return Ok(events),
+            Err(first) => first,
+        };
+        let Some(archive) = &self.core.archive else { return Err(JournalTrouble::Gone(first)) };
+        let archived = lock(archive).read(sequence, max).map_err(JournalTrouble::Unreadable)?;
+        match archived.map_err(JournalTrouble::Gone)? {
+            // Between what is archived and what memory has, the log itself is read.
+            events if events.is_empty() => {
+                let mut events = self.core.events_of_log(sequence).map_err(JournalTrouble::Unreadable)?;
+                events.truncate(max);
+                Ok(events)
+            }
+            events => Ok(events),
+        }
     }
 }

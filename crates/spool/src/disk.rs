@@ -75,10 +75,16 @@ pub struct RealDisk {
 }
 
 impl RealDisk {
-    /// Uses `root`, and makes it when it is not there.
+    /// Uses `root`, and makes it, durable with its name, when it is not there.
     pub fn new(root: impl Into<PathBuf>) -> io::Result<Self> {
         let root = root.into();
+        let missing: Vec<PathBuf> = root.ancestors().take_while(|folder| !folder.exists()).map(PathBuf::from).collect();
         fs::create_dir_all(&root)?;
+        for made in missing {
+            // A relative path with one name has the current folder as its parent.
+            let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+            File::open(parent.unwrap_or(std::path::Path::new(".")))?.sync_all()?;
+        }
         Ok(Self { root })
     }
 

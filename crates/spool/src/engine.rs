@@ -132,7 +132,15 @@ impl EmbeddedSpool {
         let crate::frame::Purpose::Settle(purpose) = &mut frame.purpose else { return Ok(()) };
         let (message, count) = (purpose.message, outcomes.len());
         let mut index = lock(&self.core.index);
-        let warm = index.settle(message, loan, &outcomes)?;
+        let report = purpose.report.as_ref().map(|(report, _)| report.id);
+        if report.is_some_and(|id| !index.take_id(id)) {
+            return Err(SpoolTrouble::IdTaken);
+        }
+        let settled = index.settle(message, loan, &outcomes);
+        if settled.is_err() {
+            report.into_iter().for_each(|id| index.give_id_back(id));
+        }
+        let warm = settled?;
         (purpose.attempt, purpose.outcomes) = (attempt, outcomes);
         self.core.unsynced.fetch_add(count, Ordering::AcqRel);
         let given = self.core.give(Item::Frame(Box::new(frame)), Weight::Outcomes(count));
@@ -249,7 +257,7 @@ impl Spool for EmbeddedSpool {
 
 impl EmbeddedSpool {
     /// Changes the index, and rings the dispatcher when a group wants it.
-    fn change<R>(&self, change: impl FnOnce(&mut crate::index::Index) -> R) -> R {
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut crate::index::Index) -> R) -> R {
         let mut index = lock(&self.core.index);
         let result = change(&mut index);
         let wake = index.take_wake();

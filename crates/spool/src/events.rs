@@ -69,7 +69,7 @@ fn events_of(form: Form, mut sequence: u64, events: &mut Vec<Event>) {
                 events.push(Event { sequence, at, kind });
             }
         }
-        Form::Checkpoint(..) | Form::Standing(..) | Form::Transferred(_) => {}
+        Form::Checkpoint(..) | Form::Standing(..) | Form::Transferred(_) | Form::Alteration(_) => {}
     }
 }
 

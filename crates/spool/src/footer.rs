@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::codec::{Damaged, Decoder, Encode};
-use crate::forms::{Body, FileName, Form, State, StoredMessage};
+use crate::forms::{Body, FileName, Form, State, StoredAlteration, StoredMessage, put_alteration, take_alteration};
 use crate::index::{Fate, Index, Place, Replayed};
 use crate::record::{ALIGNMENT, Binding, HEADER_OCTETS};
 use crate::stored::{put_option, take_option, take_time};
@@ -26,6 +26,8 @@ pub(crate) enum Summary {
     Message { message: Arc<Message>, file: Option<FileName>, fates: Option<Vec<(u32, Fate)>> },
     /// What became of deliveries.
     Fates { id: MessageId, fates: Vec<(u32, Fate)> },
+    /// A change by hand.
+    Alteration(StoredAlteration),
 }
 
 impl Summary {
@@ -35,12 +37,13 @@ impl Summary {
         match form {
             Form::Acceptance(stored) => out.push(Self::message(stored, None)),
             Form::Checkpoint(stored, states) => out.push(Self::message(stored, Some(fates(&states)))),
-            Form::Standing(id, states) => out.push(Summary::Fates { id, fates: fates(&states) }),
+            Form::Standing(id, states) => out.push(Summary::Fates { id, fates: told_fates(&states) }),
             Form::Settlement(settlement) => {
                 let fates = settlement.outcomes.iter().map(|told| (told.index, Fate::of(&told.outcome, told.attempts))).collect();
                 out.push(Summary::Fates { id: settlement.message, fates });
                 out.extend(settlement.report.map(|stored| Self::message(stored, None)));
             }
+            Form::Alteration(alteration) => out.push(Summary::Alteration(alteration)),
             Form::Transferred(_) => {}
         }
         out
@@ -62,6 +65,15 @@ pub(crate) fn fates(states: &[(u32, State)]) -> Vec<(u32, Fate)> {
         State::Ended => Fate::Ended,
     };
     states.iter().map(|(index, state)| (*index, fate(state))).collect()
+}
+
+/// The same of a standing: it is its deliveries' last word, with a diagnosis or without.
+pub(crate) fn told_fates(states: &[(u32, State)]) -> Vec<(u32, Fate)> {
+    let told = |fate| match fate {
+        Fate::Live { due, attempts, .. } => Fate::Live { due, attempts, told: true },
+        Fate::Ended => Fate::Ended,
+    };
+    fates(states).into_iter().map(|(index, fate)| (index, told(fate))).collect()
 }
 
 /// A footer in the making.
@@ -116,6 +128,11 @@ impl FooterBuilder {
                 self.put_place(offset, octets);
                 self.entries.fixed128(id.0);
                 put_fates(&mut self.entries, fates);
+            }
+            Summary::Alteration(alteration) => {
+                self.entries.octet(4);
+                self.put_place(offset, octets);
+                put_alteration(&mut self.entries, alteration);
             }
         }
     }
@@ -209,8 +226,23 @@ fn take_fates(from: &mut Decoder<'_>) -> Result<SmallVec<[(u32, Fate); 1]>, Dama
 /// What replaying a summary or a footer entry did.
 pub(crate) type OnEnded<'a> = &'a mut dyn FnMut(MessageId, u32);
 
+/// Why a footer whose check holds cannot be replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FooterTrouble {
+    /// It is not what we write.
+    Damaged,
+    /// It tells of a kind of record that a newer release wrote.
+    Unknown(u8),
+}
+
+impl From<Damaged> for FooterTrouble {
+    fn from(Damaged: Damaged) -> Self {
+        Self::Damaged
+    }
+}
+
 /// Replays a footer's meta part. `ended` hears of every delivery that lived until an entry ended it.
-pub(crate) fn replay_footer(index: &mut Index, life: u32, meta: &[u8], ended: OnEnded<'_>) -> Result<(), Damaged> {
+pub(crate) fn replay_footer(index: &mut Index, life: u32, meta: &[u8], ended: OnEnded<'_>) -> Result<(), FooterTrouble> {
     let mut from = Decoder::new(meta);
     let count = from.count()?;
     let mut names = Vec::with_capacity(count);
@@ -234,7 +266,8 @@ pub(crate) fn replay_footer(index: &mut Index, life: u32, meta: &[u8], ended: On
                     }
                 }
             }
-            _ => return Err(Damaged),
+            4 => index.replay_alteration(place, take_alteration(&mut from)?),
+            tag => return Err(FooterTrouble::Unknown(tag)),
         }
     }
     Ok(())
@@ -290,6 +323,7 @@ fn take_message(
 /// Replays one record's summary.
 pub(crate) fn replay_summary(index: &mut Index, place: Place, summary: &Summary, ended: OnEnded<'_>) {
     match summary {
+        Summary::Alteration(alteration) => index.replay_alteration(place, alteration.clone()),
         Summary::Fates { id, fates } => {
             for (nth, fate) in fates {
                 if index.replay_fate(*id, *nth, *fate, place) {

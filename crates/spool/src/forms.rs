@@ -2,7 +2,7 @@
 //!
 //! **Promises.** Decoding is total, and takes the whole meta part: octets left over are damage.
 
-use postrider_model::{AttemptFacts, Diagnosis, Message, MessageId, Outcome, Timestamp};
+use postrider_model::{AttemptFacts, Diagnosis, Message, MessageId, Outcome, TenantName, Timestamp};
 
 use crate::codec::{Damaged, Decoder, Encode};
 use crate::record::Kind;
@@ -86,6 +86,23 @@ pub(crate) enum Form {
     Checkpoint(StoredMessage, Vec<(u32, State)>),
     Standing(MessageId, Vec<(u32, State)>),
     Transferred(u32),
+    Alteration(StoredAlteration),
+}
+
+/// Every delivery whose last word stands before this record, that is chosen, and that is due later, is due at `due`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredAlteration {
+    pub(crate) due: Timestamp,
+    pub(crate) choice: Choice,
+}
+
+/// Which deliveries; what is empty chooses all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Choice {
+    pub(crate) message: Option<MessageId>,
+    pub(crate) tenant: Option<TenantName>,
+    /// Recipient hosts, as their texts. A Site is told by its hosts, because where a host belongs is not kept.
+    pub(crate) hosts: Vec<Box<str>>,
 }
 
 impl Form {
@@ -103,6 +120,7 @@ impl Form {
             }
             Kind::Standing => Form::Standing(MessageId(from.fixed128()?), take_states(&mut from)?),
             Kind::Transferred => Form::Transferred(from.number32()?),
+            Kind::Alteration => Form::Alteration(take_alteration(&mut from)?),
             Kind::Footer => return Err(Damaged),
         };
         if from.is_empty() { Ok(form) } else { Err(Damaged) }
@@ -113,7 +131,7 @@ impl Form {
         match self {
             Form::Acceptance(_) => 1,
             Form::Settlement(settlement) => settlement.outcomes.len() as u64 + u64::from(settlement.report.is_some()),
-            Form::Checkpoint(..) | Form::Standing(..) | Form::Transferred(_) => 0,
+            Form::Checkpoint(..) | Form::Standing(..) | Form::Transferred(_) | Form::Alteration(_) => 0,
         }
     }
 }
@@ -179,6 +197,27 @@ fn take_settlement(from: &mut Decoder<'_>) -> Result<StoredSettlement, Damaged> 
         return Err(Damaged);
     }
     Ok(StoredSettlement { message, at, attempt, outcomes, report })
+}
+
+pub(crate) fn put_alteration(out: &mut Vec<u8>, alteration: &StoredAlteration) {
+    let StoredAlteration { due, choice: Choice { message, tenant, hosts } } = alteration;
+    out.number(due.millis());
+    put_option(out, message.as_ref(), |out, id| out.fixed128(id.0));
+    put_option(out, tenant.as_ref(), |out, tenant| out.text(tenant.as_str()));
+    out.number(hosts.len() as u64);
+    hosts.iter().for_each(|host| out.text(host));
+}
+
+pub(crate) fn take_alteration(from: &mut Decoder<'_>) -> Result<StoredAlteration, Damaged> {
+    let due = take_time(from)?;
+    let message = take_option(from, |from| Ok(MessageId(from.fixed128()?)))?;
+    let tenant = take_option(from, |from| Ok(TenantName::new(from.text()?)))?;
+    let count = from.count()?;
+    let mut hosts = Vec::with_capacity(count.min(1024));
+    for _ in 0..count {
+        hosts.push(from.text()?.into());
+    }
+    Ok(StoredAlteration { due, choice: Choice { message, tenant, hosts } })
 }
 
 pub(crate) fn put_states(out: &mut Vec<u8>, states: &[(u32, State)]) {

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::codec::Encode;
-use crate::footer::{Summary, fates};
-use crate::forms::{Body, SettlementParts, State, put_settlement, put_states, put_stored_message};
+use crate::footer::{Summary, fates, told_fates};
+use crate::forms::{Body, SettlementParts, State, StoredAlteration, put_alteration, put_settlement, put_states, put_stored_message};
 use crate::index::Fate;
 use crate::record::{HEADER_OCTETS, Header, Kind, record_octets};
 use crate::staging::{Kept, StagedBody};
@@ -41,6 +41,8 @@ pub(crate) enum Purpose {
     Move { id: MessageId, fates: Vec<(u32, Fate)> },
     /// Standings moved.
     Retell { id: MessageId, fates: Vec<(u32, Fate)> },
+    /// Deliveries are due at another time.
+    Alter,
     /// Book-keeping of the log itself.
     Mark,
 }
@@ -116,9 +118,15 @@ impl Frame {
         let mut buffer = begin(256);
         buffer.fixed128(id.0);
         put_states(&mut buffer, states);
-        let fates = fates(states);
+        let fates = told_fates(states);
         let summary = Summary::Fates { id, fates: fates.clone() };
         Self::new(Kind::Standing, buffer, Bytes::new(), 0, smallvec::smallvec![summary], Purpose::Retell { id, fates })
+    }
+
+    pub(crate) fn alteration(alteration: StoredAlteration) -> Self {
+        let mut buffer = begin(64);
+        put_alteration(&mut buffer, &alteration);
+        Self::new(Kind::Alteration, buffer, Bytes::new(), 0, smallvec::smallvec![Summary::Alteration(alteration)], Purpose::Alter)
     }
 
     /// The mark that all live records of segment `life` are copied.
@@ -143,6 +151,16 @@ impl Frame {
         matches!(self.purpose, Purpose::Move { .. } | Purpose::Retell { .. })
     }
 
+    /// The message it is about, beside which no other message is touched; `None`: it may touch any.
+    pub(crate) fn subject(&self) -> Option<MessageId> {
+        match &self.purpose {
+            Purpose::Accept { message, .. } => Some(message.id),
+            Purpose::Settle(purpose) => Some(purpose.message),
+            Purpose::Move { id, .. } | Purpose::Retell { id, .. } => Some(*id),
+            Purpose::Alter | Purpose::Mark => None,
+        }
+    }
+
     /// Tells whoever waits that it came to nothing.
     pub(crate) fn fail(self, trouble: &SpoolTrouble) {
         let was_placed = self.header.check != 0;
@@ -154,7 +172,7 @@ impl Frame {
                 }
                 let _ = answer.send(Err(trouble.clone()));
             }
-            Purpose::Move { .. } | Purpose::Retell { .. } | Purpose::Settle(_) | Purpose::Mark => {}
+            Purpose::Move { .. } | Purpose::Retell { .. } | Purpose::Settle(_) | Purpose::Alter | Purpose::Mark => {}
         }
     }
 }

@@ -4,7 +4,8 @@
 //! crash the end of the newest file is cut at the last whole frame, written again (a sync that failed may have lied), and what the log still has
 //! is appended. A file is at most [`FILE_OCTETS_MAX`] long, so that a start reads little.
 //!
-//! **Never** keeps more than its limits of octets and days; a reader that fell behind them is told where the rest begins.
+//! **Never** keeps more than its limits of octets and days; a reader that fell behind them is told where the rest begins. Never stands in the
+//! way of mail because history cannot be read: a file that cannot be is left as it is, out of use, until a start can read it.
 //!
 //! ```text
 //! file:  "PRSJ" version u16, zero u16, log u128, first sequence u64, check u64   then frames
@@ -35,6 +36,8 @@ const MAGIC: &[u8; 4] = b"PRSJ";
 const VERSION: u16 = 1;
 /// Places remembered for readers that come back for more.
 const CURSORS_MAX: usize = 64;
+/// Reads of the log that may fail before its events there are given up, each after twice as many turns of the keeper as the one before.
+const LOG_READS_MAX: u32 = 10;
 /// Octets read at once.
 const CHUNK_OCTETS: u64 = 256 * 1024;
 
@@ -67,6 +70,11 @@ pub(crate) struct Archive {
     gap: bool,
     /// Where sequences are that readers will ask for next: file number and offset.
     cursors: BTreeMap<u64, (u64, u64)>,
+    /// Files that could not be read at the start.
+    set_aside: Vec<String>,
+    /// Reads of the log that failed, one after the other, and turns to wait before the next.
+    failures: u32,
+    turns_to_wait: u32,
 }
 
 struct File {
@@ -83,30 +91,50 @@ impl Archive {
     pub(crate) fn open(disk: Arc<dyn Disk>, log: u128, limits: JournalLimits) -> Result<Self, SpoolTrouble> {
         let failed = |trouble: io::Error| io_trouble(FOLDER, &trouble);
         disk.make_folder(FOLDER).map_err(failed)?;
-        let mut files = Vec::new();
+        let (mut files, mut set_aside) = (Vec::new(), Vec::new());
         let names = disk.list(FOLDER).map_err(failed)?;
         let newest = names.last().cloned();
         for name in names {
             let path = format!("{FOLDER}/{name}");
-            let file = disk.open(&path, Opening::Existing).map_err(failed)?;
-            let octets = file.octets().map_err(failed)?;
-            match read_header(&path, file.as_ref(), log)? {
-                Some(first) => files.push(File { date: name.chars().take(10).collect(), name: path, file, first, octets }),
+            match open_file(disk.as_ref(), &path, log) {
+                Ok(Some(file)) => files.push(file),
                 // A crash left the newest file without a whole header: it never held an event that counted.
-                None if Some(&name) == newest.as_ref() => disk.remove(&path).map_err(failed)?,
-                None => return Err(SpoolTrouble::Corrupt(format!("{path}, offset 0: the header is damaged"))),
+                Ok(None) if Some(&name) == newest.as_ref() => disk.remove(&path).map_err(failed)?,
+                Ok(None) => set_aside.push(aside(path, "the header is damaged")),
+                Err(trouble @ SpoolTrouble::Unknown(_)) => return Err(trouble),
+                Err(trouble) => set_aside.push(aside(path, &trouble.to_string())),
             }
         }
         files.sort_by_key(|file| file.first);
-        let mut archive = Self { disk, log, limits, files, next: 0, synced: 0, unsynced_octets: 0, gap: false, cursors: BTreeMap::new() };
+        let mut archive = Self {
+            disk,
+            log,
+            limits,
+            files,
+            next: 0,
+            synced: 0,
+            unsynced_octets: 0,
+            gap: false,
+            cursors: BTreeMap::new(),
+            set_aside,
+            failures: 0,
+            turns_to_wait: 0,
+        };
         archive.repair_end()?;
         Ok(archive)
     }
 
     fn repair_end(&mut self) -> Result<(), SpoolTrouble> {
+        let octets = loop {
+            let Some(newest) = self.files.last() else { return Ok(()) };
+            match read_exactly(newest.file.as_ref(), 0, newest.octets as usize) {
+                Ok(octets) => break octets,
+                Err(trouble) => self.set_aside.push(aside(newest.name.clone(), &trouble.to_string())),
+            }
+            self.files.pop();
+        };
         let Some(newest) = self.files.last_mut() else { return Ok(()) };
         let failed = |trouble: io::Error| io_trouble(&newest.name, &trouble);
-        let octets = read_exactly(newest.file.as_ref(), 0, newest.octets as usize).map_err(failed)?;
         let mut frames = Frames { octets: &octets, at: HEADER_OCTETS, log: self.log, next: newest.first };
         while frames.next().is_some() {}
         self.next = frames.next;
@@ -137,8 +165,28 @@ impl Archive {
         }
     }
 
+    /// Octets of its files.
+    pub(crate) fn octets(&self) -> u64 {
+        self.files.iter().map(|file| file.octets).sum()
+    }
+
+    /// Whether the log shall not be read again yet, because it failed lately.
+    pub(crate) fn waits_to_read(&mut self) -> bool {
+        self.turns_to_wait = self.turns_to_wait.saturating_sub(1);
+        self.turns_to_wait > 0
+    }
+
+    /// The log could be read, or could not. Whether it failed so often that its events there must be given up.
+    pub(crate) fn log_was_read(&mut self, read: bool) -> bool {
+        self.failures = if read { 0 } else { self.failures + 1 };
+        self.turns_to_wait = if read { 0 } else { 1 << self.failures.min(LOG_READS_MAX) };
+        self.failures >= LOG_READS_MAX
+    }
+
     /// Appends events that follow the last one. `Ok(false)`: the disk is full; some history was given up, or nothing can be done.
     pub(crate) fn append(&mut self, events: &[Event]) -> Result<bool, SpoolTrouble> {
+        // A part of them may have been appended before the disk was full.
+        let events = &events[events.partition_point(|event| event.sequence < self.next)..];
         match self.try_append(events) {
             Ok(()) => {}
             Err(trouble) if is_full(&trouble) => {
@@ -190,7 +238,8 @@ impl Archive {
             last.file.sync().map_err(|trouble| io::Error::other(format!("sync: {trouble}")))?;
         }
         let stem = format!("{FOLDER}/{date}.");
-        let last = self.files.iter().filter_map(|file| file.name.strip_prefix(&stem)?.parse::<u32>().ok()).max();
+        let names = self.files.iter().map(|file| &file.name).chain(&self.set_aside);
+        let last = names.filter_map(|name| name.strip_prefix(&stem)?.parse::<u32>().ok()).max();
         let name = format!("{stem}{:04}", last.unwrap_or(0) + 1);
         let file = self.disk.open(&name, Opening::New)?;
         let mut header = [0; HEADER_OCTETS];
@@ -248,9 +297,11 @@ impl Archive {
 
     /// Events from `sequence` on; `Err` with the first that is kept.
     pub(crate) fn read(&mut self, sequence: u64, max: usize) -> Result<Result<Vec<Event>, u64>, SpoolTrouble> {
+        if sequence >= self.next {
+            return Ok(Ok(Vec::new()));
+        }
         let nth = match self.files.partition_point(|file| file.first <= sequence).checked_sub(1) {
-            Some(nth) if sequence < self.next => nth,
-            Some(_) => return Ok(Ok(Vec::new())),
+            Some(nth) => nth,
             None => return Ok(Err(self.files.first().map_or(self.next, |file| file.first))),
         };
         let file = &self.files[nth];
@@ -293,6 +344,21 @@ impl Archive {
 
 fn damaged(name: &str, offset: u64) -> SpoolTrouble {
     SpoolTrouble::Corrupt(format!("{name}, offset {offset}: a frame of the journal is damaged"))
+}
+
+/// Tells of a file that is left as it is, and gives its name.
+fn aside(name: String, why: &str) -> String {
+    tracing::error!(name, why, "a file of the journal cannot be read: its history is out of reach until a start can read it");
+    name
+}
+
+/// Opens a file; `None` when its header is not whole.
+fn open_file(disk: &dyn Disk, path: &str, log: u128) -> Result<Option<File>, SpoolTrouble> {
+    let failed = |trouble: io::Error| io_trouble(path, &trouble);
+    let file = disk.open(path, Opening::Existing).map_err(failed)?;
+    let octets = file.octets().map_err(failed)?;
+    let date = path.chars().skip(FOLDER.len() + 1).take(10).collect();
+    Ok(read_header(path, file.as_ref(), log)?.map(|first| File { name: path.to_owned(), file, first, octets, date }))
 }
 
 /// The first sequence of a file; `None` when its header is not whole.

@@ -112,3 +112,34 @@ fn a_journal_of_another_log_is_refused() {
     archive.append(&events(1..2, 0)).unwrap();
     assert!(matches!(Archive::open(disk, 8, JournalLimits::default()), Err(SpoolTrouble::Unknown(_))));
 }
+
+#[test]
+fn events_that_were_appended_in_part_are_not_appended_twice() {
+    let (_folder, disk) = folder("part");
+    let mut archive = open(&disk, JournalLimits::default());
+    archive.begin_at(1);
+    let all = events(1..6, 0);
+    archive.append(&all[..2]).unwrap();
+    archive.append(&all).unwrap();
+    assert_eq!(sequences(&mut archive, 1, 99), Ok(vec![1, 2, 3, 4, 5]));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_left_alone_and_in_nobodys_way() {
+    let (_folder, disk) = folder("aside");
+    let mut archive = open(&disk, JournalLimits::default());
+    archive.begin_at(1);
+    for day in 0..2 {
+        archive.append(&events(1 + day * 10..11 + day * 10, day * DAY)).unwrap();
+    }
+    archive.sync().unwrap();
+    let names = disk.list(FOLDER).unwrap();
+    let damaged = disk.open(&format!("{FOLDER}/{}", names[0]), Opening::Existing).unwrap();
+    damaged.write_at(&[IoSlice::new(b"????")], 0).unwrap();
+    let mut archive = open(&disk, JournalLimits::default());
+    assert_eq!((archive.next(), sequences(&mut archive, 1, 99)), (21, Err(11)));
+    // Its name is not used again.
+    archive.append(&events(21..23, DAY)).unwrap();
+    assert_eq!(disk.list(FOLDER).unwrap(), names);
+    assert_eq!(sequences(&mut archive, 20, 99), Ok(vec![20, 21, 22]));
+}

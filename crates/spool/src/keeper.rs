@@ -2,6 +2,7 @@
 //!
 //! Steps, in order: remove contents files of ended messages (R9), free dead segments (R2), keep free slots ready, compact (R7).
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use postrider_model::doors::SpoolTrouble;
@@ -12,6 +13,7 @@ use crate::core::Core;
 use crate::disk::is_full;
 use crate::events::events_in;
 use crate::handoff::Patience;
+use crate::journal::Archive;
 use crate::segment::{FOLDER, SlotState, io_trouble};
 use crate::sync::lock;
 
@@ -61,9 +63,10 @@ impl Core {
             let keep = all.len().saturating_sub(FILES_PER_STEP);
             all.split_off(keep)
         };
-        for name in &doomed {
-            if let Err(trouble) = self.slots.ground.disk.remove(&name.path()) {
-                tracing::warn!(path = name.path(), %trouble, "a content that nobody needs could not be removed");
+        for (name, octets) in &doomed {
+            match self.slots.ground.disk.remove(&name.path()) {
+                Ok(()) => drop(self.staging.contents_octets.fetch_sub(*octets, Ordering::Relaxed)),
+                Err(trouble) => tracing::warn!(path = name.path(), %trouble, "a content that nobody needs could not be removed"),
             }
         }
         !doomed.is_empty()
@@ -73,10 +76,23 @@ impl Core {
     fn archive(&self) -> Result<bool, SpoolTrouble> {
         let Some(archive) = &self.archive else { return Ok(false) };
         let mut archive = lock(archive);
+        let done = self.archive_some(&mut archive);
+        self.journal_octets.store(archive.octets(), Ordering::Relaxed);
+        done
+    }
+
+    fn archive_some(&self, archive: &mut Archive) -> Result<bool, SpoolTrouble> {
         let (next, synced) = (archive.next(), archive.synced());
         let events = match self.ring.read(next, EVENTS_PER_STEP) {
             Ok(events) => events,
-            Err(_) => self.events_of_log(next)?,
+            Err(_) if archive.waits_to_read() => return Ok(false),
+            Err(_) => match self.events_of_log(next) {
+                Ok(events) => {
+                    archive.log_was_read(true);
+                    events
+                }
+                Err(trouble) => return self.not_archived(archive, next, &trouble),
+            },
         };
         if !events.is_empty() {
             return archive.append(&events);
@@ -89,6 +105,22 @@ impl Core {
             archive.sync()?;
         }
         Ok(waits)
+    }
+
+    /// Trouble with reading history is no trouble of the log: mail goes on, the segment waits, and is read again later. What can never be read is
+    /// given up in the end, or no segment would ever be free again (R7); readers are told the gap.
+    fn not_archived(&self, archive: &mut Archive, next: u64, trouble: &SpoolTrouble) -> Result<bool, SpoolTrouble> {
+        tracing::error!(%trouble, sequence = next, "events cannot be read from the log into the journal; mail goes on");
+        if !archive.log_was_read(false) {
+            return Ok(false);
+        }
+        let end = lock(&self.index).segments.iter().map(|(_, book)| book.next_sequence).find(|end| *end > next);
+        let Some(end) = end else { return Ok(false) };
+        tracing::error!(from = next, to = end, "these events are given up; the journal goes on behind them");
+        archive.sync()?;
+        archive.begin_at(end);
+        archive.log_was_read(true);
+        Ok(true)
     }
 
     /// Events that the ring has lost already, from the first segment that has them.
@@ -120,6 +152,7 @@ impl Core {
         }
         lock(&self.index).segments.freed(life);
         self.slots.give_free(slot);
+        self.no_room_for_copies.store(false, Ordering::Release);
         Ok(true)
     }
 

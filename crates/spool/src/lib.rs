@@ -5,8 +5,9 @@
 //!
 //! **Never** touches a file but through [`disk::Disk`], never decides what mail is sent when, never resolves a name.
 //!
-//! **Does badly.** A file per content above 256 KiB costs two syncs of its own. Memory holds about 200 octets for each waiting message. A change
-//! of due time by hand or by `hand_back` is forgotten by a restart: the log's own date counts again.
+//! **Does badly.** A file per content above 256 KiB costs two syncs of its own. Memory holds about 200 octets for each waiting message. A
+//! date given by `hand_back` is forgotten by a restart, on purpose (docs/custody.md, Dates). Many alterations by hand keep dead segments until older
+//! ones are free, or compaction has emptied those.
 //!
 //! The way of a message: `staging` → `frame` (encoded and hashed by the session) → `handoff` → `log` (the committer places, writes, syncs) →
 //! `core` (memory follows, everybody is told) → `index` (claims and loans) → `reader` → `frame` again, for its settlement. Beside it `keeper` frees and

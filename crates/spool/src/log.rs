@@ -4,11 +4,13 @@
 //! newest segment has a torn end. After a failed sync nothing is written any more ([`Log::commit`] answers `Poisoned`).
 //!
 //! A write refused for want of space leaves the log as it was: the next write goes to the same place, and the link from record to record keeps what
-//! the refused write left behind from ever being read.
+//! the refused write left behind from ever being read. What waits for space is not overtaken by what is newer of the same message.
 
+use std::collections::BTreeSet;
 use std::io::IoSlice;
 use std::sync::Arc;
 
+use postrider_model::MessageId;
 use postrider_model::doors::SpoolTrouble;
 use smallvec::SmallVec;
 
@@ -23,6 +25,8 @@ use crate::slots::Slots;
 pub(crate) struct Log {
     slots: Arc<Slots>,
     tail: Option<Tail>,
+    /// A slot whose header was refused for want of space: on disk it may have begun the next life, so no other slot may.
+    beginning: Option<(Slot, bool)>,
     next_life: u32,
     next_sequence: u64,
     takes_over: u32,
@@ -36,6 +40,8 @@ struct Tail {
     synced_to: u32,
     link: u32,
     footer: FooterBuilder,
+    /// It is of the reserve: mail has no right to it.
+    of_reserve: bool,
 }
 
 /// A frame that is durable, where, and the sequence of its first event.
@@ -51,8 +57,12 @@ pub(crate) struct Committed {
     pub(crate) done: Vec<Done>,
     /// Not written, and not to be tried again.
     pub(crate) refused: Vec<(Frame, SpoolTrouble)>,
-    /// Not written for want of space; to be tried again, before anything newer.
+    /// Not written for want of space; to be tried again, before anything newer of the same message.
     pub(crate) kept: Vec<Frame>,
+    /// Whose frames are kept.
+    waiting: BTreeSet<MessageId>,
+    /// A frame about any message is kept.
+    all_wait: bool,
     /// How far each segment that was touched is used, and whether it was sealed.
     pub(crate) touched: Vec<Touched>,
 }
@@ -76,7 +86,7 @@ struct Run {
 
 impl Log {
     pub(crate) fn new(slots: Arc<Slots>, next_life: u32, next_sequence: u64, takes_over: u32) -> Self {
-        Self { slots, tail: None, next_life, next_sequence, takes_over, syncs: 0 }
+        Self { slots, tail: None, beginning: None, next_life, next_sequence, takes_over, syncs: 0 }
     }
 
     /// Segments begun from now on take nobody's records over.
@@ -92,6 +102,15 @@ impl Log {
         self.next_sequence
     }
 
+    /// Whether mail must be refused although the tail has room, because the tail is of the reserve and the reserve is not whole again.
+    fn is_reserved(&mut self) -> bool {
+        let Some(tail) = &mut self.tail else { return false };
+        if tail.of_reserve && self.slots.has_room_for_mail() {
+            tail.of_reserve = false;
+        }
+        tail.of_reserve
+    }
+
     /// The largest record a segment is sure to hold: its footer entry is never larger than itself.
     pub(crate) fn record_octets_max(segment_octets: u32) -> u64 {
         u64::from(segment_octets - RECORDS_START) / 2
@@ -103,6 +122,10 @@ impl Log {
         let mut run: Option<Run> = None;
         let mut rest = batch.into_iter();
         while let Some(frame) = rest.next() {
+            if committed.must_wait(&frame) || frame.is_mail() && self.is_reserved() {
+                committed.shelve(frame);
+                continue;
+            }
             let mut frame = Some(frame);
             let mut rolled = false;
             while !self.place(&mut run, &mut frame) {
@@ -112,9 +135,14 @@ impl Log {
                     break;
                 }
                 match self.roll(&mut run, &mut committed, unplaced.is_mail()) {
+                    // What was refused on the way may be older.
+                    Ok(()) if committed.must_wait(&unplaced) => {
+                        committed.shelve(unplaced);
+                        break;
+                    }
                     Ok(()) => frame = Some(unplaced),
                     Err(Trouble::NoRoom) => {
-                        shelve(&mut committed, unplaced);
+                        committed.shelve(unplaced);
                         break;
                     }
                     Err(Trouble::Poison(why)) => return Err((why, frames(run, committed, Some(unplaced), rest))),
@@ -165,8 +193,10 @@ impl Log {
 
     /// Seals the tail and begins the next segment.
     fn roll(&mut self, run: &mut Option<Run>, committed: &mut Committed, for_mail: bool) -> Result<(), Trouble> {
-        let mut slot = match self.slots.take_free(for_mail) {
-            Ok(slot) => slot,
+        let was_beginning = self.beginning.is_some();
+        let taken = self.beginning.take().map_or_else(|| self.slots.take_free(for_mail), Ok);
+        let (mut slot, of_reserve) = match taken {
+            Ok(taken) => taken,
             Err(trouble) => {
                 tracing::warn!(%trouble, "no segment can be had");
                 return Err(Trouble::NoRoom);
@@ -182,19 +212,24 @@ impl Log {
         }
         if self.tail.is_some() {
             // The seal was refused for want of space: the tail stays.
+            debug_assert!(!was_beginning, "a life begins when the tail is sealed");
             self.slots.give_free(slot);
             return Err(Trouble::NoRoom);
         }
-        let name = slot.name.clone();
         let begun = slot.turn_to(SlotState::Open, self.next_life, self.takes_over, self.next_sequence);
         self.syncs += 1;
-        if let Err(trouble) = begun {
-            return Err(Trouble::Poison(io_trouble(&name, &trouble)));
+        match begun {
+            Ok(()) => {}
+            Err(trouble) if is_full(&trouble) => {
+                self.beginning = Some((slot, of_reserve));
+                return Err(Trouble::NoRoom);
+            }
+            Err(trouble) => return Err(Trouble::Poison(io_trouble(&slot.name, &trouble))),
         }
         self.slots.opened(&slot);
         self.next_life += 1;
         let footer = FooterBuilder::default();
-        self.tail = Some(Tail { slot, offset: RECORDS_START, synced_to: RECORDS_START, link: 0, footer });
+        self.tail = Some(Tail { slot, offset: RECORDS_START, synced_to: RECORDS_START, link: 0, footer, of_reserve });
         Ok(())
     }
 
@@ -218,7 +253,7 @@ impl Log {
             }
             (tail.offset, tail.link, self.next_sequence) = (run.offset, run.link, run.sequence);
             tail.footer.back_to(run.footer);
-            run.placed.into_iter().for_each(|done| shelve(committed, done.frame));
+            run.placed.into_iter().for_each(|done| committed.shelve(done.frame));
             return Ok(());
         }
         self.syncs += 1;
@@ -277,12 +312,25 @@ enum Trouble {
     Poison(SpoolTrouble),
 }
 
-/// New mail is refused; everything else waits for space.
-fn shelve(committed: &mut Committed, frame: Frame) {
-    if frame.is_mail() {
-        committed.refused.push((frame, SpoolTrouble::Full));
-    } else {
-        committed.kept.push(frame);
+impl Committed {
+    /// Finds no room for a frame. New mail is refused, and a copy is dropped, because compaction makes it anew; everything else waits for space.
+    fn shelve(&mut self, frame: Frame) {
+        if frame.is_mail() || frame.is_copy() {
+            return self.refused.push((frame, SpoolTrouble::Full));
+        }
+        match frame.subject() {
+            Some(id) => drop(self.waiting.insert(id)),
+            None => self.all_wait = true,
+        }
+        self.kept.push(frame);
+    }
+
+    /// Whether something older of the same message waits: written before it, a deferral would undo an end, or a copy raise it.
+    fn must_wait(&self, frame: &Frame) -> bool {
+        if self.kept.is_empty() || frame.is_mail() {
+            return false;
+        }
+        self.all_wait || frame.subject().is_none_or(|id| self.waiting.contains(&id))
     }
 }
 
@@ -292,3 +340,7 @@ fn frames(run: Option<Run>, committed: Committed, frame: Option<Frame>, rest: im
     all.extend(committed.refused.into_iter().map(|(frame, _)| frame).chain(committed.kept).chain(frame).chain(rest));
     all.into_vec()
 }
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

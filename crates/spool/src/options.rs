@@ -13,7 +13,7 @@ use crate::core::{Core, Counters, Writer};
 use crate::disk::{Disk, RealDisk};
 use crate::engine::EmbeddedSpool;
 use crate::handoff::Handoff;
-use crate::journal::JournalLimits;
+use crate::journal::{Archive, JournalLimits};
 use crate::offload::{InPlace, Offload, Threads};
 use crate::recover::{Recovered, recover};
 use crate::ring::Ring;
@@ -128,10 +128,12 @@ fn assemble(recovered: Recovered, disk: Arc<dyn Disk>, offload: Arc<dyn Offload>
         budget: Arc::new(Semaphore::new(limits::STAGED_OCTETS_MAX)),
         inline_max: limits::INLINE_CONTENT_OCTETS_MAX.min(slots.ground.segment_octets as usize / 4),
         names: NameSource { opening, next: AtomicU64::new(0) },
+        contents_octets: AtomicU64::new(index.contents_octets()),
         under_way: AtomicUsize::new(0),
     };
     Core {
         ring: Ring::new(events, log.next_sequence(), events_max),
+        journal_octets: AtomicU64::new(archive.as_ref().map_or(0, Archive::octets)),
         archive: archive.map(Mutex::new),
         slots,
         offload,
@@ -151,5 +153,6 @@ fn assemble(recovered: Recovered, disk: Arc<dyn Disk>, offload: Arc<dyn Offload>
         keeper_bell: Handoff::new(),
         compaction: Mutex::default(),
         copies: AtomicUsize::new(0),
+        no_room_for_copies: AtomicBool::new(false),
     }
 }

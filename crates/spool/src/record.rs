@@ -34,16 +34,19 @@ pub(crate) enum Kind {
     Footer,
     /// All live records of the segment that this one takes over from are copied.
     Transferred,
+    /// A person's change of waiting deliveries: which, and their new date.
+    Alteration,
 }
 
 impl Kind {
-    pub(crate) const ALL: [(Kind, u8); 6] = [
+    pub(crate) const ALL: [(Kind, u8); 7] = [
         (Kind::Acceptance, 1),
         (Kind::Settlement, 2),
         (Kind::Checkpoint, 3),
         (Kind::Standing, 4),
         (Kind::Footer, 5),
         (Kind::Transferred, 6),
+        (Kind::Alteration, 7),
     ];
 
     fn tag(self) -> u8 {

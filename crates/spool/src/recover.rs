@@ -12,8 +12,8 @@ use postrider_model::{Event, MessageId};
 use crate::copy::copy_of;
 use crate::disk::{Disk, Opening, read_exactly};
 use crate::events::events_in;
-use crate::footer::{Summary, TRAILER_OCTETS, Trailer, replay_footer, replay_summary};
-use crate::forms::{CONTENTS, FileName, Form, State};
+use crate::footer::{FooterTrouble, Summary, TRAILER_OCTETS, Trailer, replay_footer, replay_summary};
+use crate::forms::{CONTENTS, FileName, Form, State, StoredAlteration};
 use crate::frame::{Frame, Purpose};
 use crate::index::{Index, Place};
 use crate::journal::{Archive, JournalLimits};
@@ -119,6 +119,11 @@ pub(crate) fn recover(mut ground: Ground, journal: Option<JournalLimits>, events
     if let Some((_, replayed)) = &mut tail {
         ended_before.into_iter().for_each(|(id, indices)| replayed.ended.entry(id).or_default().extend(indices));
     }
+    if let Some((life, replayed)) = &mut tail
+        && found.open.keys().any(|older| older != life && Some(*older) != superseded)
+    {
+        replayed.alterations = index.alterations_in(*life);
+    }
     index.end_replay();
     confirm(&found, &index, newest.into_iter().chain(superseded))?;
     let log = found.open.values().chain(&found.free).next().map_or(ground.log, |slot| slot.header.log);
@@ -168,6 +173,12 @@ fn archive_log(archive: &mut Archive, found: &Found, index: &Index, events_max: 
     for (life, book) in index.segments.iter().filter(|(_, book)| book.next_sequence > 0) {
         if book.next_sequence <= archive.next() {
             continue;
+        }
+        // Segments may have gone while no journal was kept.
+        let first = found.open[&life].header.first_sequence;
+        if archive.next() < first {
+            all.clear();
+            archive.begin_at(first);
         }
         let events = events_in(&found.open[&life], archive.next(), book.next_sequence)?;
         while !archive.append(&events)? {
@@ -224,6 +235,8 @@ pub(crate) struct ReplayedSegment {
     pub(crate) records: u64,
     /// Deliveries that lived until a record here ended them.
     pub(crate) ended: BTreeMap<MessageId, Vec<u32>>,
+    /// Changes by hand told here, of words in older segments.
+    pub(crate) alterations: Vec<StoredAlteration>,
 }
 
 fn replay_segment(index: &mut Index, slot: &Slot, torn_end_allowed: bool) -> Result<ReplayedSegment, SpoolTrouble> {
@@ -254,8 +267,13 @@ fn replay_by_footer(index: &mut Index, slot: &Slot) -> Result<Option<ReplayedSeg
         ..ReplayedSegment::default()
     };
     let ended = &mut |id, nth| replayed.ended.entry(id).or_default().push(nth);
-    replay_footer(index, slot.header.life, meta, ended)
-        .map_err(|_| SpoolTrouble::Corrupt(format!("{}, offset {}: the footer cannot be decoded", slot.name, trailer.footer_offset)))?;
+    replay_footer(index, slot.header.life, meta, ended).map_err(|trouble| {
+        let place = format!("{}, offset {}", slot.name, trailer.footer_offset);
+        match trouble {
+            FooterTrouble::Damaged => SpoolTrouble::Corrupt(format!("{place}: the footer cannot be decoded")),
+            FooterTrouble::Unknown(tag) => SpoolTrouble::Unknown(format!("{place}: footer entry {tag}")),
+        }
+    })?;
     Ok(Some(replayed))
 }
 
@@ -308,7 +326,17 @@ pub(crate) fn read_all(slot: &Slot) -> Result<Vec<u8>, SpoolTrouble> {
 
 /// Copies what lives in the old tail to fresh segments, synced, with the mark that all is copied.
 fn take_over(slots: &Slots, index: &mut Index, log: &mut Log, life: u32, replayed: &ReplayedSegment) -> Result<(), SpoolTrouble> {
-    let mut frames = Vec::new();
+    // First the changes by hand: they are about what stands in older segments, and must not touch the copies.
+    let mut frames: Vec<Frame> = replayed.alterations.iter().cloned().map(Frame::alteration).collect();
+    // Then the ends: one must not be forgotten while an older segment still has the message. They stand before the copies, so that
+    // they could end nothing that came after them.
+    for (id, indices) in &replayed.ended {
+        let mut indices = indices.clone();
+        indices.sort_unstable();
+        indices.dedup();
+        let states: Vec<(u32, State)> = indices.iter().map(|nth| (*nth, State::Ended)).collect();
+        frames.push(Frame::standing(*id, &states));
+    }
     let mut copied = false;
     let mut from = 0;
     loop {
@@ -324,17 +352,8 @@ fn take_over(slots: &Slots, index: &mut Index, log: &mut Log, life: u32, replaye
             None => break,
         }
     }
-    // An end must not be forgotten while an older segment still has the message.
-    for (id, indices) in &replayed.ended {
-        let mut indices = indices.clone();
-        indices.sort_unstable();
-        let states: Vec<(u32, State)> = indices.iter().map(|nth| (*nth, State::Ended)).collect();
-        frames.push(Frame::standing(*id, &states));
-    }
-    copied |= !frames.is_empty();
     if copied {
-        frames.push(Frame::transferred(life));
-        write_copies(index, log, frames)?;
+        write_copies(index, log, vec![Frame::transferred(life)])?;
     }
     Ok(())
 }
@@ -348,6 +367,7 @@ fn write_copies(index: &mut Index, log: &mut Log, frames: Vec<Frame>) -> Result<
         match done.frame.purpose {
             Purpose::Move { id, fates, .. } => index.moved(id, done.place, &fates),
             Purpose::Retell { id, fates, .. } => index.retold(id, done.place, &fates),
+            Purpose::Alter => index.segments.depend_on_all_before(done.place.life),
             _ => {}
         }
     }

@@ -45,16 +45,26 @@ impl Slots {
         lock(&self.table).open.get(&life).cloned()
     }
 
-    /// A free slot; a fresh one when there is none and the disk has room beyond the reserve.
-    pub(crate) fn take_free(&self, for_mail: bool) -> Result<Slot, SpoolTrouble> {
-        {
-            let mut table = lock(&self.table);
-            if table.free.len() > if for_mail { self.ground.reserve_slots } else { 0 } {
-                return table.free.pop().ok_or(SpoolTrouble::Full);
-            }
+    /// A free slot, or a fresh one; and whether it is of the reserve, which mail has no right to.
+    pub(crate) fn take_free(&self, for_mail: bool) -> Result<(Slot, bool), SpoolTrouble> {
+        if let Some(slot) = self.pop_free(self.ground.reserve_slots) {
+            return Ok((slot, false));
         }
         // Somebody waits: the blocks are written by the records themselves.
-        self.create(if for_mail { self.ground.reserve_octets } else { 0 }, false)
+        match self.create(self.ground.reserve_octets, false) {
+            Ok(slot) => return Ok((slot, false)),
+            Err(trouble) if for_mail => return Err(trouble),
+            Err(_) => {}
+        }
+        match self.pop_free(0) {
+            Some(slot) => Ok((slot, true)),
+            None => self.create(0, false).map(|slot| (slot, true)),
+        }
+    }
+
+    fn pop_free(&self, keep: usize) -> Option<Slot> {
+        let mut table = lock(&self.table);
+        if table.free.len() > keep { table.free.pop() } else { None }
     }
 
     /// Makes a slot that leaves `leave` octets of disk.

@@ -6,7 +6,7 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use postrider_model::BoxFuture;
@@ -36,6 +36,8 @@ pub(crate) struct StagingGround {
     /// Octets of disk that contents may not take.
     pub(crate) reserve_octets: u64,
     pub(crate) names: NameSource,
+    /// Octets of the files under `contents/`.
+    pub(crate) contents_octets: AtomicU64,
     /// Stagings that may become acceptances soon.
     pub(crate) under_way: AtomicUsize,
 }
@@ -51,7 +53,7 @@ impl StagingGround {
 /// Gives names to contents files.
 pub(crate) struct NameSource {
     pub(crate) opening: u32,
-    pub(crate) next: std::sync::atomic::AtomicU64,
+    pub(crate) next: AtomicU64,
 }
 
 impl NameSource {
@@ -73,6 +75,7 @@ impl Drop for UnderWay {
 struct LooseFile {
     ground: Arc<StagingGround>,
     name: Option<FileName>,
+    octets: u64,
 }
 
 impl LooseFile {
@@ -84,10 +87,12 @@ impl LooseFile {
 impl Drop for LooseFile {
     fn drop(&mut self) {
         if let Some(name) = self.name {
-            let disk = self.ground.disk.clone();
+            let (ground, octets) = (self.ground.clone(), self.octets);
             self.ground.offload.run(Box::new(move || {
                 // Should this fail, the next start removes it.
-                let _ = disk.remove(&name.path());
+                if ground.disk.remove(&name.path()).is_ok() {
+                    ground.contents_octets.fetch_sub(octets, Ordering::Relaxed);
+                }
             }));
         }
     }
@@ -182,7 +187,7 @@ impl OpenStaging {
         if self.spilled.is_none() {
             let name = self.ground.names.next();
             let disk = self.ground.disk.clone();
-            let loose = LooseFile { ground: self.ground.clone(), name: Some(name) };
+            let loose = LooseFile { ground: self.ground.clone(), name: Some(name), octets: 0 };
             let file = offload(self.ground.offload.as_ref(), move || {
                 disk.open(&name.path(), Opening::New).map_err(|trouble| content_trouble(&trouble))
             });
@@ -193,6 +198,8 @@ impl OpenStaging {
         spilled.hash.update(&octets);
         let (file, at) = (spilled.file.clone(), spilled.octets);
         spilled.octets += octets.len() as u64;
+        spilled.loose.octets = spilled.octets;
+        self.ground.contents_octets.fetch_add(octets.len() as u64, Ordering::Relaxed);
         offload(self.ground.offload.as_ref(), move || {
             file.write_at(&[IoSlice::new(&octets)], at).map_err(|trouble| content_trouble(&trouble))
         })

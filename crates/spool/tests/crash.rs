@@ -267,7 +267,7 @@ impl World {
         let mut stories: BTreeMap<(MessageId, u32), u32> = BTreeMap::new();
         let mut accepted: BTreeMap<MessageId, usize> = BTreeMap::new();
         loop {
-            let events = spool.read(next, 7).unwrap_or_else(|first| panic!("{what}: {next} is gone, {first} is the first"));
+            let events = spool.read(next, 7).unwrap_or_else(|trouble| panic!("{what}: {next}: {trouble}"));
             if events.is_empty() {
                 break;
             }

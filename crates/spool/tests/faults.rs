@@ -121,7 +121,7 @@ fn disk_use_stays_within_twice_what_lives_and_the_pool() {
         while spool.pump() {}
         let health = spool.health();
         let bound = health.live_octets * 2 + (4 + 4 + 2) * 64 * 1024;
-        assert!(health.disk_octets <= bound, "round {round}: {health:?}");
+        assert!(health.disk_octets - health.journal_octets <= bound, "round {round}: {health:?}");
     }
     let live = spool.count().messages;
     assert!(live >= 100);
@@ -320,9 +320,8 @@ fn compaction_copies_nothing_whose_end_is_on_its_way() {
         spool.settle(delivered(parcel, at(90_000))).unwrap();
     }
     // Compaction is due now, and sees messages that memory knows to be ended and the disk does not.
-    for _ in 0..1_000 {
-        spool.keep();
-    }
+    // It waits for that, and does not spin.
+    assert!((0..1_000).any(|_| !spool.keep()));
     while spool.pump() {}
     drive(&spool, spool.flush()).unwrap().unwrap();
     drop(spool);

@@ -19,7 +19,9 @@ fn spool_reply(trouble: &SpoolTrouble) -> Reply {
         SpoolTrouble::Poisoned(_) | SpoolTrouble::Corrupt(_) | SpoolTrouble::Unknown(_) | SpoolTrouble::Io(_) => {
             reply(451, (4, 3, 0), "local error in processing, try again later")
         }
-        SpoolTrouble::NoSuchMessage | SpoolTrouble::LoanEnded => reply(451, (4, 3, 0), "local error in processing, try again later"),
+        SpoolTrouble::IdTaken | SpoolTrouble::NoSuchMessage | SpoolTrouble::LoanEnded => {
+            reply(451, (4, 3, 0), "local error in processing, try again later")
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub trait SpoolDesk: Send + Sync {
     /// One message with its live deliveries and their last diagnoses.
     fn show(&self, id: MessageId) -> BoxFuture<'_, Result<Shown, SpoolTrouble>>;
 
-    /// Changes waiting deliveries that match; says how many.
+    /// Changes waiting deliveries that match; says how many. On stable storage soon, like a settlement.
     fn alter(&self, filter: &QueueFilter, alteration: Alteration) -> Result<usize, SpoolTrouble>;
 
     /// How the spool is.
@@ -109,9 +109,13 @@ pub struct SpoolHealth {
     pub segments: u64,
     /// Of them free.
     pub segments_free: u64,
-    /// Octets of disk in use.
+    /// Octets of disk in use: segments, contents in files of their own, and the journal.
     pub disk_octets: u64,
-    /// Octets that live mail needs.
+    /// Of them the contents in files of their own.
+    pub contents_octets: u64,
+    /// Of them the journal.
+    pub journal_octets: u64,
+    /// Octets of the segments that live mail needs.
     pub live_octets: u64,
     /// Whether new mail is refused for want of disk.
     pub full: bool,
@@ -121,11 +125,22 @@ pub struct SpoolHealth {
 
 /// The history of facts, in order.
 pub trait Journal: Send + Sync {
-    /// Events from `sequence` on, at most `max`. `Err(first)` when that is older than what is kept: the reader missed some.
-    fn read(&self, sequence: u64, max: usize) -> Result<Vec<Event>, u64>;
+    /// Events from `sequence` on, at most `max`.
+    fn read(&self, sequence: u64, max: usize) -> Result<Vec<Event>, JournalTrouble>;
 
     /// Returns when an event at `sequence` can be read.
     fn wait(&self, sequence: u64) -> BoxFuture<'_, ()>;
+}
+
+/// Why a reader of the journal gets no events.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JournalTrouble {
+    /// They are older than what is kept: the reader missed what is before this sequence.
+    #[error("history is kept from {0} on")]
+    Gone(u64),
+    /// They are kept, and could not be read this time; nothing is missed yet.
+    #[error("{0}")]
+    Unreadable(SpoolTrouble),
 }
 
 /// The live schedule.

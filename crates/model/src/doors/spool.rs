@@ -16,7 +16,8 @@ pub trait Spool: Send + Sync {
     /// Fails at once with `Full` or `Poisoned`, so that the client hears 452 or 451 before it sends anything.
     fn stage(&self, expected_octets: Option<u64>) -> BoxFuture<'_, Result<Box<dyn Staging>, SpoolTrouble>>;
 
-    /// Takes custody. When this returns `Ok`, message and content are on stable storage (docs/custody.md, instant 1).
+    /// Takes custody. When this returns `Ok`, message and content are on stable storage (docs/custody.md, instant 1). An id that a message here
+    /// has is refused with `IdTaken`.
     fn accept(&self, message: Arc<Message>, content: Staged) -> BoxFuture<'_, Result<Receipt, SpoolTrouble>>;
 
     /// Claims up to `max` groups that have mail due at `now`.
@@ -45,7 +46,8 @@ pub trait Spool: Send + Sync {
     /// Reads a lent message: from memory when it just came, from disk otherwise.
     fn open(&self, message: MessageId) -> BoxFuture<'_, Result<Opened, SpoolTrouble>>;
 
-    /// Ends loans without an outcome: nothing is written, the deliveries wait again, due at `due` (`None`: as before).
+    /// Ends loans without an outcome: nothing is written, the deliveries wait again, due at `due` (`None`: as before). A restart forgets that date
+    /// (docs/custody.md, Dates).
     fn hand_back(&self, message: MessageId, loan: Loan, due: Option<Timestamp>);
 
     /// Ends a loan with outcomes. In memory at once; on stable storage soon (docs/custody.md, instant 2).
@@ -150,6 +152,9 @@ pub enum SpoolTrouble {
     /// It was written by a newer version, or by something else.
     #[error("unknown format: {0}")]
     Unknown(String),
+    /// A message with this id is here already. Ids are made anew for each message, so this is a fault of whoever made it.
+    #[error("a message with this id is here already")]
+    IdTaken,
     /// No such message waits here.
     #[error("no such message")]
     NoSuchMessage,

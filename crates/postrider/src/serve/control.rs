@@ -60,7 +60,9 @@ fn refusal(trouble: SubmitTrouble) -> IntakeTrouble {
     let sentence = trouble.to_string();
     match trouble {
         SubmitTrouble::Spool(spool) => match spool {
-            SpoolTrouble::Full | SpoolTrouble::Poisoned(_) | SpoolTrouble::Closed | SpoolTrouble::Io(_) => IntakeTrouble::NotNow(sentence),
+            SpoolTrouble::Full | SpoolTrouble::Poisoned(_) | SpoolTrouble::Closed | SpoolTrouble::IdTaken | SpoolTrouble::Io(_) => {
+                IntakeTrouble::NotNow(sentence)
+            }
             SpoolTrouble::Corrupt(_) | SpoolTrouble::Unknown(_) | SpoolTrouble::NoSuchMessage | SpoolTrouble::LoanEnded => {
                 IntakeTrouble::Refused(sentence)
             }

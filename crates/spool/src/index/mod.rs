@@ -6,6 +6,7 @@
 //! **Does badly.** Mail that becomes due moves from the *later* to the *now* set when its group is lent; of a great backlog only
 //! [`lend::MIGRATE_MAX`] move in one step, so priority is exact among those, not among a million that became due in the same instant.
 
+mod alter;
 pub(crate) mod entry;
 mod groups;
 mod lane;
@@ -25,6 +26,7 @@ use hashbrown::HashTable;
 use postrider_model::{Group, Message, MessageId, StreamName, TenantName, Timestamp};
 use postrider_smtp::Host;
 
+pub(crate) use alter::Altered;
 pub(crate) use entry::{DeliveryEntry, Extra, MessageEntry, Place, Standing};
 use groups::{GroupEntry, HostEntry};
 pub(crate) use replay::Replayed;
@@ -32,6 +34,8 @@ use segments::Segments;
 pub(crate) use settle::Fate;
 use slab::Slab;
 pub(crate) use view::{SLICE, Told};
+
+use crate::forms::StoredAlteration;
 
 /// The whole index. One lock stands around it; nothing here takes long.
 #[derive(Default)]
@@ -57,8 +61,12 @@ pub(crate) struct Index {
     next_loan: u64,
     /// A group wants to be claimed earlier than before.
     wake: bool,
+    /// Ids of messages on their way to the log.
+    arriving: BTreeSet<MessageId>,
     /// Replay: nothing is enqueued, and no name forgotten, until the end.
     recovering: bool,
+    /// Replay: changes by hand, for the end.
+    alterations: Vec<(Place, StoredAlteration)>,
 }
 
 struct LaneName {
@@ -78,9 +86,8 @@ impl Index {
     /// Takes a message that was just made durable: all its recipients wait, due at once.
     pub(crate) fn accepted(&mut self, new: NewMessage<'_>) {
         let message = new.message;
-        if self.find(message.id).is_some() {
-            return;
-        }
+        self.arriving.remove(&message.id);
+        debug_assert!(self.find(message.id).is_none(), "{} is here twice", message.id);
         let lane = self.lane(&message.tenant, &message.stream);
         let deliveries = message.recipients.iter().enumerate().map(|(index, recipient)| {
             let host = self.host(recipient.host());
@@ -101,6 +108,16 @@ impl Index {
             deliveries,
         };
         self.insert(entry);
+    }
+
+    /// Whether a new message may have this id: no message here has it, and none on its way to the log. From then on it is taken.
+    pub(crate) fn take_id(&mut self, id: MessageId) -> bool {
+        self.find(id).is_none() && self.arriving.insert(id)
+    }
+
+    /// The message with this id did not arrive.
+    pub(crate) fn give_id_back(&mut self, id: MessageId) {
+        self.arriving.remove(&id);
     }
 
     fn insert(&mut self, entry: MessageEntry) -> u32 {

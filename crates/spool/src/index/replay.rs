@@ -113,6 +113,7 @@ impl Index {
 
     /// Everything that waits goes into its lane; names that nobody needs are forgotten.
     pub(crate) fn end_replay(&mut self) {
+        self.apply_alterations();
         self.recovering = false;
         for slot in 0..self.messages.end() {
             let Some(entry) = self.messages.get(slot) else { continue };
@@ -128,6 +129,11 @@ impl Index {
                 self.lane_numbers.remove(&(name.tenant, name.stream));
             }
         }
+    }
+
+    /// Octets of those files.
+    pub(crate) fn contents_octets(&self) -> u64 {
+        self.messages.iter().filter(|(_, entry)| entry.file().is_some()).map(|(_, entry)| entry.content_octets).sum()
     }
 
     /// The files under `contents/` that live messages need.

@@ -74,6 +74,12 @@ impl Segments {
         }
     }
 
+    /// `life` may be freed only after all that are older.
+    pub(crate) fn depend_on_all_before(&mut self, life: u32) {
+        let older: Vec<u32> = self.books.range(..life).map(|(life, _)| *life).collect();
+        self.begin(life).depends_on.extend(older);
+    }
+
     /// The first sealed segment that nothing lives in and that depends on nothing, when its events are archived.
     /// Gives its life, and the sequence after its last event.
     pub(crate) fn freeable(&self, archived_to: u64) -> Option<(u32, u64)> {

@@ -106,6 +106,15 @@ impl Index {
         self.segments.unpin(old);
         self.segments.depend(place.life, old.life);
         self.retold(id, place, fates);
+        // What the copy says without a diagnosis, the message's own record says: nothing else is needed any more.
+        for (index, fate) in fates {
+            if matches!(fate, Fate::Live { told: false, .. })
+                && let Some(delivery) = self.messages[slot].delivery_mut(*index)
+            {
+                let old = std::mem::take(&mut delivery.told_life);
+                self.segments.unpin_told(old);
+            }
+        }
     }
 
     /// A copy of standings is durable.

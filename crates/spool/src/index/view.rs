@@ -48,7 +48,7 @@ impl Index {
         }
     }
 
-    fn matches(&self, entry: &MessageEntry, delivery: &DeliveryEntry, filter: &QueueFilter) -> bool {
+    pub(super) fn matches(&self, entry: &MessageEntry, delivery: &DeliveryEntry, filter: &QueueFilter) -> bool {
         let host = &self.hosts[delivery.host];
         delivery.state != Standing::Settling
             && filter.message.is_none_or(|id| id == entry.id)
@@ -138,28 +138,6 @@ impl Index {
         groups.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         groups.truncate(GROUPS_MAX);
         QueueCount { messages: self.live_messages, deliveries: self.live, lent: self.lent, groups }
-    }
-
-    /// Makes the matching waiting deliveries of one slice due at `due`; says how many.
-    pub(crate) fn make_due(&mut self, from: u32, filter: &QueueFilter, due: Timestamp) -> usize {
-        let mut changed = 0;
-        for slot in from..from.saturating_add(SLICE).min(self.messages.end()) {
-            let Some(entry) = self.messages.get(slot) else { continue };
-            let chosen = entry
-                .deliveries
-                .iter()
-                .filter(|delivery| delivery.state == Standing::Waiting && delivery.due > due && self.matches(entry, delivery, filter));
-            let chosen: SmallVec<[u32; 4]> = chosen.map(|delivery| delivery.index).collect();
-            for index in chosen {
-                self.dequeue(slot, index);
-                if let Some(delivery) = self.messages[slot].delivery_mut(index) {
-                    delivery.due = due;
-                }
-                self.enqueue(slot, index);
-                changed += 1;
-            }
-        }
-        changed
     }
 }
 

@@ -20,6 +20,10 @@ struct State {
     crash_at: Option<u64>,
     crashed: bool,
     fail_sync_at: Option<u64>,
+    /// Reads of files whose names begin so fail.
+    unreadable: Option<String>,
+    /// There is no room for a write at the head of a file.
+    no_room_for_headers: bool,
     capacity: u64,
 }
 
@@ -82,6 +86,21 @@ impl MemoryDisk {
 
     pub fn set_capacity(&self, capacity: u64) {
         self.state().capacity = capacity;
+    }
+
+    /// From now on files whose names begin so cannot be read; `None`: all can.
+    pub fn fail_reads(&self, of: Option<&str>) {
+        self.state().unreadable = of.map(str::to_owned);
+    }
+
+    /// Whether the file system has no room even to write the head of a file anew, as some that copy on write.
+    pub fn refuse_headers(&self, refuse: bool) {
+        self.state().no_room_for_headers = refuse;
+    }
+
+    /// Octets of all files in a folder.
+    pub fn octets_in(&self, folder: &str) -> u64 {
+        self.names().iter().filter(|name| name.starts_with(folder)).map(|name| self.octets(name).len() as u64).sum()
     }
 
     /// The process ended, the machine did not: what was written can be read.
@@ -236,6 +255,10 @@ impl DiskFile for MemoryFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let state = self.disk.begin()?;
+        let is_unreadable = |prefix: &String| state.names.iter().any(|(name, file)| *file == self.file && name.starts_with(prefix));
+        if state.unreadable.as_ref().is_some_and(is_unreadable) {
+            return Err(io::Error::other("the sector cannot be read"));
+        }
         let octets = &state.files[self.file].now;
         let from = (offset as usize).min(octets.len());
         let count = buffer.len().min(octets.len() - from);
@@ -248,7 +271,7 @@ impl DiskFile for MemoryFile {
         let octets: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
         let (from, end) = (offset as usize, offset as usize + octets.len());
         let growth = (end as u64).saturating_sub(state.files[self.file].allocated);
-        if growth > 0 && MemoryDisk::used(&state) + growth > state.capacity {
+        if growth > 0 && MemoryDisk::used(&state) + growth > state.capacity || state.no_room_for_headers && from < 8192 {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let file = &mut state.files[self.file];
