@@ -116,11 +116,11 @@ pub const ALL: &[Mutation] = &[
     },
     Mutation {
         name: "spool: new mail eats the reserve",
-        file: "crates/spool/src/log.rs",
-        find: "self.slots.take_free(for_mail)",
-        replace: "self.slots.take_free(for_mail && self.next_life == 0)",
-        test: &["-p", "postrider-spool", "--test", "faults"],
-        check: "a_full_disk_refuses_mail_goes_on_settling_and_takes_mail_again",
+        file: "crates/spool/src/slots.rs",
+        find: "match self.create(self.ground.reserve_octets, false) {",
+        replace: "match self.create(0, false) {",
+        test: &["-p", "postrider-spool", "--test", "space"],
+        check: "mail_does_not_follow_a_settlement_into_the_reserve",
         says: "",
     },
     Mutation {
@@ -165,7 +165,7 @@ pub const ALL: &[Mutation] = &[
         find: "        self.begin(life).depends_on.extend(older);",
         replace: "        let _ = older;",
         test: &["-p", "postrider-spool", "--test", "hand"],
-        check: "a_date_given_by_hand_survives_a_crash_at_any_operation_after_it",
+        check: "every_choice_survives_a_restart_and_the_next",
         says: "",
     },
     Mutation {
