@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_flow::{Doors, ListenerSettings, Relay};
-use postrider_model::doors::{Insight, Journal, SpoolDesk, SpoolTrouble};
+use postrider_model::doors::{Insight, Journal, JournalTrouble, SpoolDesk, SpoolTrouble};
 use postrider_model::policy::Snapshot;
 use postrider_model::{EventKind, Role, Timestamp};
 use postrider_spool::disk::Disk;
@@ -252,10 +252,12 @@ fn follow(world: &World, spool: &EmbeddedSpool, sequence: &mut u64) {
     }
     let events = match spool.read(*sequence, usize::MAX) {
         Ok(events) => events,
-        Err(first) => {
+        Err(JournalTrouble::Gone(first)) => {
             *sequence = first;
             spool.read(first, usize::MAX).unwrap_or_default()
         }
+        // Nothing is missed: it is asked for again.
+        Err(JournalTrouble::Unreadable(_)) => return,
     };
     for event in events {
         *sequence = event.sequence + 1;
