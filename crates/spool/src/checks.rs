@@ -7,6 +7,7 @@ use crate::events::{put_event, take_event};
 use crate::footer::{FooterBuilder, Summary, Trailer, replay_footer};
 use crate::forms::{Body, Form, SettlementParts, put_alteration, put_settlement, put_states, put_stored_message};
 use crate::index::Index;
+use crate::journal;
 use crate::record::{Binding, Header, Kind, Scan};
 
 const BINDING: Binding = Binding { log: 7, life: 1 };
@@ -63,11 +64,28 @@ pub fn kinds_written(octets: &[u8]) -> Vec<&'static str> {
             Some(Kind::Checkpoint | Kind::Standing) => "copy",
             Some(Kind::Footer) => "footer",
             Some(Kind::Transferred) => "mark",
+            Some(Kind::Alteration) => "change",
             None => break,
         });
         rest = usize::try_from(header.record_octets()).ok().and_then(|end| rest.get(end..)).unwrap_or_default();
     }
     kinds
+}
+
+/// A journal file: any octets behind any header; the first octets choose the sequence it says it begins with.
+pub fn journal(input: &[u8]) {
+    let file = journal::whole_file(input);
+    for octets in [input, &file] {
+        let events = journal::events_of_file(octets, BINDING.log);
+        for event in &events {
+            let mut again = Vec::new();
+            put_event(&mut again, event);
+            let mut third = Vec::new();
+            put_event(&mut third, &take_event(event.sequence, &again).expect("what was written reads back"));
+            assert_eq!(again, third);
+        }
+        assert!(events.windows(2).all(|pair| pair[0].sequence + 1 == pair[1].sequence), "events of a file follow each other");
+    }
 }
 
 fn put_form(out: &mut Vec<u8>, form: &Form) {

@@ -9,7 +9,7 @@ use postrider_smtp::{EnhancedStatus, Mailbox, Reply, ReversePath};
 use proptest::prelude::*;
 
 use super::*;
-use crate::forms::{FileName, State, StoredMessage, StoredOutcome, StoredSettlement};
+use crate::forms::{Choice, FileName, State, StoredAlteration, StoredMessage, StoredOutcome, StoredSettlement};
 
 fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(millis)
@@ -130,6 +130,11 @@ fn forms() -> Vec<(Kind, Form)> {
     }
     forms.push((Kind::Standing, Form::Standing(MessageId(5), states)));
     forms.push((Kind::Transferred, Form::Transferred(12)));
+    let choices = [
+        Choice::default(),
+        Choice { message: Some(MessageId(6)), tenant: Some(TenantName::new("t")), hosts: vec!["one.example".into(), "[192.0.2.1]".into()] },
+    ];
+    forms.extend(choices.map(|choice| (Kind::Alteration, Form::Alteration(StoredAlteration { due: at(11), choice }))));
     forms
 }
 
@@ -167,8 +172,9 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn the_corpora_pass() {
-    let (records, files) = (corpus("record"), corpus("file"));
-    assert!(records.len() >= 11 && files.len() >= 2, "the corpora are there");
+    let (records, files, journals) = (corpus("record"), corpus("file"), corpus("journal"));
+    assert!(records.len() >= 13 && files.len() >= 2 && journals.len() >= 3, "the corpora are there");
+    journals.iter().for_each(|input| journal(input));
     records.iter().for_each(|input| record(input));
     files.iter().for_each(|input| file(input));
 }
@@ -192,6 +198,7 @@ proptest! {
     #[test]
     fn any_octets_do_no_harm(choice in any::<u8>(), octets in proptest::collection::vec(any::<u8>(), 0..300)) {
         file(&octets);
+        journal(&octets);
         let mut input = vec![choice];
         input.extend_from_slice(&octets);
         record(&input);
@@ -212,5 +219,20 @@ fn write_corpora() {
             footer.add(8192, 64, &summary);
         }
         std::fs::write(folder.join(format!("file/footer-{nth:02}")), footer.finish()).unwrap();
+    }
+    let outcome = Outcome::Delivered { reply: Reply::new(250, None, "ok") };
+    let delivery = postrider_model::DeliveryId { message: MessageId(5), index: 2 };
+    let settled = postrider_model::EventKind::Settled { delivery, attempt: None, outcome };
+    let accepted = messages().into_iter().map(|message| {
+        let reports_on = Some(MessageId(9)).filter(|_| message.deadline.is_some());
+        postrider_model::EventKind::Accepted { message: std::sync::Arc::new(message), reports_on }
+    });
+    for (nth, kind) in accepted.chain([settled]).enumerate() {
+        let mut event = Vec::new();
+        put_event(&mut event, &postrider_model::Event { sequence: 9, at: at(3), kind });
+        // The first of four frames holds it whole; `whole_file` cuts it there.
+        let mut input = vec![event.len().div_ceil(4) as u8, 0, 0, 0];
+        input.extend_from_slice(&event);
+        std::fs::write(folder.join(format!("journal/event-{nth:02}")), &input).unwrap();
     }
 }

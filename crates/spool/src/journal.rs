@@ -242,14 +242,7 @@ impl Archive {
         let last = names.filter_map(|name| name.strip_prefix(&stem)?.parse::<u32>().ok()).max();
         let name = format!("{stem}{:04}", last.unwrap_or(0) + 1);
         let file = self.disk.open(&name, Opening::New)?;
-        let mut header = [0; HEADER_OCTETS];
-        header[..4].copy_from_slice(MAGIC);
-        header[4..6].copy_from_slice(&VERSION.to_le_bytes());
-        header[8..24].copy_from_slice(&self.log.to_le_bytes());
-        header[24..32].copy_from_slice(&first.to_le_bytes());
-        let check = xxh3_64(&header[..32]);
-        header[32..].copy_from_slice(&check.to_le_bytes());
-        let begun = file.write_at(&[IoSlice::new(&header)], 0);
+        let begun = file.write_at(&[IoSlice::new(&header_of(self.log, first))], 0);
         if let Err(trouble) = begun {
             let _ = self.disk.remove(&name);
             return Err(trouble);
@@ -365,8 +358,23 @@ fn open_file(disk: &dyn Disk, path: &str, log: u128) -> Result<Option<File>, Spo
 fn read_header(path: &str, file: &dyn DiskFile, log: u128) -> Result<Option<u64>, SpoolTrouble> {
     let mut header = [0; HEADER_OCTETS];
     let count = file.read_at(&mut header, 0).map_err(|trouble| io_trouble(path, &trouble))?;
+    if count < HEADER_OCTETS { Ok(None) } else { parse_header(path, &header, log) }
+}
+
+fn header_of(log: u128, first: u64) -> [u8; HEADER_OCTETS] {
+    let mut header = [0; HEADER_OCTETS];
+    header[..4].copy_from_slice(MAGIC);
+    header[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    header[8..24].copy_from_slice(&log.to_le_bytes());
+    header[24..32].copy_from_slice(&first.to_le_bytes());
+    let check = xxh3_64(&header[..32]);
+    header[32..].copy_from_slice(&check.to_le_bytes());
+    header
+}
+
+fn parse_header(path: &str, header: &[u8; HEADER_OCTETS], log: u128) -> Result<Option<u64>, SpoolTrouble> {
     let check = u64::from_le_bytes(header[32..].try_into().unwrap_or_default());
-    if count < HEADER_OCTETS || &header[..4] != MAGIC || xxh3_64(&header[..32]) != check {
+    if &header[..4] != MAGIC || xxh3_64(&header[..32]) != check {
         return Ok(None);
     }
     let version = u16::from_le_bytes([header[4], header[5]]);
@@ -377,13 +385,17 @@ fn read_header(path: &str, file: &dyn DiskFile, log: u128) -> Result<Option<u64>
 }
 
 fn put_frame(out: &mut Vec<u8>, event: &Event, log: u128) {
+    put_payload(out, event.sequence, log, |out| put_event(out, event));
+}
+
+fn put_payload(out: &mut Vec<u8>, sequence: u64, log: u128, put: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.resize(start + FRAME_OCTETS, 0);
-    put_event(out, event);
+    put(out);
     let length = (out.len() - start - FRAME_OCTETS) as u32;
-    let check = frame_check(event.sequence, log, &out[start + FRAME_OCTETS..]);
+    let check = frame_check(sequence, log, &out[start + FRAME_OCTETS..]);
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
-    out[start + 8..start + 16].copy_from_slice(&event.sequence.to_le_bytes());
+    out[start + 8..start + 16].copy_from_slice(&sequence.to_le_bytes());
     out[start + 16..start + 24].copy_from_slice(&check.to_le_bytes());
 }
 
@@ -418,6 +430,32 @@ impl<'a> Frames<'a> {
         self.next += 1;
         Some(payload)
     }
+}
+
+/// The events that any octets hold, read as a file; for the checks.
+pub(crate) fn events_of_file(octets: &[u8], log: u128) -> Vec<Event> {
+    let Ok(Some(first)) = octets.first_chunk().map_or(Ok(None), |header| parse_header("a file", header, log)) else { return Vec::new() };
+    let mut frames = Frames { octets, at: HEADER_OCTETS, log, next: first };
+    let mut events = Vec::new();
+    while let Some(payload) = frames.next() {
+        let Ok(event) = take_event(frames.next - 1, payload) else { break };
+        events.push(event);
+    }
+    events
+}
+
+/// A file of sound frames around any payloads: the input, cut into pieces by the octets it begins with; for the checks.
+pub(crate) fn whole_file(input: &[u8]) -> Vec<u8> {
+    let (cuts, payload) = input.split_at(input.len().min(4));
+    let first = u64::from(cuts.first().copied().unwrap_or_default());
+    let mut out = header_of(7, first).to_vec();
+    let mut rest = payload;
+    for (nth, cut) in cuts.iter().chain([&u8::MAX]).enumerate() {
+        let (piece, after) = rest.split_at(rest.len().min(usize::from(*cut) * 4));
+        put_payload(&mut out, first + nth as u64, 7, |out| out.extend_from_slice(piece));
+        rest = after;
+    }
+    out
 }
 
 /// Checks a whole file; gives its events' count, or what is wrong.

@@ -1,4 +1,4 @@
-//! See `checks::dsn`. Run with `cargo +nightly fuzz run dsn` in this folder's parent.
+//! See `checks::dsn`. Run with `cargo xtask fuzz dsn SECONDS`.
 #![no_main]
 
 #[allow(dead_code)]

@@ -1,4 +1,4 @@
-//! See `checks::header_watch`. Run with `cargo +nightly fuzz run header_watch` in this folder's parent.
+//! See `checks::header_watch`. Run with `cargo xtask fuzz header_watch SECONDS`.
 #![no_main]
 
 #[allow(dead_code)]
