@@ -7,6 +7,8 @@
 
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+pub mod checks;
 pub mod clock;
 pub mod entropy;
 pub mod net;

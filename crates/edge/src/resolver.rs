@@ -170,12 +170,7 @@ impl DnsResolver {
 
     async fn family(&self, name: &Name, kind: RecordType) -> Result<AddressAnswer, DnsTrouble> {
         let lookup = self.ask(name, kind).await?;
-        let address = |data: &RData| match data {
-            RData::A(address) => Some(IpAddr::V4(address.0)),
-            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-            _ => None,
-        };
-        let addresses: Vec<_> = lookup.answers().iter().filter_map(|record| address(&record.data)).collect();
+        let addresses: Vec<_> = lookup.answers().iter().filter_map(|record| address_record(&record.data)).collect();
         if addresses.is_empty() {
             return Err(DnsTrouble::Failed("an answer without addresses".into()));
         }
@@ -238,10 +233,19 @@ fn dns_name(domain: &Domain) -> Result<Name, DnsTrouble> {
 }
 
 /// A record of an MX answer, when it is one whose host is a name that mail can use; the root stands for "no mail" (RFC 7505 §3).
-fn mx_record(data: &RData) -> Option<MxRecord> {
+pub(crate) fn mx_record(data: &RData) -> Option<MxRecord> {
     let RData::MX(mx) = data else { return None };
     let host = if mx.exchange.is_root() { None } else { Some(Domain::parse(&mx.exchange.to_ascii()).ok()?) };
     Some(MxRecord { preference: mx.preference, host })
+}
+
+/// The address of a record of an address answer.
+pub(crate) fn address_record(data: &RData) -> Option<IpAddr> {
+    match data {
+        RData::A(address) => Some(IpAddr::V4(address.0)),
+        RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+        _ => None,
+    }
 }
 
 /// What remains of the shortest time to live in the answer: hickory counts it down in the cached records.

@@ -13,6 +13,8 @@
 #![forbid(unsafe_code)]
 
 mod body;
+#[doc(hidden)]
+pub mod checks;
 mod doors;
 mod queue;
 mod relay;

@@ -111,7 +111,7 @@ pub(crate) fn message_id(text: &str) -> Result<MessageId, Refusal> {
     message.parse().map_err(|trouble| Refusal::bad(format!("{text:?} is {trouble}")))
 }
 
-fn delivery_id(text: &str) -> Result<DeliveryId, Refusal> {
+pub(crate) fn delivery_id(text: &str) -> Result<DeliveryId, Refusal> {
     let (message, index) = text.split_once('/').ok_or_else(|| Refusal::bad(format!("{text:?} is not a delivery: expected ID/INDEX")))?;
     let index = index.parse().map_err(|_| Refusal::bad(format!("{text:?} is not a delivery: expected a number behind the slash")))?;
     Ok(DeliveryId { message: message_id(message)?, index })

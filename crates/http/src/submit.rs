@@ -48,7 +48,7 @@ pub(crate) async fn submit(State(state): State<SubmitDoors>, body: Bytes) -> Res
     Ok(Json(wire::Accepted { id: receipt.message.to_string(), at: receipt.at.to_string() }))
 }
 
-fn decode(body: &Bytes) -> Result<LocalMail, Refusal> {
+pub(crate) fn decode(body: &Bytes) -> Result<LocalMail, Refusal> {
     let end = body.iter().take(ENVELOPE_OCTETS_MAX).position(|octet| *octet == b'\n');
     let end = end.ok_or_else(|| Refusal::bad("the first line must be the envelope, as JSON, and end in a line feed"))?;
     let envelope: wire::Submission =

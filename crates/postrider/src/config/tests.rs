@@ -189,3 +189,27 @@ fn a_wrong_provider_is_told() {
         assert_eq!(faults(&text), format!("postrider.toml:{said}"), "{text}");
     }
 }
+
+#[path = "../../fuzz/checks.rs"]
+mod checks;
+
+/// The fuzz corpus, each text as it stands, cut anywhere, and with odd octets.
+#[test]
+fn the_fuzz_corpus_passes() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/config");
+    let mut replayed = 0;
+    for entry in std::fs::read_dir(folder).expect("the corpus is there") {
+        let input = std::fs::read(entry.expect("readable").path()).expect("readable");
+        checks::config(&input);
+        for at in (0..input.len()).step_by(7) {
+            checks::config(&input[..at]);
+            for odd in *b"\"=[]\n#-9.\xff" {
+                let mut damaged = input.clone();
+                damaged[at] = odd;
+                checks::config(&damaged);
+            }
+        }
+        replayed += 1;
+    }
+    assert!(replayed >= 5, "{replayed}");
+}
