@@ -522,8 +522,8 @@ pub const ALL: &[Mutation] = &[
     Mutation {
         name: "simulator: contents outlive their mail",
         file: "crates/spool/src/keeper.rs",
-        find: "            if let Err(trouble) = self.slots.ground.disk.remove(&name.path()) {",
-        replace: "            if let Err(trouble) = self.slots.ground.disk.list(&name.path()) {",
+        find: "            match self.slots.ground.disk.remove(&name.path()) {",
+        replace: "            match self.slots.ground.disk.list(&name.path()).map(drop) {",
         test: SIMULATOR,
         check: "named_scenarios",
         says: "still holds",
