@@ -424,7 +424,7 @@ pub const ALL: &[Mutation] = &[
         name: "simulator: a Site's mail goes to another's host",
         file: "crates/flow/src/dispatch/serve.rs",
         find: "            hop: state.hop.clone(),",
-        replace: "            hop: self.sites.values().next().expect(\"a Site\").hop.clone(),",
+        replace: "            hop: self.sites.values().next_back().expect(\"a Site\").hop.clone(),",
         test: SIMULATOR,
         check: "named_scenarios",
         says: "which is not its host",
