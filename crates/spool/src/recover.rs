@@ -1,7 +1,8 @@
 //! From what is on the disk to a running log (docs/custody.md, R3, R4, R8, R9).
 //!
 //! Order: read every slot's header; throw away a take-over that was not finished; replay footers, and the records of the one segment that may have a
-//! torn end; copy what lives in that segment to fresh ones and free it; remove contents files that nobody names.
+//! torn end; confirm on disk what a failed sync may have left in memory only; copy what lives in that segment to fresh ones and free it; remove
+//! contents files that nobody names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
