@@ -14,11 +14,12 @@ use postrider_model::policy::{Provider, RuleAction, Snapshot, Source};
 use postrider_model::{AttemptFacts, BodyType, Diagnosis, Outcome, Parcel, Phase, Reason, Settlement, Timestamp, Trouble};
 use postrider_smtp::client::{Report, Transaction};
 use postrider_smtp::{Host, Reply};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::Doors;
 use crate::connect::{NextHop, NoSession, connect};
 use crate::dispatch::{expired, settle_one};
+use crate::ending::Ending;
 use crate::held::Held;
 use crate::render;
 use crate::returns;
@@ -66,7 +67,7 @@ pub(crate) struct Worker {
     pub(crate) jobs: mpsc::UnboundedReceiver<Parcel>,
     pub(crate) notes: mpsc::UnboundedSender<Note>,
     /// Turns true when no connection is to be opened any more.
-    pub(crate) draining: watch::Receiver<bool>,
+    pub(crate) draining: Ending,
 }
 
 /// Sends the last note, however the task ends.
@@ -158,7 +159,7 @@ struct Attempts {
     provider: Arc<Provider>,
     source: Source,
     hop: NextHop,
-    draining: watch::Receiver<bool>,
+    draining: Ending,
 }
 
 enum Attempted {
@@ -253,11 +254,10 @@ impl Attempts {
     async fn make(&self, session: &mut Option<SessionOut>, parcel: &Parcel, opened: Opened) -> Made {
         let reused = session.is_some();
         if session.is_none() {
-            let mut draining = self.draining.clone();
             let connected = tokio::select! { biased;
                 connected = connect(&self.doors, &self.snapshot, &self.source, &self.hop) => connected,
                 // Nothing was said of the mail yet, so nothing is lost by not waiting for a host that may be down.
-                _ = draining.wait_for(|draining| *draining) => return Made::Stale,
+                () = self.draining.said() => return Made::Stale,
             };
             match connected {
                 Ok(open) => *session = Some(open),

@@ -9,6 +9,7 @@
 mod connect;
 mod deliver;
 mod dispatch;
+mod ending;
 mod held;
 mod insight;
 mod patience;

@@ -13,10 +13,11 @@ use postrider_smtp::data::BareNewline;
 use postrider_smtp::sasl::Mechanisms;
 use postrider_smtp::server;
 use postrider_smtp::{EnhancedStatus, Mailbox, Reply, ReversePath};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::dispatch::{Command, Dispatcher};
+use crate::ending::Ending;
 use crate::insight::RelayInsight;
 use crate::receive::{self, Gate, Reception};
 use crate::submit::{Submission, take_custody};
@@ -39,7 +40,7 @@ pub struct Relay {
     current: Mutex<Current>,
     gate: Arc<Gate>,
     commands: mpsc::UnboundedSender<Command>,
-    closing: watch::Sender<bool>,
+    closing: Ending,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -85,7 +86,7 @@ impl Relay {
             tasks.spawn(Dispatcher::new(doors.clone(), snapshot.clone()).run(received));
         }
         let current = Mutex::new(Current { snapshot, limits, version: 0 });
-        Arc::new(Self { doors, current, gate: Arc::default(), commands, closing: watch::channel(false).0, tasks: Mutex::new(tasks) })
+        Arc::new(Self { doors, current, gate: Arc::default(), commands, closing: Ending::default(), tasks: Mutex::new(tasks) })
     }
 
     fn current(&self) -> Current {
@@ -101,7 +102,7 @@ impl Relay {
             rules,
             gate: self.gate.clone(),
             config: Arc::new(server_config(current, settings)),
-            closing: self.closing.subscribe(),
+            closing: self.closing.clone(),
         }
     }
 
@@ -115,7 +116,7 @@ impl Relay {
     }
 
     async fn accept_loop(&self, listener: Arc<dyn Listener>, settings: &ListenerSettings, closed: oneshot::Receiver<()>) {
-        let mut closing = self.closing.subscribe();
+        let closing = self.closing.clone();
         // Whoever drops his hold on a listener without a word leaves it open.
         let mut closed = std::pin::pin!(async move {
             if closed.await.is_err() {
@@ -127,7 +128,7 @@ impl Relay {
         let mut sessions = JoinSet::new();
         loop {
             let accepted = tokio::select! { biased;
-                _ = closing.wait_for(|closing| *closing) => break,
+                () = closing.said() => break,
                 () = &mut closed => break,
                 accepted = listener.accept() => accepted,
                 Some(ended) = sessions.join_next(), if !sessions.is_empty() => { self.ended(ended); continue }
@@ -240,8 +241,7 @@ impl Relay {
 
     /// Takes no new work, lets transactions under way end within `limit`, hands loans back, and syncs. Nothing is lost.
     pub async fn drain(&self, limit: Duration) {
-        // `send` would leave the value as it was while no listener has subscribed yet: a SIGTERM right after the start.
-        self.closing.send_replace(true);
+        self.closing.say();
         let (answer, drained) = oneshot::channel();
         let _ = self.commands.send(Command::Drain(answer));
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));

@@ -47,7 +47,7 @@ impl Dispatcher {
             }
             Command::Drain(answer) => {
                 self.draining = true;
-                self.draining_to.send_replace(true);
+                self.draining_to.say();
                 for worker in self.workers.values_mut() {
                     worker.jobs = None;
                 }

@@ -21,7 +21,7 @@ use postrider_core::shape::Shape;
 use postrider_model::policy::Snapshot;
 use postrider_model::{SiteName, Timestamp};
 use postrider_smtp::Host;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub(crate) use command::{Command, SiteFacts};
@@ -29,6 +29,7 @@ pub(crate) use unsent::{expired, settle_one};
 
 use crate::Doors;
 use crate::deliver::{Note, WorkerId};
+use crate::ending::Ending;
 use claim::Probed;
 use site::{Placement, SiteState, WorkerState};
 
@@ -56,7 +57,7 @@ pub(crate) struct Dispatcher {
     probing: usize,
     draining: bool,
     /// Tells workers that still connect to let be.
-    draining_to: watch::Sender<bool>,
+    draining_to: Ending,
 }
 
 /// What an errand brings back.
@@ -86,7 +87,7 @@ impl Dispatcher {
             errands: JoinSet::new(),
             probing: 0,
             draining: false,
-            draining_to: watch::channel(false).0,
+            draining_to: Ending::default(),
         }
     }
 

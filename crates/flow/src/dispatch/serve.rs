@@ -160,7 +160,7 @@ impl Dispatcher {
             hop: state.hop.clone(),
             jobs,
             notes: self.notes_to.clone(),
-            draining: self.draining_to.subscribe(),
+            draining: self.draining_to.clone(),
         };
         tokio::spawn(worker.run());
         self.workers.insert(id, WorkerState { route, permit: Some(permit), jobs: Some(jobs_to), outstanding: 0 });

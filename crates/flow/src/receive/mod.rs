@@ -18,9 +18,9 @@ use postrider_model::doors::{Connection, Peer, Principal};
 use postrider_smtp::server::{Server, Step, Wait};
 use postrider_smtp::{EnhancedStatus, Reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::ending::Ending;
 use crate::patience::Patience;
 use crate::{Doors, ListenerSettings, ReceiveLimits};
 pub(crate) use gate::{Gate, Pass};
@@ -40,7 +40,7 @@ pub(crate) struct Reception {
     /// What the machine is told.
     pub(crate) config: Arc<postrider_smtp::server::Config>,
     /// Turns true when no new work is taken.
-    pub(crate) closing: watch::Receiver<bool>,
+    pub(crate) closing: Ending,
 }
 
 pub(crate) fn reply(code: u16, (class, subject, detail): (u8, u16, u16), text: &str) -> Reply {
@@ -101,7 +101,7 @@ pub(crate) async fn turn_away(mut connection: Box<dyn Connection>, reply: Reply,
 impl Session<'_> {
     async fn run(&mut self, mut connection: Box<dyn Connection>) -> End {
         let idle = self.reception.limits.idle_timeout;
-        let mut closing = self.reception.closing.clone();
+        let closing = self.reception.closing.clone();
         let mut shrunk = false;
         loop {
             match self.server.next() {
@@ -127,7 +127,7 @@ impl Session<'_> {
                     let read = async {
                         tokio::select! { biased;
                             octets = read => Some(octets),
-                            _ = closing.wait_for(|closing| *closing), if idle_here => None,
+                            () = closing.said(), if idle_here => None,
                         }
                     };
                     match self.patience.within(limit, read).await {
