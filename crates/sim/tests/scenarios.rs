@@ -65,7 +65,8 @@ fn seeds_that_failed_once() {
 /// C8.
 #[test]
 fn the_same_seed_gives_the_same_book() {
-    for seed in (0..40).step_by(4) {
+    // 20033: four workers that connect are told at once that the relay drains.
+    for seed in (0..40).step_by(4).chain([20_033]) {
         let scenario = random(seed);
         let (first, second) = (run(&scenario), run(&scenario));
         let differs = first.facts.iter().zip(&second.facts).find(|(a, b)| a != b);
