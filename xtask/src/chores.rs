@@ -142,8 +142,9 @@ pub fn fuzz(arguments: &[String]) -> Result<()> {
         [name, seconds] => (name, seconds.parse::<u32>().context("SECS is a number")?),
         _ => bail!("xtask fuzz TARGET SECS, or xtask fuzz list"),
     };
-    let Some((room, _)) = targets.iter().find(|(_, target)| target == name) else {
-        bail!("no fuzz target `{name}`; `cargo xtask fuzz list` names them");
+    let found: Vec<_> = targets.iter().filter(|(room, target)| target == name || format!("{room}/{target}") == *name).collect();
+    let [(room, name)] = found[..] else {
+        bail!("`{name}` is {} fuzz targets; `cargo xtask fuzz list` names them, and ROOM/TARGET tells two of one name apart", found.len());
     };
     if output(cargo().args(["fuzz", "--version"])).is_err() {
         bail!("cargo-fuzz is not installed: `cargo install cargo-fuzz`. The corpora replay as ordinary tests without it.");
