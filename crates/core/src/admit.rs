@@ -9,6 +9,8 @@
 //!
 //! **Does badly.** A tenant may use any reverse-path; which domains it may speak for comes with the registry of domains.
 
+use std::collections::BTreeSet;
+
 use postrider_model::doors::Principal;
 use postrider_model::limits::HOPS_MAX;
 use postrider_smtp::{Domain, EnhancedStatus, ForwardPath, Host, Mailbox, Reply, ReversePath};
@@ -31,10 +33,27 @@ pub struct Rules {
     pub tls_required: bool,
     /// Where mail to the bare `Postmaster` goes (RFC 5321 §4.5.1).
     pub postmaster: Mailbox,
-    /// Domains whose mail ends here, in lower case.
-    pub local_domains: Vec<Domain>,
-    /// Domains whose mail we take to hand it on, in lower case.
-    pub relay_domains: Vec<Domain>,
+    /// Domains whose mail ends here.
+    pub local_domains: Domains,
+    /// Domains whose mail we take to hand it on.
+    pub relay_domains: Domains,
+}
+
+/// Domains by name, found in O(log n); U-labels and A-labels of a name are the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Domains(BTreeSet<Box<str>>);
+
+impl Domains {
+    /// Whether it is one of them.
+    pub fn contains(&self, domain: &Domain) -> bool {
+        self.0.contains(&*domain.to_ascii())
+    }
+}
+
+impl FromIterator<Domain> for Domains {
+    fn from_iter<I: IntoIterator<Item = Domain>>(domains: I) -> Self {
+        Self(domains.into_iter().map(|domain| domain.to_ascii().as_ref().into()).collect())
+    }
 }
 
 /// What is known of the client.
@@ -117,14 +136,10 @@ pub fn hops(received_fields: u32) -> Result<(), Refusal> {
 fn is_for_us(rules: &Rules, mailbox: &Mailbox) -> bool {
     // An address literal names an interface, not a domain that policy could list.
     let Host::Domain(domain) = mailbox.host() else { return false };
-    if lists(&rules.local_domains, domain) {
+    if rules.local_domains.contains(domain) {
         return true;
     }
-    lists(&rules.relay_domains, domain) && !has_route_in_it(mailbox.local_part())
-}
-
-fn lists(domains: &[Domain], domain: &Domain) -> bool {
-    domains.iter().any(|listed| listed == domain || listed.to_ascii() == domain.to_ascii())
+    rules.relay_domains.contains(domain) && !has_route_in_it(mailbox.local_part())
 }
 
 /// The percent-hack, a bang path, or a second `@` in quotes: what old mailers read as "send it on from there" (RFC 5321 appendix F.2).

@@ -7,8 +7,8 @@ fn rules(role: ListenerRole) -> Rules {
         role,
         tls_required: false,
         postmaster: Mailbox::parse("postmaster@us.example").unwrap(),
-        local_domains: vec![Domain::parse("ours.example").unwrap()],
-        relay_domains: vec![Domain::parse("customer.example").unwrap(), Domain::parse("bücher.example").unwrap()],
+        local_domains: [Domain::parse("ours.example").unwrap()].into_iter().collect(),
+        relay_domains: [Domain::parse("customer.example").unwrap(), Domain::parse("bücher.example").unwrap()].into_iter().collect(),
     }
 }
 
@@ -50,7 +50,7 @@ fn a_relay_listener_is_never_an_open_relay() {
 
 #[test]
 fn by_default_nothing_is_relayed() {
-    let bare = Rules { local_domains: vec![], relay_domains: vec![], ..rules(ListenerRole::Relay) };
+    let bare = Rules { local_domains: Domains::default(), relay_domains: Domains::default(), ..rules(ListenerRole::Relay) };
     for path in ["<a@ours.example>", "<a@customer.example>", "<a@us.example>", "<postmaster@us.example>"] {
         assert_eq!(to(&bare, &STRANGER, path), Err(Refusal::RelayDenied), "{path}");
     }

@@ -262,7 +262,7 @@ fn rules(current: &Current, settings: &ListenerSettings) -> admit::Rules {
         role: if settings.role == Role::Relay { admit::ListenerRole::Relay } else { admit::ListenerRole::Submission },
         tls_required: false,
         postmaster: Mailbox::parse(&postmaster).unwrap_or_else(|_| fallback()),
-        local_domains: Vec::new(),
+        local_domains: admit::Domains::default(),
         relay_domains: current.limits.relay_domains.iter().cloned().collect(),
     }
 }
