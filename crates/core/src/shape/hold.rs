@@ -61,6 +61,13 @@ pub enum HoldReason {
         /// The provider whose connections they wait for; `None` for the relay's own.
         shared: Option<ProviderName>,
     },
+    /// The relay's connections are scarce, others have none, and this Route has its part.
+    Share {
+        /// Open now.
+        used: u32,
+        /// Its part.
+        share: u32,
+    },
     /// New connections come too fast.
     ConnectionRate {
         /// The limit.
@@ -103,6 +110,9 @@ impl fmt::Display for HoldReason {
             HoldReason::Window { used, window } => write!(f, "{used} of {window} connections of the concurrency window in use"),
             HoldReason::Total { max } => write!(f, "all {max} connections out are in use"),
             HoldReason::Line { shared: None } => write!(f, "others have waited longer for a connection out"),
+            HoldReason::Share { used, share } => {
+                write!(f, "{used} connections are open, its part of the relay's is {share}, and others have none yet")
+            }
             HoldReason::Line { shared: Some(provider) } => write!(f, "others have waited longer for a connection of provider {provider}"),
             HoldReason::ConnectionRate { rate, provider } => {
                 write!(f, "connection rate {} of provider {provider} reached", Spoken(rate))

@@ -3,7 +3,7 @@
 //! Who waits longest is called first, and what it was called for is kept for it a moment, so that a busy Route that has just closed a connection
 //! cannot take it again before the others had theirs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use postrider_model::Timestamp;
@@ -17,13 +17,18 @@ pub(super) type RouteId = u32;
 pub(super) struct Line {
     waiting: BTreeMap<u64, RouteId>,
     called: BTreeMap<RouteId, Timestamp>,
+    /// Of both, those that had nothing when they joined.
+    poor: BTreeSet<RouteId>,
     tickets: u64,
 }
 
 impl Line {
-    /// Puts a Route at the end; gives its ticket.
-    pub(super) fn join(&mut self, route: RouteId) -> u64 {
+    /// Puts a Route at the end; gives its ticket. `poor`: it has nothing of what is waited for.
+    pub(super) fn join(&mut self, route: RouteId, poor: bool) -> u64 {
         self.tickets += 1;
+        if poor {
+            self.poor.insert(route);
+        }
         self.waiting.insert(self.tickets, route);
         self.tickets
     }
@@ -48,7 +53,14 @@ impl Line {
         if self.waiting.is_empty() {
             return None;
         }
-        self.called.retain(|_, until| now < *until);
+        let Self { called, poor, .. } = self;
+        called.retain(|route, until| {
+            let kept = now < *until;
+            if !kept {
+                poor.remove(route);
+            }
+            kept
+        });
         if free as usize <= self.called.len() {
             return None;
         }
@@ -65,9 +77,15 @@ impl Line {
 
     pub(super) fn leave(&mut self, route: RouteId, ticket: Option<u64>) {
         self.called.remove(&route);
+        self.poor.remove(&route);
         if let Some(ticket) = ticket {
             self.waiting.remove(&ticket);
         }
+    }
+
+    /// How many others wait that have nothing.
+    pub(super) fn poor_but(&self, route: RouteId) -> usize {
+        self.poor.len() - usize::from(self.poor.contains(&route))
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -3,7 +3,8 @@
 //! **Promises.** For each Route (Source and Site), and for each Source at a provider whose Sites share: never more connections than the policy, the concurrency
 //! window ([`window`]) and the relay as a whole allow; never more connections or messages in a time than the rates say ([`gcra`]); no
 //! connection while it rests. A permit is taken from all that covers it, or from none. Every refusal says what holds, since when, and
-//! until when, if time alone ends it. Who is refused is told by [`Shape::awake`] when it is worth asking again, in the order of asking: where many Sites share
+//! until when, if time alone ends it. While a Route without a connection waits for one of the relay's, no other gets more than its equal part, so that a
+//! slow Site does not gather what all need. Who is refused is told by [`Shape::awake`] when it is worth asking again, in the order of asking: where many Sites share
 //! what is scarce, none of them starves.
 //!
 //! **Never** reads a clock, opens anything, or keeps policy: the provider's rules are given with each call, so a reload reaches every Route at once.
@@ -74,6 +75,8 @@ pub struct View {
 pub struct Shape {
     connections: u32,
     connections_max: u32,
+    /// Routes with a connection.
+    routes_in_use: u32,
     opened_at: Timestamp,
     routes: Routes,
     shared: Vec<Shared>,
@@ -97,6 +100,7 @@ impl Shape {
         Self {
             connections: 0,
             connections_max,
+            routes_in_use: 0,
             opened_at: Timestamp::default(),
             routes: Routes::default(),
             shared: Vec::new(),
@@ -163,6 +167,11 @@ impl Shape {
         self.bucket_mut(permit.route, permit.shared).advise(action, now);
     }
 
+    /// Whether this connection should end after its message, because its Route has more than its part and another that has none waits.
+    pub fn should_yield(&self, permit: &Permit) -> bool {
+        self.fair_share(permit.route).is_some_and(|share| self.routes.node(permit.route).connections > share)
+    }
+
     /// The connection is closed, or never came to be.
     pub fn closed(&mut self, permit: Permit, now: Timestamp) {
         let bucket = self.bucket_mut(permit.route, permit.shared);
@@ -170,6 +179,7 @@ impl Shape {
         self.connections = self.connections.saturating_sub(1);
         let node = self.routes.node_mut(permit.route);
         node.connections = node.connections.saturating_sub(1);
+        self.routes_in_use -= u32::from(node.connections == 0);
         if node.waits_for_own() {
             self.routes.wake(permit.route);
         }
@@ -266,6 +276,11 @@ impl Shape {
             let reason = HoldReason::Line { shared: Some(provider.name.clone()) };
             return Err((Hold { reason, since: now, until: None }, Place::Shared));
         }
+        if let Some(share) = self.fair_share(id).filter(|share| node.connections >= *share) {
+            // It asks again when one of its own messages is done, and needs no place in the line.
+            let reason = HoldReason::Share { used: node.connections, share };
+            return Err(own(Hold { reason, since: now, until: None }));
+        }
         let free = self.connections_max.saturating_sub(self.connections);
         if free == 0 {
             return Err((self.total(), Place::Total));
@@ -276,6 +291,12 @@ impl Shape {
         Ok(())
     }
 
+    /// A Route's part of the relay's connections while another that has none waits for one (max-min fairness, in whole connections); at least one.
+    fn fair_share(&self, id: RouteId) -> Option<u32> {
+        let poor = u32::try_from(self.line.poor_but(id)).unwrap_or(u32::MAX);
+        (poor > 0).then(|| (self.connections_max / self.routes_in_use.saturating_add(poor)).max(1))
+    }
+
     fn total(&self) -> Hold {
         Hold { reason: HoldReason::Total { max: self.connections_max }, since: self.opened_at, until: None }
     }
@@ -284,6 +305,7 @@ impl Shape {
         self.unpark(id);
         self.bucket_mut(id, shared).open(provider, now);
         let node = self.routes.node_mut(id);
+        self.routes_in_use += u32::from(node.connections == 0);
         node.connections += 1;
         node.bucket.opened_at = now;
         self.connections += 1;
@@ -302,9 +324,9 @@ impl Shape {
         let ticket = match (place, ticket, shared) {
             (_, Some(ticket), _) => Some(ticket),
             (Place::Own, ..) => None,
-            (Place::Shared, _, Some(index)) => self.shared.get_mut(index).map(|shared| shared.line.join(id)),
+            (Place::Shared, _, Some(index)) => self.shared.get_mut(index).map(|shared| shared.line.join(id, false)),
             (Place::Shared, _, None) => None,
-            (Place::Total, ..) => Some(self.line.join(id)),
+            (Place::Total, ..) => Some(self.line.join(id, self.routes.node(id).connections == 0)),
         };
         // What time gives to a whole line, the line hands on in its order.
         let until = until.filter(|_| place == Place::Own);

@@ -250,6 +250,37 @@ fn the_relay_as_a_whole_has_a_limit_and_a_line() {
 }
 
 #[test]
+fn while_somebody_has_none_nobody_keeps_more_than_its_part() {
+    let mut shape = Shape::new(4);
+    let greedy = Provider { connections_max: 10, window_initial: 10, ..plain() };
+    let (mut slow, hold) = open(&mut shape, "slow", &greedy, at(0), 10);
+    assert_eq!((slow.len(), hold.map(|hold| hold.reason)), (4, Some(HoldReason::Total { max: 4 })));
+    shape.decline(&route("slow"), at(0));
+    assert!(!shape.should_yield(&slow[0]), "nobody else wants any");
+    assert!(shape.connection(&route("b"), &plain(), at(1)).is_err());
+    assert!(shape.should_yield(&slow[0]), "half of four is its part");
+    shape.closed(slow.remove(0), at(2));
+    assert_eq!(shape.awake(at(2)), Some(route("b")));
+    check(
+        shape.connection(&route("slow"), &greedy, at(2)).err(),
+        "3 connections are open, its part of the relay's is 2, and others have none yet",
+        None,
+    );
+    let b = shape.connection(&route("b"), &plain(), at(2)).unwrap();
+    assert!(!shape.should_yield(&slow[0]), "all have some");
+    for site in ["c", "d", "e", "f", "g"] {
+        assert!(shape.connection(&route(site), &plain(), at(3)).is_err());
+    }
+    assert!(shape.should_yield(&slow[0]) && !shape.should_yield(&b), "one each is the least");
+    for permit in slow {
+        shape.closed(permit, at(4));
+    }
+    let told: Vec<Route> = std::iter::from_fn(|| shape.awake(at(4))).take(3).collect();
+    assert_eq!(told, ["slow", "c", "d"].map(route), "who lost its own is told at its own door, and the others in their order");
+    shape.closed(b, at(4));
+}
+
+#[test]
 fn one_connection_for_a_shared_provider_is_handed_on_in_order() {
     let google = shared(5);
     let mut shape = Shape::new(100);

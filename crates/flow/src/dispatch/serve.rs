@@ -25,6 +25,7 @@ fn stops_open_connections(reason: &HoldReason) -> bool {
         | HoldReason::Window { .. }
         | HoldReason::Total { .. }
         | HoldReason::Line { .. }
+        | HoldReason::Share { .. }
         | HoldReason::ConnectionRate { .. }
         | HoldReason::UsedUp { .. } => false,
     }
@@ -245,6 +246,9 @@ impl Dispatcher {
                 Feedback::Failed => self.shape.failed(permit, &known.provider, now),
                 Feedback::Advice(action) => self.shape.advise(permit, action, now),
                 Feedback::Neutral => {}
+            }
+            if self.shape.should_yield(permit) {
+                state.jobs = None;
             }
         }
         if let (Some(site), Some(why)) = (self.sites.get_mut(&site), why) {

@@ -160,6 +160,13 @@ impl Model {
                 HoldReason::Window { used, window: told } => *used == self.open_on(route) && used >= told && *told == window,
                 HoldReason::Total { max } => *max == self.total && self.open.len() as u32 >= *max,
                 HoldReason::Line { .. } => self.wanting.iter().chain(&self.silent).any(|other| *other != route),
+                HoldReason::Share { used, share } => {
+                    let poor = |other: &&usize| **other != route && self.open_on(**other) == 0;
+                    *used == self.open_on(route)
+                        && *share >= 1
+                        && used >= share
+                        && self.wanting.iter().chain(&self.silent).any(|other| poor(&other))
+                }
                 HoldReason::ConnectionRate { rate, .. } => paced(&self.connects, rate),
                 HoldReason::MessageRate { rate, .. } => paced(&self.messages, rate),
                 HoldReason::Slowed { .. } => self.slows.iter().any(|(other, _, _, until)| *other == counted && self.now < *until),
