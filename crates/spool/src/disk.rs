@@ -67,6 +67,9 @@ pub trait DiskFile: Send + Sync {
 
     /// Returns when all that was written is on stable storage.
     fn sync(&self) -> io::Result<()>;
+
+    /// Says that these octets will be read soon. A hint; nothing depends on it.
+    fn will_need(&self, _offset: u64, _octets: u64) {}
 }
 
 /// A folder of the real file system.
@@ -209,6 +212,11 @@ impl DiskFile for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn will_need(&self, offset: u64, octets: u64) {
+        // A file system that cannot is no worse off.
+        let _ = rustix::fs::fadvise(&self.0, offset, std::num::NonZeroU64::new(octets), rustix::fs::Advice::WillNeed);
     }
 }
 

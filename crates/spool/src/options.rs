@@ -43,7 +43,7 @@ pub struct Options {
     pub zero_fill: bool,
     /// How much history is kept in files; `None` keeps none but the newest events in memory.
     pub journal: Option<JournalLimits>,
-    /// The newest events kept in memory for those who follow the journal; each costs about half a KiB.
+    /// The newest events kept in memory for those who follow the journal; each costs about a KiB.
     pub events_in_memory: usize,
     /// Threads that read and write contents.
     pub disk_threads: usize,
@@ -61,7 +61,7 @@ impl Options {
             new_log_id: None,
             zero_fill: true,
             journal: Some(JournalLimits::default()),
-            events_in_memory: 65_536,
+            events_in_memory: 16_384,
             disk_threads: 4,
         }
     }

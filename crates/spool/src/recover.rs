@@ -23,6 +23,9 @@ use crate::record::{Kind, Scan};
 use crate::segment::{FOLDER, RECORDS_START, Slot, SlotState, io_trouble, slot_number};
 use crate::slots::{Ground, Slots};
 
+/// What the end of a segment is read ahead for: the footer of some 7,000 messages of 10 KB.
+const FOOTER_OCTETS_USUAL: u64 = 512 * 1024;
+
 /// A log that can be written, and memory that agrees with it.
 pub(crate) struct Recovered {
     pub(crate) slots: Arc<Slots>,
@@ -98,6 +101,7 @@ pub(crate) fn recover(mut ground: Ground, journal: Option<JournalLimits>, events
     for name in std::mem::take(&mut found.unprepared) {
         disk.remove(&name).map_err(|trouble| io_trouble(&name, &trouble))?;
     }
+    read_ahead(&found);
     let superseded = finish_takeover(&mut found)?;
     let mut index = Index::default();
     index.begin_replay();
@@ -164,6 +168,16 @@ fn confirm(found: &Found, index: &Index, suspects: impl Iterator<Item = u32>) ->
         slot.confirm(used).map_err(|trouble| io_trouble(&slot.name, &trouble))?;
     }
     Ok(())
+}
+
+/// Asks for the footers of all segments, and for all of the newest, which has to be scanned: the disk reads while we replay.
+fn read_ahead(found: &Found) {
+    let newest = found.open.keys().next_back();
+    for (life, slot) in &found.open {
+        let octets = slot.file.octets().unwrap_or_default();
+        let from = if Some(life) == newest { 0 } else { octets.saturating_sub(FOOTER_OCTETS_USUAL) };
+        slot.file.will_need(from, octets - from);
+    }
 }
 
 /// Brings the journal to where the log is; gives the newest of what it did not have.

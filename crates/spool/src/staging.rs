@@ -216,6 +216,8 @@ impl OpenStaging {
         let octets = self.octets;
         let body = match self.spilled {
             None => {
+                // It may stay in memory until its first attempt, and what was reserved for a content of unknown length is mostly air.
+                self.buffer.shrink_to_fit();
                 let held = Bytes::from(self.buffer);
                 let hash = body_hash(&held);
                 StagedBody { kept: Kept::Held(held), hash, loose: None, _under_way: Some(self.under_way), _permit: Some(self.permit) }

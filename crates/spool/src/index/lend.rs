@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use postrider_model::doors::{Left, LendLimit, Lent};
-use postrider_model::{Group, LentDelivery, Loan, MessageId, Parcel, Priority, Timestamp};
+use postrider_model::{Group, LentDelivery, Loan, MessageId, Parcel, Timestamp};
 use smallvec::SmallVec;
 
 use super::Index;
@@ -138,11 +138,7 @@ impl Index {
             message: entry.id,
             tenant: lane.tenant.clone(),
             stream: lane.stream.clone(),
-            priority: match entry.priority {
-                0 => Priority::Low,
-                1 => Priority::Normal,
-                _ => Priority::High,
-            },
+            priority: entry.priority,
             arrived_at: entry.arrived_at,
             deadline: Some(entry.deadline).filter(|at| *at != Timestamp::NEVER),
             content_octets: entry.content_octets,

@@ -103,7 +103,7 @@ impl Index {
             content_octets: message.content_octets,
             revision: 0,
             unsynced: 0,
-            priority: message.priority as u8,
+            priority: message.priority,
             extra: new.extra,
             deliveries,
         };

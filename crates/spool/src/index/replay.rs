@@ -77,7 +77,7 @@ impl Index {
             content_octets: replayed.content_octets,
             revision: 0,
             unsynced: 0,
-            priority: replayed.priority as u8,
+            priority: replayed.priority,
             extra: replayed.file.map(|file| Box::new(Extra { file: Some(file), warm: None })),
             deliveries,
         });
