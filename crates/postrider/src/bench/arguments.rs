@@ -205,7 +205,9 @@ impl BenchArguments {
         if self.queue.is_some() {
             let domains = self.domains.map_or(10_000, |domains| domains as usize);
             case.plan.world = World { domains, mx_hosts: self.mx_hosts.map_or(domains, |hosts| hosts as usize), ..self.world(domains, 10) };
-            case.personality = Personality::Down;
+            if case.personality == Personality::Normal {
+                case.personality = Personality::Down;
+            }
         }
         case
     }
@@ -307,6 +309,8 @@ mod tests {
         let case = parse("--start --queue 1000000").expect("legal").case(1);
         assert_eq!((case.plan.world.domains, case.plan.world.mx_hosts, case.plan.world.sinks), (10_000, 10_000, 10));
         assert_eq!(case.personality, Personality::Down);
+        let case = parse("--start --queue 1000000 --personality tempfail").expect("legal").case(1);
+        assert_eq!(case.personality, Personality::Tempfail);
     }
 
     #[test]

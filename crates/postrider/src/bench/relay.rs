@@ -78,8 +78,8 @@ pub struct RelayCounts {
     pub fsyncs: Option<u64>,
     /// Deliveries in the queue.
     pub queued: Option<u64>,
-    /// Deliveries that were deferred at least once.
-    pub deferred: Option<u64>,
+    /// Outcomes of attempts, or of decisions without one.
+    pub settled: Option<u64>,
 }
 
 /// A relay that somebody else started and keeps: `--relay HOST:PORT --pid PID`.
