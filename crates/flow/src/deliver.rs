@@ -269,12 +269,12 @@ impl Attempts {
         let remote = open.remote.clone();
         let message = &opened.message;
         let head = render::head(&self.snapshot, message);
+        let recipients = parcel.deliveries.iter().map(|lent| message.recipients[lent.index as usize].forward_path().into()).collect();
         let transaction = Transaction {
-            reverse_path: message.envelope.reverse_path.clone(),
             size: message.content_octets + head.len() as u64,
             body_8bit: message.envelope.body == BodyType::EightBitMime,
             smtputf8: message.envelope.smtputf8,
-            recipients: parcel.deliveries.iter().map(|lent| message.recipients[lent.index as usize].forward_path()).collect(),
+            ..Transaction::new(message.envelope.reverse_path.clone(), recipients)
         };
         match open.transact(transaction, &head, opened.content).await {
             Ok(Transacted::Report(report)) => {

@@ -83,13 +83,8 @@ async fn each_of_many_slow_replies_has_its_own_time() {
     let client = async {
         let mut session = greet(ours).await.expect("a session");
         let path = |nth: usize| ForwardPath::parse(&format!("<r{nth}@b.example>")).unwrap();
-        let transaction = Transaction {
-            reverse_path: ReversePath::Null,
-            size: 1,
-            body_8bit: false,
-            smtputf8: false,
-            recipients: (0..recipients).map(path).collect(),
-        };
+        let recipients = (0..recipients).map(|nth| path(nth).into()).collect();
+        let transaction = Transaction { size: 1, ..Transaction::new(ReversePath::Null, recipients) };
         session.transact(transaction, b"", Content::Held("x".into())).await
     };
     let (made, ()) = tokio::join!(client, server);

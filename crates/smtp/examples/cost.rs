@@ -116,13 +116,9 @@ fn client_machine(content: &[u8]) {
     deliver(&mut client, content);
     client.feed(b"250-mx.example\r\n250-PIPELINING\r\n250-SIZE 1000000\r\n250 8BITMIME\r\n");
     deliver(&mut client, content);
-    let transaction = Transaction {
-        reverse_path: ReversePath::parse("<sender@client.example>").expect("a path"),
-        size: CONTENT_OCTETS as u64,
-        body_8bit: false,
-        smtputf8: false,
-        recipients: vec![ForwardPath::parse("<recipient@remote.example>").expect("a path")],
-    };
+    let reverse_path = ReversePath::parse("<sender@client.example>").expect("a path");
+    let recipient = ForwardPath::parse("<recipient@remote.example>").expect("a path");
+    let transaction = Transaction { size: CONTENT_OCTETS as u64, ..Transaction::new(reverse_path, vec![recipient.into()]) };
     measure("client", || {
         client.begin(transaction.clone()).expect("sendable");
         deliver(&mut client, content);

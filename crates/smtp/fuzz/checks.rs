@@ -238,8 +238,8 @@ fn converse(steer: u8, octets: &[u8], piece_octets: usize) -> Vec<String> {
                     1..6 => {
                         let recipients = ["<c@d.example>", "<e@f.example>"].map(|path| ForwardPath::parse(path).expect("a path"));
                         let reverse_path = ReversePath::Null;
-                        let transaction =
-                            Transaction { reverse_path, size: 9, body_8bit: true, smtputf8: false, recipients: recipients.into() };
+                        let recipients = recipients.map(client::Addressee::from).into();
+                        let transaction = Transaction { size: 9, body_8bit: true, ..Transaction::new(reverse_path, recipients) };
                         ends = 0;
                         client.begin(transaction).expect("sendable");
                     }

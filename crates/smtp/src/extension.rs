@@ -25,10 +25,19 @@ pub struct Extensions {
     pub enhanced_status_codes: bool,
     /// RFC 3461.
     pub dsn: bool,
+    /// RFC 2852, without a shortest time.
+    pub deliver_by: bool,
+    /// RFC 4865: offered, with the longest hold in seconds. Its latest date is the driver's to tell: [`crate::server::Server::set_clock`].
+    pub hold_seconds_max: Option<u32>,
+    /// RFC 6710, without a profile.
+    pub priority: bool,
+    /// RFC 9422: the recipients of one transaction are told beforehand.
+    pub limits: bool,
 }
 
 impl Default for Extensions {
-    /// All but DSN and BINARYMIME.
+    /// What the house keeps today: not DSN, DELIVERBY, FUTURERELEASE and MT-PRIORITY, which only their parser and the two machines know yet,
+    /// and not BINARYMIME.
     fn default() -> Extensions {
         Extensions {
             pipelining: true,
@@ -39,21 +48,43 @@ impl Default for Extensions {
             chunking: true,
             enhanced_status_codes: true,
             dsn: false,
+            deliver_by: false,
+            hold_seconds_max: None,
+            priority: false,
+            limits: true,
         }
     }
 }
 
+/// What the answer to EHLO depends on besides what is offered.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// The largest content.
+    pub message_bytes_max: u64,
+    /// The most recipients of one transaction.
+    pub recipients_max: usize,
+    /// STARTTLS is possible now.
+    pub starttls: bool,
+    /// AUTH is possible now, by these.
+    pub mechanisms: Mechanisms,
+    /// Now, in seconds since 1970-01-01T00:00:00Z, when the driver said so.
+    pub now_seconds: u64,
+}
+
 impl Extensions {
     /// The lines of an EHLO reply behind the name.
-    pub fn keywords(&self, message_bytes_max: u64, starttls: bool, mechanisms: Mechanisms) -> Vec<String> {
-        let mut lines = Vec::with_capacity(10);
+    pub fn keywords(&self, said: &Offer) -> Vec<String> {
+        let (starttls, mechanisms) = (said.starttls, said.mechanisms);
+        let mut lines = Vec::with_capacity(16);
+        let hold =
+            self.hold_seconds_max.map(|seconds| format!("FUTURERELEASE {seconds} {}", date_time(said.now_seconds + u64::from(seconds))));
         let mut offer = |offered: bool, keyword: &str| {
             if offered {
                 lines.push(keyword.to_owned());
             }
         };
         offer(self.pipelining, "PIPELINING");
-        offer(self.size, &format!("SIZE {message_bytes_max}"));
+        offer(self.size, &format!("SIZE {}", said.message_bytes_max));
         offer(starttls, "STARTTLS");
         offer(mechanisms == Mechanisms::ALL, "AUTH PLAIN LOGIN");
         offer(mechanisms.plain && !mechanisms.login, "AUTH PLAIN");
@@ -64,8 +95,18 @@ impl Extensions {
         offer(self.dsn, "DSN");
         offer(self.smtputf8, "SMTPUTF8");
         offer(self.chunking, "CHUNKING");
+        offer(self.deliver_by, "DELIVERBY");
+        offer(self.priority, "MT-PRIORITY");
+        offer(hold.is_some(), hold.as_deref().unwrap_or_default());
+        offer(self.limits, &format!("LIMITS RCPTMAX={}", said.recipients_max));
         lines
     }
+}
+
+/// `2026-11-23T20:37:00Z` (RFC 3339 §5.6), from seconds since 1970; the end of the year 9999 is the end of time.
+fn date_time(unix_seconds: u64) -> String {
+    let seconds = i64::try_from(unix_seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    seconds.unwrap_or(jiff::Timestamp::MAX).to_string()
 }
 
 /// What a peer said in answer to EHLO, or that it knows HELO only.
@@ -95,6 +136,10 @@ pub struct Hello {
     pub auth: Mechanisms,
     /// RFC 3461.
     pub dsn: bool,
+    /// RFC 2852: offered, with the shortest time in seconds that is taken.
+    pub deliver_by: Option<u32>,
+    /// RFC 6710.
+    pub priority: bool,
     /// RFC 8689.
     pub require_tls: bool,
     /// RFC 9422: transactions in one session.
@@ -134,6 +179,8 @@ impl Hello {
             "STARTTLS" => self.starttls = true,
             "DSN" => self.dsn = true,
             "REQUIRETLS" => self.require_tls = true,
+            "DELIVERBY" => self.deliver_by = words.next().map_or(Some(0), |shortest| shortest.parse().ok()),
+            "MT-PRIORITY" => self.priority = true,
             "SIZE" => self.size = words.next().map_or(Some(0), |limit| limit.parse().ok()),
             "AUTH" => words.for_each(|mechanism| self.auth.add(mechanism)),
             "LIMITS" => words.for_each(|limit| self.limit(limit)),
@@ -162,8 +209,12 @@ mod tests {
 
     #[test]
     fn what_we_offer_a_client_understands() {
-        let offered = Extensions { dsn: true, ..Extensions::default() };
-        let text = format!("mx.example\n{}", offered.keywords(1000, true, Mechanisms::ALL).join("\n"));
+        let offered = Extensions { dsn: true, deliver_by: true, priority: true, hold_seconds_max: Some(86_400), ..Extensions::default() };
+        let now_seconds = 1_795_466_220;
+        let said = Offer { message_bytes_max: 1000, recipients_max: 100, starttls: true, mechanisms: Mechanisms::ALL, now_seconds };
+        let keywords = offered.keywords(&said);
+        assert!(keywords.contains(&"FUTURERELEASE 86400 2026-11-24T20:37:00Z".to_owned()), "{keywords:?}");
+        let text = format!("mx.example\n{}", keywords.join("\n"));
         let hello = Hello::parse(&Reply::new(250, None, text), true);
         let expected = Hello {
             name: "mx.example".into(),
@@ -177,6 +228,9 @@ mod tests {
             starttls: true,
             auth: Mechanisms::ALL,
             dsn: true,
+            deliver_by: Some(0),
+            priority: true,
+            limit_recipients: Some(100),
             ..Hello::default()
         };
         assert_eq!(hello, expected);

@@ -8,7 +8,8 @@
 //! by limits written beside each buffer.
 //!
 //! **RFCs.** 5321 (SMTP), 1870 (SIZE), 2034 and 3463 (enhanced status codes), 2920 (PIPELINING), 3030 (CHUNKING), 3207 (STARTTLS),
-//! 3461 (DSN parameters), 4616 and 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8).
+//! 2852 (DELIVERBY), 3461 (DSN parameters), 4616 and 4954 (AUTH), 4865 (FUTURERELEASE), 6152 (8BITMIME), 6531 (SMTPUTF8), 6710 (MT-PRIORITY),
+//! 9422 (LIMITS).
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod reply;
 pub mod sasl;
 pub mod server;
 pub mod status;
+pub mod wishes;
 
 pub use address::{AddressTrouble, Domain, Host, Mailbox};
 pub use path::{ForwardPath, ReversePath};

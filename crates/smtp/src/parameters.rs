@@ -1,4 +1,4 @@
-//! Parameters of MAIL and RCPT (RFC 5321 §4.1.2; RFC 1870, 6152, 3030, 6531, 4954 §5, 3461).
+//! Parameters of MAIL and RCPT (RFC 5321 §4.1.2; RFC 1870, 6152, 3030, 6531, 4954 §5, 3461, 2852, 4865, 6710).
 //!
 //! **Promises.** Every value is parsed into its type here, xtext decoded; nothing that decodes to a control character gets through. A keyword
 //! twice is an error. **Never** asks whether an extension was offered: [`MailParameters::uses_more_than`] answers that for a server.
@@ -8,6 +8,7 @@ use std::fmt::{self, Write};
 use crate::address::{Mailbox, deceives, looks_like_line_break};
 use crate::command::CommandTrouble;
 use crate::extension::Extensions;
+use crate::wishes::{DeliverBy, Hold, MtPriority};
 
 /// Octets of ENVID, decoded (RFC 3461 §4.4).
 const ENVID_OCTETS_MAX: usize = 100;
@@ -34,6 +35,15 @@ pub enum Ret {
     Headers,
 }
 
+impl fmt::Display for Ret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ret::Full => "FULL",
+            Ret::Headers => "HDRS",
+        })
+    }
+}
+
 /// When a DSN is wanted (RFC 3461 §4.1). All false is `NEVER`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notify {
@@ -45,6 +55,14 @@ pub struct Notify {
     pub delay: bool,
 }
 
+impl fmt::Display for Notify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wanted = [(self.success, "SUCCESS"), (self.failure, "FAILURE"), (self.delay, "DELAY")];
+        let words: Vec<&str> = wanted.iter().filter(|(wanted, _)| *wanted).map(|(_, word)| *word).collect();
+        if words.is_empty() { f.write_str("NEVER") } else { f.write_str(&words.join(",")) }
+    }
+}
+
 /// The address as the first sender wrote it (RFC 3461 §4.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginalRecipient {
@@ -52,6 +70,22 @@ pub struct OriginalRecipient {
     pub address_type: String,
     /// The address, decoded. It is data, not a [`Mailbox`]: its type decides its form.
     pub address: String,
+}
+
+impl OriginalRecipient {
+    /// The value of ORCPT. Without SMTPUTF8, letters beyond ASCII stand as RFC 6533 §3 writes them for such ways.
+    pub fn parameter(&self, utf8: bool) -> String {
+        let mut address = String::with_capacity(self.address.len());
+        for letter in self.address.chars() {
+            if letter.is_ascii() || utf8 {
+                address.push(letter);
+            } else {
+                // Writing to a string cannot fail.
+                let _ = write!(address, "\\x{{{:X}}}", letter as u32);
+            }
+        }
+        format!("{};{}", self.address_type, Xtext(&address))
+    }
 }
 
 /// The `AUTH=` parameter (RFC 4954 §5): who submitted the message first.
@@ -78,6 +112,12 @@ pub struct MailParameters {
     pub ret: Option<Ret>,
     /// The sender's name for this envelope, decoded; printable ASCII.
     pub envid: Option<String>,
+    /// By when delivery is wanted.
+    pub deliver_by: Option<DeliverBy>,
+    /// Not before then.
+    pub hold: Option<Hold>,
+    /// Before or after others.
+    pub priority: Option<MtPriority>,
 }
 
 /// Parameters of RCPT.
@@ -102,6 +142,11 @@ impl MailParameters {
                 "AUTH" => set(&mut parameters.submitter, value.and_then(submitter)),
                 "RET" => set(&mut parameters.ret, ret(value)),
                 "ENVID" => set(&mut parameters.envid, value.and_then(envid)),
+                "BY" => set(&mut parameters.deliver_by, value.and_then(DeliverBy::parse)),
+                // RFC 4865 §4: one of the two, once.
+                "HOLDFOR" => set(&mut parameters.hold, value.and_then(Hold::parse_for)),
+                "HOLDUNTIL" => set(&mut parameters.hold, value.and_then(Hold::parse_until)),
+                "MT-PRIORITY" => set(&mut parameters.priority, value.and_then(MtPriority::parse)),
                 "SMTPUTF8" => false,
                 _ => return Err(CommandTrouble::UnknownParameter),
             };
@@ -119,6 +164,9 @@ impl MailParameters {
             || (self.body.is_some() && !offered.eight_bit_mime)
             || (self.smtputf8 && !offered.smtputf8)
             || ((self.ret.is_some() || self.envid.is_some()) && !offered.dsn)
+            || (self.deliver_by.is_some() && !offered.deliver_by)
+            || (self.hold.is_some() && offered.hold_seconds_max.is_none())
+            || (self.priority.is_some() && !offered.priority)
     }
 }
 
@@ -295,6 +343,12 @@ mod tests {
             "=x",
             "-X=1",
             "ENVID=ä",
+            "BY=0;R",
+            "HOLDFOR=0",
+            "HOLDUNTIL=tomorrow",
+            "HOLDFOR=1 HOLDUNTIL=2026-11-23T20:37:00Z",
+            "MT-PRIORITY=10",
+            "BY",
         ] {
             assert_eq!(MailParameters::parse(text), Err(CommandTrouble::Parameter), "{text}");
         }
@@ -321,6 +375,18 @@ mod tests {
             assert_eq!(RecipientParameters::parse(text), Err(CommandTrouble::Parameter), "{text}");
         }
         assert_eq!(RecipientParameters::parse("SIZE=1"), Err(CommandTrouble::UnknownParameter));
+    }
+
+    #[test]
+    fn what_a_client_says_a_server_reads() {
+        let original = OriginalRecipient { address_type: "utf-8".into(), address: "jü+x@b.example".into() };
+        assert_eq!(original.parameter(true), "utf-8;jü+2Bx@b.example");
+        assert_eq!(original.parameter(false), "utf-8;j\\x{FC}+2Bx@b.example");
+        assert_eq!(orcpt(&original.parameter(true)), Some(original));
+        for text in ["NEVER", "SUCCESS", "FAILURE,DELAY", "SUCCESS,FAILURE,DELAY"] {
+            assert_eq!(notify(text).unwrap().to_string(), text);
+        }
+        assert_eq!((ret(Some("full")).unwrap().to_string(), ret(Some("HDRS")).unwrap().to_string()), ("FULL".into(), "HDRS".into()));
     }
 
     #[test]

@@ -183,13 +183,10 @@ impl Pair {
                 self.client.authenticate(Mechanism::Login, &credentials);
             }
             Wish::Send(message) => {
-                let transaction = Transaction {
-                    reverse_path: ReversePath::parse(&message.reverse_path).expect("a path"),
-                    size: message.content.len() as u64,
-                    body_8bit: true,
-                    smtputf8: false,
-                    recipients: message.recipients.iter().map(|path| ForwardPath::parse(path).expect("a path")).collect(),
-                };
+                let reverse_path = ReversePath::parse(&message.reverse_path).expect("a path");
+                let recipients = message.recipients.iter().map(|path| ForwardPath::parse(path).expect("a path").into()).collect();
+                let size = message.content.len() as u64;
+                let transaction = Transaction { size, body_8bit: true, ..Transaction::new(reverse_path, recipients) };
                 self.sending = message.content;
                 self.client.begin(transaction).expect("sendable");
             }

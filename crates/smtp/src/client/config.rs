@@ -3,8 +3,10 @@
 use thiserror::Error;
 
 use crate::extension::Hello;
+use crate::parameters::{Notify, OriginalRecipient, Ret};
 use crate::path::{ForwardPath, ReversePath};
 use crate::reply::Reply;
+use crate::wishes::{DeliverBy, MtPriority};
 
 /// How a session begins.
 #[derive(Clone, Debug)]
@@ -56,8 +58,41 @@ pub struct Transaction {
     pub body_8bit: bool,
     /// The content's header is UTF-8, so the server must offer SMTPUTF8 (RFC 6531 §3.2).
     pub smtputf8: bool,
+    /// How much a DSN returns; told to a server that offers DSN, as is the next.
+    pub ret: Option<Ret>,
+    /// The sender's name for this envelope.
+    pub envid: Option<String>,
+    /// By when delivery is wanted, counted from now; told to a server that offers DELIVERBY.
+    pub deliver_by: Option<DeliverBy>,
+    /// Before or after others; told to a server that offers MT-PRIORITY.
+    pub priority: Option<MtPriority>,
     /// At least one.
-    pub recipients: Vec<ForwardPath>,
+    pub recipients: Vec<Addressee>,
+}
+
+impl Transaction {
+    /// A small ASCII message for these recipients, with no further wishes.
+    pub fn new(reverse_path: ReversePath, recipients: Vec<Addressee>) -> Transaction {
+        let (size, body_8bit, smtputf8) = (0, false, false);
+        Transaction { reverse_path, size, body_8bit, smtputf8, ret: None, envid: None, deliver_by: None, priority: None, recipients }
+    }
+}
+
+/// One recipient of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addressee {
+    /// The recipient.
+    pub path: ForwardPath,
+    /// When a DSN is wanted; told to a server that offers DSN, as is the next.
+    pub notify: Option<Notify>,
+    /// The address as the first sender wrote it.
+    pub original: Option<OriginalRecipient>,
+}
+
+impl From<ForwardPath> for Addressee {
+    fn from(path: ForwardPath) -> Addressee {
+        Addressee { path, notify: None, original: None }
+    }
 }
 
 /// Why a transaction cannot be said to this server.

@@ -23,7 +23,7 @@ mod transaction;
 
 use std::mem;
 
-pub use config::{Config, LastWord, ProtocolTrouble, Refusal, Report, Step, Transaction, Unsendable, Wait};
+pub use config::{Addressee, Config, LastWord, ProtocolTrouble, Refusal, Report, Step, Transaction, Unsendable, Wait};
 
 use crate::data::Encoder;
 use crate::extension::Hello;

@@ -1,11 +1,13 @@
 //! One transaction: MAIL, RCPT, DATA, content, and whose reply is whose (RFC 5321 §3.3, RFC 2920 §3.1).
 
-use super::config::{LastWord, ProtocolTrouble, Report, Transaction, Unsendable, Wait};
+use super::config::{Addressee, LastWord, ProtocolTrouble, Report, Transaction, Unsendable, Wait};
 use super::{Client, PIPELINED_COMMANDS_MAX, State, Stride};
 use crate::address::{Host, Mailbox};
 use crate::data::Encoder;
+use crate::parameters::Xtext;
 use crate::path::ForwardPath;
 use crate::reply::Reply;
+use crate::wishes::ByMode;
 
 /// A transaction in progress.
 #[derive(Debug)]
@@ -124,7 +126,7 @@ impl Client {
             match job.word(job.written) {
                 Word::Reset => self.outbox.extend_from_slice(b"RSET\r\n"),
                 Word::Mail => write_mail(&mut self.outbox, &job.transaction, job.utf8, &self.hello),
-                Word::Recipient(index) => write_recipient(&mut self.outbox, &job.transaction.recipients[index], job.utf8),
+                Word::Recipient(index) => write_recipient(&mut self.outbox, &job.transaction.recipients[index], job.utf8, self.hello.dsn),
                 Word::Data => self.outbox.extend_from_slice(b"DATA\r\n"),
                 Word::Nothing => return,
             }
@@ -237,7 +239,7 @@ impl Client {
 
 /// Whether all can be said in ASCII: a domain can (in A-labels), a local part may not.
 fn local_parts_are_ascii(transaction: &Transaction) -> bool {
-    let recipients = transaction.recipients.iter().filter_map(ForwardPath::mailbox);
+    let recipients = transaction.recipients.iter().filter_map(|addressee| addressee.path.mailbox());
     transaction.reverse_path.mailbox().into_iter().chain(recipients).all(|mailbox| mailbox.local_part().is_ascii())
 }
 
@@ -257,16 +259,44 @@ fn write_mail(out: &mut Vec<u8>, transaction: &Transaction, utf8: bool, hello: &
     if utf8 {
         out.extend_from_slice(b" SMTPUTF8");
     }
+    let mut parameter = |wanted: bool, text: std::fmt::Arguments<'_>| {
+        if wanted {
+            out.extend_from_slice(text.to_string().as_bytes());
+        }
+    };
+    if let Some(ret) = transaction.ret {
+        parameter(hello.dsn, format_args!(" RET={ret}"));
+    }
+    if let Some(envid) = &transaction.envid {
+        parameter(hello.dsn, format_args!(" ENVID={}", Xtext(envid)));
+    }
+    if let Some(by) = transaction.deliver_by {
+        // RFC 2852 §4: a time shorter than the server's shortest would be refused.
+        let taken = hello.deliver_by.is_some_and(|shortest| by.mode == ByMode::Notify || by.seconds >= i64::from(shortest));
+        parameter(taken, format_args!(" BY={by}"));
+    }
+    if let Some(priority) = transaction.priority {
+        parameter(hello.priority, format_args!(" MT-PRIORITY={priority}"));
+    }
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_recipient(out: &mut Vec<u8>, path: &ForwardPath, utf8: bool) {
+fn write_recipient(out: &mut Vec<u8>, addressee: &Addressee, utf8: bool, dsn: bool) {
     out.extend_from_slice(b"RCPT TO:<");
-    match path {
+    match &addressee.path {
         ForwardPath::Postmaster => out.extend_from_slice(b"Postmaster"),
         ForwardPath::Mailbox(mailbox) => write_mailbox(out, mailbox, utf8),
     }
-    out.extend_from_slice(b">\r\n");
+    out.push(b'>');
+    if dsn {
+        if let Some(notify) = addressee.notify {
+            out.extend_from_slice(format!(" NOTIFY={notify}").as_bytes());
+        }
+        if let Some(original) = &addressee.original {
+            out.extend_from_slice(format!(" ORCPT={}", original.parameter(utf8)).as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 fn write_mailbox(out: &mut Vec<u8>, mailbox: &Mailbox, utf8: bool) {

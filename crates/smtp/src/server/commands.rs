@@ -4,10 +4,12 @@ use super::content::{Chunk, Intake};
 use super::{Asked, Question, Server, State, Stride, Transaction, Verdict, replies};
 use crate::command::{Command, CommandTrouble, announces_chunk};
 use crate::data::{BareNewline, Decoder};
+use crate::extension::Offer;
 use crate::line::{self, Split};
 use crate::parameters::{MailParameters, RecipientParameters};
 use crate::path::{ForwardPath, ReversePath};
 use crate::reply::{self, Reply};
+use crate::wishes::Hold;
 
 /// Recipients beyond the limit that are refused before each further one counts as an error.
 const RECIPIENTS_BEYOND_MAX: usize = 1000;
@@ -167,7 +169,19 @@ impl Server {
         if parameters.size.is_some_and(|size| size > self.config.message_bytes_max) {
             return self.refuse(replies::TOO_LARGE);
         }
+        if parameters.hold.is_some_and(|hold| !self.may_hold(hold)) {
+            return self.refuse(replies::HOLD_TOO_LONG);
+        }
         self.ask(Asked::Mail { smtputf8: parameters.smtputf8 }, Question::Mail { reverse_path, parameters })
+    }
+
+    /// RFC 4865 §4: no longer than was offered. An instant that has passed holds nothing, and is no error.
+    fn may_hold(&self, hold: Hold) -> bool {
+        let seconds_max = self.config.extensions.hold_seconds_max.unwrap_or(0);
+        match hold {
+            Hold::For(seconds) => seconds <= seconds_max,
+            Hold::Until(at) => at <= self.now_seconds + u64::from(seconds_max),
+        }
     }
 
     fn recipient(&mut self, forward_path: ForwardPath, parameters: RecipientParameters) -> Option<Stride> {
@@ -300,7 +314,13 @@ impl Server {
             return reply::write_line(&mut self.outbox, 250, None, &config.name, true);
         }
         let mechanisms = if self.auth_is_open() { config.mechanisms } else { Default::default() };
-        let keywords = config.extensions.keywords(config.message_bytes_max, config.starttls && !self.tls, mechanisms);
+        let keywords = config.extensions.keywords(&Offer {
+            message_bytes_max: config.message_bytes_max,
+            recipients_max: config.recipients_max,
+            starttls: config.starttls && !self.tls,
+            mechanisms,
+            now_seconds: self.now_seconds,
+        });
         reply::write_line(&mut self.outbox, 250, None, &config.name, keywords.is_empty());
         for (nth, keyword) in keywords.iter().enumerate() {
             reply::write_line(&mut self.outbox, 250, None, keyword, nth + 1 == keywords.len());

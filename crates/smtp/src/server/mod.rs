@@ -67,6 +67,8 @@ pub struct Server {
     ended: bool,
     errors: u32,
     junk_commands: u32,
+    /// What the driver's clock said last, in seconds since 1970.
+    now_seconds: u64,
 }
 
 /// What the machine waits for.
@@ -143,7 +145,14 @@ impl Server {
             ended: false,
             errors: 0,
             junk_commands: 0,
+            now_seconds: 0,
         }
+    }
+
+    /// Tells the machine the time, in seconds since 1970-01-01T00:00:00Z; it has no clock. Needed where FUTURERELEASE is offered: before a
+    /// [`Question::Hello`] is answered, and now and then in a long session.
+    pub fn set_clock(&mut self, now_seconds: u64) {
+        self.now_seconds = now_seconds;
     }
 
     /// Room to read into; never empty. Small while commands are awaited, up to 64 KiB while content flows.

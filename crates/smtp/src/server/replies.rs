@@ -64,6 +64,8 @@ pub(super) const AFTER_CHUNK: Canned = canned(503, 5, 5, 1, "Only BDAT or RSET a
 pub(super) const FAILED_TRANSACTION: Canned = canned(503, 5, 5, 1, "The transaction has failed; send RSET");
 pub(super) const NO_CHUNKING: Canned = canned(502, 5, 5, 1, "BDAT is not available");
 pub(super) const TOO_LARGE: Canned = canned(552, 5, 3, 4, "Message size exceeds fixed limit");
+/// RFC 4865 §4.
+pub(super) const HOLD_TOO_LONG: Canned = canned(501, 5, 5, 4, "Held longer than this server offers");
 pub(super) const NEEDS_SMTPUTF8: Canned = canned(553, 5, 6, 7, "Address needs SMTPUTF8");
 pub(super) const UNKNOWN_PARAMETER: Canned = canned(555, 5, 5, 4, "Unsupported parameter");
 pub(super) const CONTENT_STRAY: Canned = canned(554, 5, 6, 0, "Content holds a bare <CR>, a bare <LF> or a NUL");

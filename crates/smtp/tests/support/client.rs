@@ -1,6 +1,7 @@
 //! Plays the sender's driver: its actions are in the dialogue.
 
 use postrider_smtp::client::{Client, Config, LastWord, ProtocolTrouble, Refusal, Report, Step, Transaction, Wait};
+use postrider_smtp::parameters::{MailParameters, RecipientParameters};
 use postrider_smtp::sasl::{Credentials, Mechanism};
 use postrider_smtp::{ForwardPath, ReversePath};
 
@@ -141,17 +142,31 @@ impl Player {
     }
 }
 
-/// `<from> <to> <to> size=1 8bit utf8`
+/// `<from> <to> NOTIFY=NEVER <to> size=1 8bit utf8 RET=FULL`
 fn transaction(text: &str) -> Transaction {
     let mut words = text.split(' ');
     let reverse_path = ReversePath::parse(words.next().expect("a reverse-path")).expect("a reverse-path");
-    let mut transaction = Transaction { reverse_path, size: 0, body_8bit: false, smtputf8: false, recipients: Vec::new() };
+    let mut transaction = Transaction::new(reverse_path, Vec::new());
     for word in words {
-        match word {
-            "8bit" => transaction.body_8bit = true,
-            "utf8" => transaction.smtputf8 = true,
-            path if path.starts_with('<') => transaction.recipients.push(ForwardPath::parse(path).expect("a forward-path")),
-            size => transaction.size = size.strip_prefix("size=").expect("a size").parse().expect("a number"),
+        match word.split_once('=').unwrap_or((word, "")) {
+            ("8bit", _) => transaction.body_8bit = true,
+            ("utf8", _) => transaction.smtputf8 = true,
+            ("size", size) => transaction.size = size.parse().expect("a number"),
+            // These are written as their parameters are, so the parser of the other side may read them.
+            ("NOTIFY" | "ORCPT", _) => {
+                let wishes = RecipientParameters::parse(word).expect("a parameter of RCPT");
+                let last = transaction.recipients.last_mut().expect("a recipient before its wishes");
+                last.notify = wishes.notify.or(last.notify);
+                last.original = wishes.orcpt.or(last.original.take());
+            }
+            ("RET" | "ENVID" | "BY" | "MT-PRIORITY", _) => {
+                let wishes = MailParameters::parse(word).expect("a parameter of MAIL");
+                transaction.ret = wishes.ret.or(transaction.ret);
+                transaction.envid = wishes.envid.or(transaction.envid.take());
+                transaction.deliver_by = wishes.deliver_by.or(transaction.deliver_by);
+                transaction.priority = wishes.priority.or(transaction.priority);
+            }
+            _ => transaction.recipients.push(ForwardPath::parse(word).expect("a forward-path").into()),
         }
     }
     transaction
