@@ -8,7 +8,7 @@ pub const INLINE_CONTENT_OCTETS_MAX: usize = 256 * 1024;
 pub const STAGED_OCTETS_MAX: usize = 64 * 1024 * 1024;
 
 /// Octets of accepted content that stay in memory for their first attempt; beyond it the attempt reads from disk.
-pub const WARM_OCTETS_MAX: usize = 24 * 1024 * 1024;
+pub const WARM_OCTETS_MAX: usize = 16 * 1024 * 1024;
 
 /// Outcomes that may be known to us but not yet synced: the part of the duplicate bound that speed costs (docs/custody.md).
 pub const UNSYNCED_OUTCOMES_MAX: usize = 1024;
