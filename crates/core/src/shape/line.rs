@@ -13,11 +13,20 @@ const CALL_GRACE: Duration = Duration::from_secs(1);
 
 pub(super) type RouteId = u32;
 
+/// A Route that was called.
+#[derive(Debug)]
+struct Called {
+    /// The end of its right of way.
+    until: Timestamp,
+    /// It had nothing when it joined.
+    poor: bool,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Line {
     waiting: BTreeMap<u64, RouteId>,
-    called: BTreeMap<RouteId, Timestamp>,
-    /// Of both, those that had nothing when they joined.
+    called: BTreeMap<RouteId, Called>,
+    /// Of those that wait, who had nothing when they joined.
     poor: BTreeSet<RouteId>,
     tickets: u64,
 }
@@ -38,7 +47,7 @@ impl Line {
         if self.called.is_empty() && self.waiting.is_empty() {
             return free > 0;
         }
-        let called = self.called.iter().filter(|(other, until)| **other != route && now < **until).count();
+        let called = self.called.iter().filter(|(other, called)| **other != route && now < called.until).count();
         let ahead = match ticket {
             _ if self.is_called(route, now) => 0,
             Some(ticket) if self.waiting.first_key_value().is_some_and(|(first, _)| *first == ticket) => 0,
@@ -53,26 +62,20 @@ impl Line {
         if self.waiting.is_empty() {
             return None;
         }
-        let Self { called, poor, .. } = self;
-        called.retain(|route, until| {
-            let kept = now < *until;
-            if !kept {
-                poor.remove(route);
-            }
-            kept
-        });
+        self.called.retain(|_, called| now < called.until);
         if free as usize <= self.called.len() {
             return None;
         }
         let (_, route) = self.waiting.pop_first()?;
         let until = now.after(CALL_GRACE);
-        self.called.insert(route, until);
+        let poor = self.poor.remove(&route);
+        self.called.insert(route, Called { until, poor });
         Some((route, until))
     }
 
     /// When a call runs out that keeps others waiting.
     pub(super) fn next_change(&self) -> Option<Timestamp> {
-        if self.waiting.is_empty() { None } else { self.called.values().min().copied() }
+        if self.waiting.is_empty() { None } else { self.called.values().map(|called| called.until).min() }
     }
 
     pub(super) fn leave(&mut self, route: RouteId, ticket: Option<u64>) {
@@ -83,9 +86,10 @@ impl Line {
         }
     }
 
-    /// How many others wait that have nothing.
-    pub(super) fn poor_but(&self, route: RouteId) -> usize {
-        self.poor.len() - usize::from(self.poor.contains(&route))
+    /// How many others wait, or were called, that have nothing.
+    pub(super) fn poor_but(&self, route: RouteId, now: Timestamp) -> usize {
+        let called = self.called.iter().filter(|(other, called)| **other != route && called.poor && now < called.until).count();
+        self.poor.len() - usize::from(self.poor.contains(&route)) + called
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -94,10 +98,10 @@ impl Line {
 
     /// Whether the line would be moved by a free connection.
     pub(super) fn would_call(&self, free: u32, now: Timestamp) -> bool {
-        !self.waiting.is_empty() && free as usize > self.called.values().filter(|until| now < **until).count()
+        !self.waiting.is_empty() && free as usize > self.called.values().filter(|called| now < called.until).count()
     }
 
     fn is_called(&self, route: RouteId, now: Timestamp) -> bool {
-        self.called.get(&route).is_some_and(|until| now < *until)
+        self.called.get(&route).is_some_and(|called| now < called.until)
     }
 }

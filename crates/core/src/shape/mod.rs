@@ -168,8 +168,8 @@ impl Shape {
     }
 
     /// Whether this connection should end after its message, because its Route has more than its part and another that has none waits.
-    pub fn should_yield(&self, permit: &Permit) -> bool {
-        self.fair_share(permit.route).is_some_and(|share| self.routes.node(permit.route).connections > share)
+    pub fn should_yield(&self, permit: &Permit, now: Timestamp) -> bool {
+        self.fair_share(permit.route, now).is_some_and(|share| self.routes.node(permit.route).connections > share)
     }
 
     /// The connection is closed, or never came to be.
@@ -276,7 +276,7 @@ impl Shape {
             let reason = HoldReason::Line { shared: Some(provider.name.clone()) };
             return Err((Hold { reason, since: now, until: None }, Place::Shared));
         }
-        if let Some(share) = self.fair_share(id).filter(|share| node.connections >= *share) {
+        if let Some(share) = self.fair_share(id, now).filter(|share| node.connections >= *share) {
             // It asks again when one of its own messages is done, and needs no place in the line.
             let reason = HoldReason::Share { used: node.connections, share };
             return Err(own(Hold { reason, since: now, until: None }));
@@ -292,8 +292,8 @@ impl Shape {
     }
 
     /// A Route's part of the relay's connections while another that has none waits for one (max-min fairness, in whole connections); at least one.
-    fn fair_share(&self, id: RouteId) -> Option<u32> {
-        let poor = u32::try_from(self.line.poor_but(id)).unwrap_or(u32::MAX);
+    fn fair_share(&self, id: RouteId, now: Timestamp) -> Option<u32> {
+        let poor = u32::try_from(self.line.poor_but(id, now)).unwrap_or(u32::MAX);
         (poor > 0).then(|| (self.connections_max / self.routes_in_use.saturating_add(poor)).max(1))
     }
 

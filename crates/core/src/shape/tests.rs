@@ -256,9 +256,9 @@ fn while_somebody_has_none_nobody_keeps_more_than_its_part() {
     let (mut slow, hold) = open(&mut shape, "slow", &greedy, at(0), 10);
     assert_eq!((slow.len(), hold.map(|hold| hold.reason)), (4, Some(HoldReason::Total { max: 4 })));
     shape.decline(&route("slow"), at(0));
-    assert!(!shape.should_yield(&slow[0]), "nobody else wants any");
+    assert!(!shape.should_yield(&slow[0], at(3)), "nobody else wants any");
     assert!(shape.connection(&route("b"), &plain(), at(1)).is_err());
-    assert!(shape.should_yield(&slow[0]), "half of four is its part");
+    assert!(shape.should_yield(&slow[0], at(3)), "half of four is its part");
     shape.closed(slow.remove(0), at(2));
     assert_eq!(shape.awake(at(2)), Some(route("b")));
     check(
@@ -267,11 +267,11 @@ fn while_somebody_has_none_nobody_keeps_more_than_its_part() {
         None,
     );
     let b = shape.connection(&route("b"), &plain(), at(2)).unwrap();
-    assert!(!shape.should_yield(&slow[0]), "all have some");
+    assert!(!shape.should_yield(&slow[0], at(3)), "all have some");
     for site in ["c", "d", "e", "f", "g"] {
         assert!(shape.connection(&route(site), &plain(), at(3)).is_err());
     }
-    assert!(shape.should_yield(&slow[0]) && !shape.should_yield(&b), "one each is the least");
+    assert!(shape.should_yield(&slow[0], at(3)) && !shape.should_yield(&b, at(3)), "one each is the least");
     for permit in slow {
         shape.closed(permit, at(4));
     }

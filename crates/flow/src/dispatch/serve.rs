@@ -247,7 +247,7 @@ impl Dispatcher {
                 Feedback::Advice(action) => self.shape.advise(permit, action, now),
                 Feedback::Neutral => {}
             }
-            if self.shape.should_yield(permit) {
+            if self.shape.should_yield(permit, now) {
                 state.jobs = None;
             }
         }
