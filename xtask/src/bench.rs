@@ -9,7 +9,8 @@ use anyhow::{Result, bail};
 
 use crate::steps::{cargo, output, program, step, target_dir};
 
-const IMAGE_BYTES: &str = "8G";
+/// Sparse. A queue of a million messages of 10 KB is 10.5 GB, and compaction wants room beside it.
+const IMAGE_BYTES: &str = "24G";
 
 /// A mounted file system that goes when this goes.
 struct Mount {

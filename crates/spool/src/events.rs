@@ -7,10 +7,13 @@ use postrider_model::{DeliveryId, Event, EventKind, MessageId};
 
 use crate::codec::{Damaged, Decoder, Encode};
 use crate::forms::Form;
-use crate::record::{Kind, Scan};
-use crate::recover::read_all;
-use crate::segment::{RECORDS_START, Slot};
+use crate::record::Kind;
+use crate::segment::Slot;
 use crate::stored::{put_attempt, put_message, put_option, put_outcome, take_attempt, take_message, take_option, take_outcome, take_time};
+use crate::walk::Walk;
+
+/// Events read at once from the log, at about a KiB each.
+pub(crate) const EVENTS_OF_LOG_MAX: usize = 8192;
 
 pub(crate) fn put_event(out: &mut Vec<u8>, event: &Event) {
     out.number(event.at.millis());
@@ -73,16 +76,15 @@ fn events_of(form: Form, mut sequence: u64, events: &mut Vec<Event>) {
     }
 }
 
-/// The events in a segment from `from` on, in order: all of them up to `end`, or trouble. What stands behind `end` is the committer's,
-/// perhaps not synced, and is not looked at.
-pub(crate) fn events_in(slot: &Slot, from: u64, end: u64) -> Result<Vec<Event>, SpoolTrouble> {
-    let octets = read_all(slot)?;
-    let mut scan = Scan::new(&octets, slot.binding(), RECORDS_START);
-    let mut events = Vec::new();
-    while let Some(found) = scan.next() {
-        if found.header.sequence >= end {
-            break;
-        }
+/// The events in a segment from `from` on, in order: all of them up to `end`, or the first `max` (and the few more that the last record gave birth
+/// to), or trouble. What stands behind `end` is the committer's, perhaps not synced, and is not looked at.
+pub(crate) fn events_in(slot: &Slot, from: u64, end: u64, max: usize) -> Result<Vec<Event>, SpoolTrouble> {
+    let mut walk = Walk::new(slot)?;
+    let mut events: Vec<Event> = Vec::new();
+    while events.len() < max
+        && let Some(found) = walk.next()?
+        && found.header.sequence < end
+    {
         let Some(kind) = Kind::from_tag(found.header.tag).filter(|kind| matches!(kind, Kind::Acceptance | Kind::Settlement)) else {
             continue;
         };
@@ -90,12 +92,14 @@ pub(crate) fn events_in(slot: &Slot, from: u64, end: u64) -> Result<Vec<Event>, 
             .map_err(|_| SpoolTrouble::Corrupt(format!("{}, offset {}: the record cannot be decoded", slot.name, found.offset)))?;
         if found.header.sequence + form.events() > from {
             events_of(form, found.header.sequence, &mut events);
+            // A record that began before `from` and ends behind it has both.
+            let before = events.iter().take_while(|event| event.sequence < from).count();
+            events.drain(..before);
         }
     }
-    events.retain(|event| (from..end).contains(&event.sequence));
-    let whole = events.len() as u64 == end - from && events.first().is_none_or(|event| event.sequence == from);
-    if !whole {
-        let (name, offset) = (&slot.name, scan.offset);
+    let enough = events.len() as u64 == end.saturating_sub(from) || events.len() >= max;
+    if !enough || events.first().is_some_and(|event| event.sequence != from) {
+        let (name, offset) = (&slot.name, walk.offset);
         return Err(SpoolTrouble::Corrupt(format!("{name}, offset {offset}: damaged; its events from {from} on cannot be read")));
     }
     Ok(events)

@@ -11,7 +11,7 @@ use postrider_model::Event;
 
 use crate::core::Core;
 use crate::disk::is_full;
-use crate::events::events_in;
+use crate::events::{EVENTS_OF_LOG_MAX, events_in};
 use crate::handoff::Patience;
 use crate::journal::Archive;
 use crate::segment::{FOLDER, SlotState, io_trouble};
@@ -19,8 +19,6 @@ use crate::sync::lock;
 
 /// Events archived in one step.
 const EVENTS_PER_STEP: usize = 1024;
-/// Events archived at once from a segment that was read whole for them.
-const EVENTS_OF_LOG_MAX: usize = 65_536;
 /// Free slots kept ready for mail.
 const SLOTS_AHEAD: usize = 2;
 /// Contents files removed in one step.
@@ -129,9 +127,7 @@ impl Core {
             lock(&self.index).segments.iter().find(|(_, book)| book.next_sequence > from).map(|(life, book)| (life, book.next_sequence));
         let Some((life, end)) = found else { return Ok(Vec::new()) };
         let Some(slot) = self.slots.of_life(life) else { return Ok(Vec::new()) };
-        let mut events = events_in(&slot, from, end)?;
-        events.truncate(EVENTS_OF_LOG_MAX);
-        Ok(events)
+        events_in(&slot, from, end, EVENTS_OF_LOG_MAX)
     }
 
     fn free_dead(&self) -> Result<bool, SpoolTrouble> {

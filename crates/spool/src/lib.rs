@@ -46,6 +46,7 @@ mod slots;
 mod staging;
 mod stored;
 mod sync;
+mod walk;
 
 pub use engine::EmbeddedSpool;
 pub use journal::JournalLimits;

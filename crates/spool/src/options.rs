@@ -61,7 +61,7 @@ impl Options {
             new_log_id: None,
             zero_fill: true,
             journal: Some(JournalLimits::default()),
-            events_in_memory: 16_384,
+            events_in_memory: 4096,
             disk_threads: 4,
         }
     }

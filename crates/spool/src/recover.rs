@@ -12,7 +12,7 @@ use postrider_model::{Event, MessageId};
 
 use crate::copy::copy_of;
 use crate::disk::{Disk, Opening, read_exactly};
-use crate::events::events_in;
+use crate::events::{EVENTS_OF_LOG_MAX, events_in};
 use crate::footer::{FooterTrouble, Summary, TRAILER_OCTETS, Trailer, replay_footer, replay_summary};
 use crate::forms::{CONTENTS, FileName, Form, State, StoredAlteration};
 use crate::frame::{Frame, Purpose};
@@ -195,14 +195,16 @@ fn archive_log(archive: &mut Archive, found: &Found, index: &Index, events_max: 
             all.clear();
             archive.begin_at(first);
         }
-        let events = events_in(&found.open[&life], archive.next(), book.next_sequence)?;
-        while !archive.append(&events)? {
-            if !archive.can_forget() {
-                return Err(SpoolTrouble::Full);
+        while archive.next() < book.next_sequence {
+            let events = events_in(&found.open[&life], archive.next(), book.next_sequence, EVENTS_OF_LOG_MAX)?;
+            while !archive.append(&events)? {
+                if !archive.can_forget() {
+                    return Err(SpoolTrouble::Full);
+                }
             }
+            all.extend(events);
+            all.drain(..all.len().saturating_sub(events_max));
         }
-        all.extend(events);
-        all.drain(..all.len().saturating_sub(events_max));
     }
     archive.sync()?;
     Ok(all)

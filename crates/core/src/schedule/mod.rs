@@ -4,7 +4,8 @@
 //! 1995), where a parcel costs as many as it has recipients. Whoever has mail here gets its share, whatever others queue: between two
 //! tenants that both have mail all the time, the recipients served differ by less than two parcels. Inside a stream, higher priority goes first,
 //! then the earlier deadline, then what came first. A Site holds a bounded window of parcels: [`Schedule::room`] says how many more it
-//! wants lent, none until the window has run down to low water, so that the spool is asked seldom and for many.
+//! wants lent, none until the window has run down to low water, so that the spool is asked seldom and for many. Windows are narrow while there is
+//! plenty at all Sites together, so memory is bounded by [`Limits::plenty`] and a few parcels for each Site.
 //!
 //! **Never** drops or copies a parcel: what is pushed comes out of [`Schedule::next`] or [`Schedule::drain`] once. It knows no time and no
 //! limits of peers; `shape` does. It decides nothing between Sites: each has its own workers.
@@ -22,19 +23,24 @@ use postrider_model::{Loan, MessageId, Parcel, SiteName, StreamName, TenantName}
 
 use lanes::{Key, Lane, Queue, Ring};
 
-/// The window of one Site, in parcels.
+/// The window of one Site, in parcels, and what all windows together make of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// At most so many are asked for.
     pub high_water: usize,
     /// More is asked for when so many or fewer are left.
     pub low_water: usize,
+    /// When so many wait at all Sites together, a Site asks as if its high water were `narrow`: ten thousand Sites that are slow at once
+    /// would otherwise hold two million parcels in memory.
+    pub plenty: usize,
+    /// A Site's high water then; its low water is half of it. Never zero, so that no Site waits for another's window.
+    pub narrow: usize,
 }
 
 impl Default for Limits {
-    /// Enough for the largest provider's connections between two questions to the spool.
+    /// Enough for the largest provider's connections between two questions to the spool; in all about 10 MB.
     fn default() -> Self {
-        Self { high_water: 200, low_water: 100 }
+        Self { high_water: 200, low_water: 100, plenty: 20_000, narrow: 4 }
     }
 }
 
@@ -90,7 +96,10 @@ impl Schedule {
     /// How many more parcels the Site wants lent: none above low water, else what is missing to high water.
     pub fn room(&self, site: &SiteName) -> usize {
         let waiting = self.waiting(site);
-        if waiting > self.limits.low_water { 0 } else { self.limits.high_water.saturating_sub(waiting) }
+        let Limits { high_water, low_water, plenty, narrow } = self.limits;
+        let wide = self.len() < plenty;
+        let (high, low) = if wide { (high_water, low_water) } else { (narrow.min(high_water).max(1), (narrow / 2).min(low_water)) };
+        if waiting > low { 0 } else { high - waiting.min(high) }
     }
 
     /// The parcel whose turn it is.

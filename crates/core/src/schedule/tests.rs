@@ -91,7 +91,7 @@ fn a_parcel_costs_its_recipients() {
 
 #[test]
 fn the_window_is_filled_from_low_water_to_high() {
-    let mut schedule = Schedule::new(Limits { high_water: 10, low_water: 4 });
+    let mut schedule = Schedule::new(Limits { high_water: 10, low_water: 4, ..Limits::default() });
     assert_eq!(schedule.room(&site()), 10);
     for id in 0..10 {
         schedule.push(&site(), parcel(Mail { id, ..PLAIN }));
@@ -105,6 +105,25 @@ fn the_window_is_filled_from_low_water_to_high() {
         .collect();
     assert_eq!(rooms, [0, 0, 0, 0, 0, 0, 6, 7, 8, 9]);
     assert!(schedule.is_empty() && schedule.sites().next().is_none());
+}
+
+#[test]
+fn where_there_is_plenty_in_all_a_site_asks_for_little_but_never_for_nothing() {
+    let mut schedule = Schedule::new(Limits { high_water: 10, low_water: 4, plenty: 25, narrow: 2 });
+    let mut longest = 0;
+    for number in 0..100 {
+        let site = SiteName::new(&format!("s{number}"));
+        assert!(schedule.room(&site) > 0, "{number}");
+        for id in 0..schedule.room(&site) {
+            schedule.push(&site, parcel(Mail { id: number * 100 + id as u128, ..PLAIN }));
+        }
+        longest = longest.max(schedule.len());
+    }
+    assert_eq!(longest, 30 + 97 * 2);
+    assert_eq!(schedule.room(&SiteName::new("s0")), 0, "its window is wide, and full");
+    assert_eq!(schedule.room(&SiteName::new("s99")), 0);
+    schedule.next(&SiteName::new("s99"));
+    assert_eq!(schedule.room(&SiteName::new("s99")), 1);
 }
 
 #[test]
@@ -214,7 +233,7 @@ proptest! {
     /// A random driver against a model that only knows what is inside.
     #[test]
     fn what_goes_in_comes_out_once(mails in mails(120), steps in proptest::collection::vec((0u8..10, 0u8..3), 1..400)) {
-        let mut schedule = Schedule::new(Limits { high_water: 20, low_water: 10 });
+        let mut schedule = Schedule::new(Limits { high_water: 20, low_water: 10, ..Limits::default() });
         let mut inside: BTreeMap<u8, BTreeSet<u128>> = BTreeMap::new();
         let mut coming = mails.into_iter();
         for (step, at) in steps {

@@ -7,7 +7,7 @@ use postrider_model::{Group, LentDelivery, Loan, MessageId, Parcel, Timestamp};
 use smallvec::SmallVec;
 
 use super::Index;
-use super::entry::Standing;
+use super::entry::{Standing, fence};
 use super::lane::{LaterKey, NowKey};
 
 /// Deliveries that move from *later* to *now* in one `lend`: a bound on how long the lock is held.
@@ -126,8 +126,8 @@ impl Index {
         for index in riders {
             self.dequeue(slot, index);
             if let Some(delivery) = self.messages[slot].delivery_mut(index) {
-                (delivery.state, delivery.loan) = (Standing::Lent, loan);
-                deliveries.push(LentDelivery { index, attempts: delivery.attempts });
+                (delivery.state, delivery.loan) = (Standing::Lent, fence(Loan(loan)));
+                deliveries.push(LentDelivery { index, attempts: delivery.attempts() });
             }
         }
         self.lent += deliveries.len() as u64;
@@ -151,7 +151,7 @@ impl Index {
         let Some(slot) = self.find(id) else { return };
         for nth in 0..self.messages[slot].deliveries.len() {
             let delivery = &mut self.messages[slot].deliveries[nth];
-            if delivery.state != Standing::Lent || delivery.loan != loan.0 {
+            if !delivery.is_lent_as(loan) {
                 continue;
             }
             delivery.state = Standing::Waiting;

@@ -58,7 +58,7 @@ impl Index {
                     host: *host,
                     due,
                     loan: 0,
-                    attempts,
+                    attempts: DeliveryEntry::kept_attempts(attempts),
                     told_life: if told { place.life } else { 0 },
                     told_offset: place.offset,
                     state: Standing::Waiting,
@@ -92,7 +92,7 @@ impl Index {
         match fate {
             Fate::Live { due, attempts, told } => {
                 if let Some(delivery) = self.messages[slot].delivery_mut(index) {
-                    (delivery.due, delivery.attempts) = (due, attempts);
+                    (delivery.due, delivery.attempts) = (due, DeliveryEntry::kept_attempts(attempts));
                 }
                 if told {
                     self.told(slot, index, place);

@@ -43,8 +43,8 @@ impl Index {
             return Err(SpoolTrouble::LoanEnded);
         }
         let attempts = outcomes.iter().map(|(index, _)| {
-            let delivery = entry.delivery(*index).filter(|delivery| delivery.state == Standing::Lent && delivery.loan == loan.0);
-            delivery.map(|delivery| delivery.attempts + 1).ok_or(SpoolTrouble::LoanEnded)
+            let delivery = entry.delivery(*index).filter(|delivery| delivery.is_lent_as(loan));
+            delivery.map(|delivery| delivery.attempts().saturating_add(1)).ok_or(SpoolTrouble::LoanEnded)
         });
         attempts.collect()
     }
@@ -67,7 +67,7 @@ impl Index {
                     self.live -= 1;
                 }
                 Outcome::Deferred { due, .. } => {
-                    delivery.attempts += 1;
+                    delivery.attempts = delivery.attempts.saturating_add(1);
                     delivery.due = *due;
                     delivery.state = Standing::Waiting;
                     self.enqueue(slot, *index);

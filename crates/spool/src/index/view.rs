@@ -78,7 +78,7 @@ impl Index {
             site,
             arrived_at: entry.arrived_at,
             due: delivery.due,
-            attempts: delivery.attempts,
+            attempts: delivery.attempts(),
             state: if waiting { DeliveryState::Waiting } else { DeliveryState::Lent },
             content_octets: entry.content_octets,
             ahead: if waiting { self.ahead(slot, entry, delivery) } else { 0 },
@@ -158,7 +158,7 @@ impl Index {
         let told = entry.deliveries.iter().map(|delivery| Told {
             index: delivery.index,
             due: delivery.due,
-            attempts: delivery.attempts,
+            attempts: delivery.attempts(),
             told_life: delivery.told_life,
             told_offset: delivery.told_offset,
         });
