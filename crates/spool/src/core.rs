@@ -312,16 +312,17 @@ impl Core {
     }
 
     /// What stays in memory of a new message beyond the numbers: its content while there is room, the name of its file.
-    fn extra(&self, message: &Arc<Message>, kept: &Kept) -> Option<Box<Extra>> {
+    fn extra(&self, message: &Arc<Message>, kept: &Kept) -> Extra {
+        let cold = Extra { deadline: message.deadline, ..Extra::default() };
         match kept {
-            Kept::File(name) => Some(Box::new(Extra { file: Some(*name), warm: None })),
+            Kept::File(name) => Extra { file: Some(*name), ..cold },
             Kept::Held(octets) => {
                 let weight = warm_weight(octets);
                 if self.warm_octets.load(Ordering::Relaxed) + weight > limits::WARM_OCTETS_MAX {
-                    return None;
+                    return cold;
                 }
                 self.warm_octets.fetch_add(weight, Ordering::Relaxed);
-                Some(Box::new(Extra { file: None, warm: Some((message.clone(), octets.clone())) }))
+                Extra { warm: Some((message.clone(), octets.clone())), ..cold }
             }
         }
     }

@@ -1,11 +1,11 @@
-//! What memory keeps of one waiting message: 112 octets, and 24 to 60 more in its lane. A queue of a million is a million of these, so each octet counts.
+//! What memory keeps of one waiting message: 96 octets, and 24 to 60 more in its lane. A queue of a million is a million of these, so each octet counts.
 
 use postrider_model::{Loan, Message, MessageId, Priority, Timestamp};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
+use super::deliveries::Deliveries;
 use crate::forms::FileName;
 
 /// Where a record is: the life (generation) of its segment, its offset, and its octets.
@@ -22,8 +22,6 @@ pub(crate) struct MessageEntry {
     pub(crate) place: Place,
     pub(crate) lane: u32,
     pub(crate) arrived_at: Timestamp,
-    /// `NEVER` for none.
-    pub(crate) deadline: Timestamp,
     pub(crate) content_octets: u64,
     /// Counts settlements, so that compaction sees that its copy is stale.
     pub(crate) revision: u32,
@@ -33,7 +31,7 @@ pub(crate) struct MessageEntry {
     pub(crate) priority: Priority,
     pub(crate) extra: Option<Box<Extra>>,
     /// Sorted by index.
-    pub(crate) deliveries: SmallVec<[DeliveryEntry; 1]>,
+    pub(crate) deliveries: Deliveries,
 }
 
 /// What few messages have.
@@ -43,6 +41,15 @@ pub(crate) struct Extra {
     pub(crate) file: Option<FileName>,
     /// Facts and content, until the first attempt.
     pub(crate) warm: Option<(Arc<Message>, Bytes)>,
+    /// After this it is not sent.
+    pub(crate) deadline: Option<Timestamp>,
+}
+
+impl Extra {
+    /// Nothing, when there is nothing in it.
+    pub(crate) fn kept(self) -> Option<Box<Self>> {
+        (self.file.is_some() || self.warm.is_some() || self.deadline.is_some()).then(|| Box::new(self))
+    }
 }
 
 /// One delivery.
@@ -114,10 +121,22 @@ impl MessageEntry {
         self.extra.as_ref().and_then(|extra| extra.warm.as_ref())
     }
 
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        self.extra.as_ref().and_then(|extra| extra.deadline)
+    }
+
+    /// Takes what was warm; an extra with nothing left in it goes.
+    pub(crate) fn take_warm(&mut self) -> Option<(Arc<Message>, Bytes)> {
+        let mut extra = *self.extra.take()?;
+        let warm = extra.warm.take();
+        self.extra = extra.kept();
+        warm
+    }
+
     /// The place inside a lane: what is due is taken by priority, then deadline, then due time.
     pub(crate) fn rank(&self) -> u64 {
         // Two bits of priority, the rest a deadline that no clock reaches.
-        (2 - self.priority as u64) << 62 | self.deadline.millis().min(u64::MAX >> 2)
+        (2 - self.priority as u64) << 62 | self.deadline().map_or(u64::MAX, Timestamp::millis).min(u64::MAX >> 2)
     }
 }
 
@@ -128,6 +147,6 @@ mod tests {
     /// A queue of a million is a million entries: what makes one larger should be a decision.
     #[test]
     fn an_entry_is_small() {
-        assert_eq!((size_of::<DeliveryEntry>(), size_of::<Option<MessageEntry>>()), (32, 112));
+        assert_eq!((size_of::<DeliveryEntry>(), size_of::<Option<MessageEntry>>()), (32, 96));
     }
 }

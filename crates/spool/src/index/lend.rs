@@ -140,7 +140,7 @@ impl Index {
             stream: lane.stream.clone(),
             priority: entry.priority,
             arrived_at: entry.arrived_at,
-            deadline: Some(entry.deadline).filter(|at| *at != Timestamp::NEVER),
+            deadline: entry.deadline(),
             content_octets: entry.content_octets,
             deliveries,
         }

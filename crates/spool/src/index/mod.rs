@@ -7,6 +7,7 @@
 //! [`lend::MIGRATE_MAX`] move in one step, so priority is exact among those, not among a million that became due in the same instant.
 
 mod alter;
+mod deliveries;
 pub(crate) mod entry;
 mod groups;
 mod lane;
@@ -79,7 +80,7 @@ struct LaneName {
 pub(crate) struct NewMessage<'a> {
     pub(crate) message: &'a Message,
     pub(crate) place: Place,
-    pub(crate) extra: Option<Box<Extra>>,
+    pub(crate) extra: Extra,
 }
 
 impl Index {
@@ -99,12 +100,11 @@ impl Index {
             place: new.place,
             lane,
             arrived_at: message.arrival.at,
-            deadline: message.deadline.unwrap_or(Timestamp::NEVER),
             content_octets: message.content_octets,
             revision: 0,
             unsynced: 0,
             priority: message.priority,
-            extra: new.extra,
+            extra: new.extra.kept(),
             deliveries,
         };
         self.insert(entry);

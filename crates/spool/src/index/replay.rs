@@ -4,6 +4,7 @@ use postrider_model::{MessageId, Priority, Timestamp};
 use postrider_smtp::Host;
 use smallvec::SmallVec;
 
+use super::deliveries::Deliveries;
 use super::settle::Fate;
 use super::{DeliveryEntry, Extra, Index, MessageEntry, Place, Standing};
 use crate::forms::FileName;
@@ -48,7 +49,7 @@ impl Index {
         if let Some(old) = old {
             self.segments.depend(place.life, old.place.life);
         }
-        let deliveries: SmallVec<[DeliveryEntry; 1]> = replayed
+        let deliveries: Deliveries = replayed
             .deliveries
             .iter()
             .filter_map(|(index, host, fate)| match *fate {
@@ -73,12 +74,11 @@ impl Index {
             place,
             lane: replayed.lane,
             arrived_at: replayed.arrived_at,
-            deadline: replayed.deadline.unwrap_or(Timestamp::NEVER),
             content_octets: replayed.content_octets,
             revision: 0,
             unsynced: 0,
             priority: replayed.priority,
-            extra: replayed.file.map(|file| Box::new(Extra { file: Some(file), warm: None })),
+            extra: Extra { file: replayed.file, warm: None, deadline: replayed.deadline }.kept(),
             deliveries,
         });
     }

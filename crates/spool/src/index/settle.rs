@@ -78,11 +78,7 @@ impl Index {
         self.live_messages -= u64::from(!entry.is_live());
         entry.unsynced += 1;
         entry.revision = entry.revision.wrapping_add(1);
-        let warm = entry.extra.as_mut().and_then(|extra| extra.warm.take());
-        if entry.extra.as_ref().is_some_and(|extra| extra.file.is_none()) {
-            entry.extra = None;
-        }
-        Ok(warm)
+        Ok(entry.take_warm())
     }
 
     /// A settlement's record is durable at `place`. Gives the message's entry when nothing is left of it.
@@ -141,8 +137,9 @@ impl Index {
         let entry = &mut self.messages[slot];
         let on = entry.place.life;
         if let Ok(nth) = entry.deliveries.binary_search_by_key(&index, |delivery| delivery.index) {
-            let delivery = entry.deliveries.remove(nth);
-            self.forget_delivery(&delivery);
+            if let Some(delivery) = entry.deliveries.remove(nth) {
+                self.forget_delivery(&delivery);
+            }
         }
         self.segments.depend(life, on);
     }

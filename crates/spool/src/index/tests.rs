@@ -171,7 +171,11 @@ impl Play {
             Step::Accept { hosts, lane, priority } => {
                 let place = self.place();
                 let message = message(self.number, self.now, &hosts, lane, priority);
-                self.index.accepted(NewMessage { message: &message, place, extra: None });
+                self.index.accepted(NewMessage {
+                    message: &message,
+                    place,
+                    extra: Extra { deadline: message.deadline, ..Extra::default() },
+                });
             }
             Step::Lend { group: of, parcels, recipients } => {
                 let limit = LendLimit { parcels, recipients_per_parcel: recipients };
