@@ -29,6 +29,7 @@ pub mod returns;
 pub mod route;
 pub mod schedule;
 pub mod shape;
+pub mod times;
 
 #[cfg(test)]
 mod providers_tests;

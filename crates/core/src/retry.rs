@@ -11,8 +11,8 @@
 
 use std::time::Duration;
 
-use postrider_model::Timestamp;
 use postrider_model::policy::RetryPolicy;
+use postrider_model::{Parcel, Timestamp};
 
 /// How long after the give-up time the last attempt may still begin: due dates are kept to the minute, and a busy Site has a queue.
 pub const LAST_ATTEMPT_GRACE: Duration = Duration::from_secs(3600);
@@ -25,6 +25,24 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 
 /// The most jitter, in hundredths, so that a pause never comes near nothing.
 const JITTER_PERCENT_MAX: u64 = 90;
+
+/// What of a delivery decides about its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// Since when it waits; its age counts from here.
+    pub waits_since: Timestamp,
+    /// After this it is not sent.
+    pub deadline: Option<Timestamp>,
+    /// Nobody waits for word of it.
+    pub null_reverse_path: bool,
+}
+
+impl Life {
+    /// That of a lent parcel.
+    pub fn of(parcel: &Parcel) -> Self {
+        Self { waits_since: parcel.waits_since, deadline: parcel.deadline, null_reverse_path: parcel.null_reverse_path }
+    }
+}
 
 /// What follows a deferred attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,16 +57,8 @@ pub enum Next {
 ///
 /// `attempts_made` counts the attempt just made; zero, for a deferral without one, is treated as one. `random` is any number; the same
 /// number gives the same jitter.
-pub fn next(
-    policy: &RetryPolicy,
-    arrived_at: Timestamp,
-    deadline: Option<Timestamp>,
-    null_reverse_path: bool,
-    attempts_made: u32,
-    now: Timestamp,
-    random: u64,
-) -> Next {
-    let last = last_instant(policy, arrived_at, deadline, null_reverse_path);
+pub fn next(policy: &RetryPolicy, life: &Life, attempts_made: u32, now: Timestamp, random: u64) -> Next {
+    let last = last_instant(policy, life);
     if now >= last {
         return Next::GiveUp;
     }
@@ -58,21 +68,22 @@ pub fn next(
 
 /// Whether a delivery may not be attempted any more at `now`: its deadline has passed, or its last attempt was due so long ago that it is
 /// not worth making.
-pub fn expired(policy: &RetryPolicy, arrived_at: Timestamp, deadline: Option<Timestamp>, null_reverse_path: bool, now: Timestamp) -> bool {
-    let too_late = give_up_at(policy, arrived_at, null_reverse_path).after(LAST_ATTEMPT_GRACE);
-    deadline.is_some_and(|deadline| now > deadline) || now > too_late
+pub fn expired(policy: &RetryPolicy, life: &Life, now: Timestamp) -> bool {
+    let too_late = give_up_at(policy, life).after(LAST_ATTEMPT_GRACE);
+    life.deadline.is_some_and(|deadline| now > deadline) || now > too_late
 }
 
 /// The give-up time that the policy sets, without a message's own deadline.
-pub fn give_up_at(policy: &RetryPolicy, arrived_at: Timestamp, null_reverse_path: bool) -> Timestamp {
-    arrived_at.after(if null_reverse_path { policy.give_up_reports } else { policy.give_up })
+pub fn give_up_at(policy: &RetryPolicy, life: &Life) -> Timestamp {
+    life.waits_since.after(if life.null_reverse_path { policy.give_up_reports } else { policy.give_up })
 }
 
-fn last_instant(policy: &RetryPolicy, arrived_at: Timestamp, deadline: Option<Timestamp>, null_reverse_path: bool) -> Timestamp {
-    let give_up = give_up_at(policy, arrived_at, null_reverse_path);
-    let Some(deadline) = deadline else { return give_up };
+/// After this instant no attempt is made: the give-up time, or shortly before the deadline.
+pub fn last_instant(policy: &RetryPolicy, life: &Life) -> Timestamp {
+    let give_up = give_up_at(policy, life);
+    let Some(deadline) = life.deadline else { return give_up };
     // A short-lived message gives up only a quarter of its life, so that a code that is good for 8 s is tried again, too.
-    let lead = DEADLINE_LEAD.min(deadline.since(arrived_at) / 4);
+    let lead = DEADLINE_LEAD.min(deadline.since(life.waits_since) / 4);
     let before_deadline = deadline.millis().saturating_sub(millis(lead));
     give_up.min(Timestamp::from_millis(before_deadline))
 }
@@ -102,6 +113,10 @@ mod tests {
         ARRIVED.after(Duration::from_secs(seconds))
     }
 
+    fn life(deadline: Option<Timestamp>, null_reverse_path: bool) -> Life {
+        Life { waits_since: ARRIVED, deadline, null_reverse_path }
+    }
+
     fn still() -> RetryPolicy {
         RetryPolicy { jitter_percent: 0, ..RetryPolicy::default() }
     }
@@ -109,19 +124,19 @@ mod tests {
     #[test]
     fn the_pauses_are_those_of_the_policy_and_the_last_one_repeats() {
         for (attempts, minutes) in [(0, 1), (1, 1), (2, 5), (3, 10), (4, 20), (8, 120), (9, 180), (10, 180), (u32::MAX, 180)] {
-            assert_eq!(next(&still(), ARRIVED, None, false, attempts, at(7), 99), Next::At(at(7 + 60 * minutes)), "{attempts}");
+            assert_eq!(next(&still(), &life(None, false), attempts, at(7), 99), Next::At(at(7 + 60 * minutes)), "{attempts}");
         }
         let empty = RetryPolicy { intervals: vec![], ..still() };
-        assert_eq!(next(&empty, ARRIVED, None, false, 1, at(0), 0), Next::At(at(1)));
+        assert_eq!(next(&empty, &life(None, false), 1, at(0), 0), Next::At(at(1)));
         let busy = RetryPolicy { intervals: vec![Duration::ZERO], ..still() };
-        assert_eq!(next(&busy, ARRIVED, None, false, 1, at(0), 0), Next::At(at(1)));
+        assert_eq!(next(&busy, &life(None, false), 1, at(0), 0), Next::At(at(1)));
     }
 
     #[test]
     fn jitter_reaches_both_ends_and_not_beyond() {
         let policy = RetryPolicy::default();
         let pauses: Vec<u64> = (0..=12_000)
-            .map(|random| match next(&policy, ARRIVED, None, false, 1, ARRIVED, random) {
+            .map(|random| match next(&policy, &life(None, false), 1, ARRIVED, random) {
                 Next::At(due) => due.since(ARRIVED).as_millis() as u64,
                 Next::GiveUp => panic!("there is time"),
             })
@@ -133,13 +148,13 @@ mod tests {
     fn the_last_attempt_is_at_the_give_up_time_and_then_it_ends() {
         let policy = still();
         let give_up = at(5 * 86_400);
-        assert_eq!(next(&policy, ARRIVED, None, false, 40, at(5 * 86_400 - 60), 0), Next::At(give_up));
-        assert!(!expired(&policy, ARRIVED, None, false, give_up.after(Duration::from_secs(60))), "the last attempt may be a little late");
-        assert_eq!(next(&policy, ARRIVED, None, false, 41, give_up, 0), Next::GiveUp);
-        assert_eq!(next(&policy, ARRIVED, None, false, 41, give_up.after(Duration::from_secs(60)), 0), Next::GiveUp);
-        assert!(expired(&policy, ARRIVED, None, false, give_up.after(Duration::from_secs(3601))));
-        assert_eq!(next(&policy, ARRIVED, None, true, 9, at(86_400 - 1), 0), Next::At(at(86_400)), "a report waits one day");
-        assert_eq!(next(&policy, ARRIVED, None, true, 9, at(86_400), 0), Next::GiveUp);
+        assert_eq!(next(&policy, &life(None, false), 40, at(5 * 86_400 - 60), 0), Next::At(give_up));
+        assert!(!expired(&policy, &life(None, false), give_up.after(Duration::from_secs(60))), "the last attempt may be a little late");
+        assert_eq!(next(&policy, &life(None, false), 41, give_up, 0), Next::GiveUp);
+        assert_eq!(next(&policy, &life(None, false), 41, give_up.after(Duration::from_secs(60)), 0), Next::GiveUp);
+        assert!(expired(&policy, &life(None, false), give_up.after(Duration::from_secs(3601))));
+        assert_eq!(next(&policy, &life(None, true), 9, at(86_400 - 1), 0), Next::At(at(86_400)), "a report waits one day");
+        assert_eq!(next(&policy, &life(None, true), 9, at(86_400), 0), Next::GiveUp);
     }
 
     #[test]
@@ -152,12 +167,12 @@ mod tests {
             (at(8), at(0), Next::At(at(6))),
             (at(0), at(0), Next::GiveUp),
         ] {
-            assert_eq!(next(&policy, ARRIVED, Some(deadline), false, 1, now, 0), expected, "{deadline} {now}");
+            assert_eq!(next(&policy, &life(Some(deadline), false), 1, now, 0), expected, "{deadline} {now}");
         }
-        assert!(!expired(&policy, ARRIVED, Some(at(50)), false, at(50)));
-        assert!(expired(&policy, ARRIVED, Some(at(50)), false, at(51)));
+        assert!(!expired(&policy, &life(Some(at(50)), false), at(50)));
+        assert!(expired(&policy, &life(Some(at(50)), false), at(51)));
         assert!(
-            expired(&policy, ARRIVED, Some(at(9_000_000)), false, at(5 * 86_400 + 3601)),
+            expired(&policy, &life(Some(at(9_000_000)), false), at(5 * 86_400 + 3601)),
             "a deadline does not lengthen the give-up time"
         );
     }
@@ -178,16 +193,17 @@ mod tests {
                 jitter_percent,
                 give_up: Duration::from_secs(give_up),
                 give_up_reports: Duration::from_secs(give_up / 2),
+                ..RetryPolicy::default()
             };
             let deadline = deadline.map(at);
-            let last = last_instant(&policy, ARRIVED, deadline, null);
+            let last = last_instant(&policy, &life(deadline, null));
             let (mut now, mut attempts) = (ARRIVED, 1u32);
             // A pause of one second, as the shortest policy has it, would make a million steps; the property shows in the first hundred and in the last.
             while attempts < 100 {
-                match next(&policy, ARRIVED, deadline, null, attempts, now, seed.wrapping_mul(u64::from(attempts))) {
+                match next(&policy, &life(deadline, null), attempts, now, seed.wrapping_mul(u64::from(attempts))) {
                     Next::At(due) => {
                         prop_assert!(due > now && due <= last);
-                        prop_assert!(!expired(&policy, ARRIVED, deadline, null, due));
+                        prop_assert!(!expired(&policy, &life(deadline, null), due));
                         now = due;
                     }
                     Next::GiveUp => {
@@ -197,7 +213,7 @@ mod tests {
                 }
                 attempts += 1;
             }
-            prop_assert_eq!(next(&policy, ARRIVED, deadline, null, attempts, last, seed), Next::GiveUp);
+            prop_assert_eq!(next(&policy, &life(deadline, null), attempts, last, seed), Next::GiveUp);
         }
     }
 }

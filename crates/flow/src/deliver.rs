@@ -7,12 +7,15 @@
 use std::sync::Arc;
 
 use postrider_core::classify::{self, Blame, Fate, Judgement};
-use postrider_core::retry::{self, Next};
+use postrider_core::retry::{self, Life, Next};
+use postrider_core::returns::{self as told, Handed};
 use postrider_core::route::RouteTrouble;
 use postrider_model::doors::{Opened, SpoolTrouble};
 use postrider_model::policy::{Provider, RuleAction, Snapshot, Source};
-use postrider_model::{AttemptFacts, BodyType, Diagnosis, Outcome, Parcel, Phase, Reason, Settlement, Timestamp, Trouble};
-use postrider_smtp::client::{Report, Transaction};
+use postrider_model::{
+    AttemptFacts, BodyType, Diagnosis, LentDelivery, Message, Outcome, Parcel, Phase, Reason, Recipient, Settlement, Timestamp, Trouble,
+};
+use postrider_smtp::client::{Addressee, Report, Transaction};
 use postrider_smtp::{Host, Reply};
 use tokio::sync::mpsc;
 
@@ -22,7 +25,7 @@ use crate::dispatch::{expired, settle_one};
 use crate::ending::Ending;
 use crate::held::Held;
 use crate::render;
-use crate::returns;
+use crate::returns::{self, Taker};
 use crate::session_out::{Remote, SessionOut, Transacted, phase_of};
 
 /// Names a worker.
@@ -173,7 +176,7 @@ impl Attempts {
         let spool = &self.doors.spool;
         // It was in time when it was lent; since then it waited for a connection, and for those before it on this one.
         let (parcel, now) = (held.parcel(), self.doors.clock.now());
-        if retry::expired(&self.snapshot.retry, parcel.arrived_at, parcel.deadline, false, now) {
+        if retry::expired(&self.snapshot.retry, &Life::of(parcel), now) {
             settle_one(&self.doors, &self.snapshot, held, &expired(now)).await;
             return Attempted::HandedBack;
         }
@@ -196,7 +199,10 @@ impl Attempts {
         let remote = facts.host.clone();
         let diagnose =
             |phase, reason| Diagnosis { at: self.doors.clock.now(), phase, reason, remote: remote.clone(), address: facts.address };
-        let null = message.envelope.reverse_path.is_null();
+        let handed = match &session {
+            Some(open) if open.hello().dsn => Handed::WithReports,
+            _ => Handed::WithoutReports,
+        };
         let mut verdicts = Vec::with_capacity(held.parcel().deliveries.len());
         match made {
             Made::Stale => return Attempted::Stale(Box::new(held.release())),
@@ -234,7 +240,7 @@ impl Attempts {
         let outcomes = verdicts.into_iter().map(|(lent, judgement, told)| {
             let outcome = match told {
                 Ok(reply) => Outcome::Delivered { reply },
-                Err(diagnosis) => self.fail(held.parcel(), lent.attempts, null, judgement.fate, diagnosis),
+                Err(diagnosis) => self.fail(held.parcel(), &message, lent, judgement.fate, diagnosis),
             };
             (lent.index, outcome)
         });
@@ -243,7 +249,15 @@ impl Attempts {
             loan: held.parcel().loan,
             message: message.id,
             at: self.doors.clock.now(),
-            report: returns::report(&self.doors, &self.snapshot, &message, &outcomes).await,
+            report: returns::report(
+                &self.doors,
+                &self.snapshot,
+                &message,
+                held.parcel(),
+                &outcomes,
+                Taker { handed, host: facts.host.clone() },
+            )
+            .await,
             attempt: Some(facts),
             outcomes,
         };
@@ -269,11 +283,15 @@ impl Attempts {
         let remote = open.remote.clone();
         let message = &opened.message;
         let head = render::head(&self.snapshot, message);
-        let recipients = parcel.deliveries.iter().map(|lent| message.recipients[lent.index as usize].forward_path().into()).collect();
+        let recipients = parcel.deliveries.iter().map(|lent| addressee(&message.recipients[lent.index as usize])).collect();
         let transaction = Transaction {
             size: message.content_octets + head.len() as u64,
             body_8bit: message.envelope.body == BodyType::EightBitMime,
             smtputf8: message.envelope.smtputf8,
+            ret: message.envelope.ret,
+            envid: message.envelope.envid.as_deref().map(Into::into),
+            deliver_by: told::deliver_by_left(message, self.doors.clock.now()),
+            priority: message.envelope.mt_priority,
             ..Transaction::new(message.envelope.reverse_path.clone(), recipients)
         };
         match open.transact(transaction, &head, opened.content).await {
@@ -307,17 +325,10 @@ impl Attempts {
         }
     }
 
-    fn fail(&self, parcel: &Parcel, attempts: u32, null: bool, fate: Fate, diagnosis: Diagnosis) -> Outcome {
+    fn fail(&self, parcel: &Parcel, message: &Message, lent: LentDelivery, fate: Fate, diagnosis: Diagnosis) -> Outcome {
         match fate {
             Fate::Delivered | Fate::Bounce => Outcome::Bounced { diagnosis },
-            Fate::Defer => {
-                let now = self.doors.clock.now();
-                let random = self.doors.entropy.below(u64::MAX);
-                match retry::next(&self.snapshot.retry, parcel.arrived_at, parcel.deadline, null, attempts + 1, now, random) {
-                    Next::At(due) => Outcome::Deferred { due, diagnosis },
-                    Next::GiveUp => Outcome::Bounced { diagnosis },
-                }
-            }
+            Fate::Defer => defer(&self.doors, &self.snapshot, parcel, message, lent, diagnosis),
         }
     }
 
@@ -344,6 +355,34 @@ impl Attempts {
         held.hand_back(Some(self.doors.clock.now().after(std::time::Duration::from_secs(3600))));
         Attempted::HandedBack
     }
+}
+
+/// What follows a failure that may pass: another attempt, or the end of patience.
+pub(crate) fn defer(
+    doors: &Doors,
+    snapshot: &Snapshot,
+    parcel: &Parcel,
+    message: &Message,
+    lent: LentDelivery,
+    diagnosis: Diagnosis,
+) -> Outcome {
+    let (now, random) = (doors.clock.now(), doors.entropy.below(u64::MAX));
+    match retry::next(&snapshot.retry, &Life::of(parcel), lent.attempts.saturating_add(1), now, random) {
+        Next::At(due) => {
+            let recipient = message.recipients.get(lent.index as usize);
+            let delay_told =
+                lent.delay_told || recipient.is_some_and(|recipient| told::delay_is_due(&snapshot.retry, message, recipient, now));
+            // The sender's own time to hear of it (`BY=seconds;N`) is kept by an attempt at it.
+            let notice = told::notice_at(message).filter(|at| *at > now && !delay_told);
+            Outcome::Deferred { due: notice.map_or(due, |at| at.min(due)), diagnosis, delay_told }
+        }
+        Next::GiveUp => Outcome::Bounced { diagnosis },
+    }
+}
+
+/// A recipient, with what is to be told of it (RFC 3461 §5.2.1).
+fn addressee(recipient: &Recipient) -> Addressee {
+    Addressee { path: recipient.forward_path(), notify: recipient.notify, original: recipient.original.as_deref().cloned() }
 }
 
 /// Each recipient's reply, with the phase it came in.
@@ -382,15 +421,15 @@ fn feedback<'a>(judgements: impl Iterator<Item = &'a Judgement>, connected: bool
     sum
 }
 
-/// Settles, and says so in the mail log. A spool that cannot settle has said why at its own alarm; the mail stays as the log has it.
-pub(crate) fn settle(doors: &Doors, message: &postrider_model::Message, settlement: Settlement, held: Held) {
+/// Settles, and says so in the mail log. What a spool does not take leaves the mail as the log has it: the guard hands the loan back.
+pub(crate) fn settle(doors: &Doors, message: &Message, settlement: Settlement, held: Held) {
     for (index, outcome) in &settlement.outcomes {
         doors.log.attempted(message, *index, settlement.attempt.as_ref(), outcome);
     }
-    held.settled();
     let report = settlement.report.as_ref().map(|report| report.message.clone());
     match doors.spool.settle(settlement) {
         Ok(()) => {
+            held.settled();
             if let Some(report) = report {
                 doors.log.accepted(&report);
             }

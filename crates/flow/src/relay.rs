@@ -8,7 +8,7 @@ use postrider_core::admit;
 use postrider_mail::HeaderWatch;
 use postrider_model::doors::{Insight, Listener, NetTrouble, Principal, Receipt, SpoolDesk, SpoolTrouble};
 use postrider_model::policy::Snapshot;
-use postrider_model::{BodyType, Protocol, Role};
+use postrider_model::{BodyType, Envelope, Protocol, Recipient, Role};
 use postrider_smtp::data::BareNewline;
 use postrider_smtp::sasl::Mechanisms;
 use postrider_smtp::server;
@@ -207,13 +207,13 @@ impl Relay {
         }
         let staged = staging.finish().await?;
         let smtputf8 = facts.header_8bit || !reverse_path.is_ascii() || !recipients.iter().all(Mailbox::is_ascii);
+        let body = if facts.body_8bit || facts.header_8bit { BodyType::EightBitMime } else { BodyType::SevenBit };
         let submission = Submission {
             principal,
             role: Role::Local,
-            reverse_path,
-            body: if facts.body_8bit || facts.header_8bit { BodyType::EightBitMime } else { BodyType::SevenBit },
-            smtputf8,
-            recipients,
+            envelope: Envelope::new(reverse_path, body, smtputf8),
+            hold: None,
+            recipients: recipients.into_iter().map(Recipient::new).collect(),
             peer: None,
             hello: "".into(),
             protocol: Protocol::Local,
@@ -275,6 +275,13 @@ fn server_config(current: &Current, settings: &ListenerSettings) -> server::Conf
     config.text_line_octets_max = limits.text_line_octets_max;
     config.errors_max = limits.errors_per_session_max;
     config.bare_newline = if limits.normalise_bare_newlines { BareNewline::Normalise } else { BareNewline::Refuse };
+    config.extensions.dsn = true;
+    if settings.role == Role::Submission {
+        // For clients of ours: RFC 4865 §3 is for submission alone, and strangers do not say what is urgent (RFC 6710 §5).
+        config.extensions.deliver_by = true;
+        config.extensions.priority = true;
+        config.extensions.hold_seconds_max = u32::try_from(limits.hold_max.as_secs()).ok().filter(|seconds| *seconds > 0);
+    }
     config.starttls = settings.starttls;
     config.auth_in_clear = settings.auth_in_clear;
     config.auth_required = settings.auth_required;

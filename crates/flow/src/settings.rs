@@ -67,6 +67,8 @@ pub struct ReceiveLimits {
     pub content_octets_per_second_min: u64,
     /// Bare CR and bare LF in content are mended instead of refused.
     pub normalise_bare_newlines: bool,
+    /// How long a client may have mail held back (FUTURERELEASE, RFC 4865); zero: it is not offered.
+    pub hold_max: Duration,
     /// Domains the relay listener takes mail for; empty is none. Never an open relay.
     pub relay_domains: BTreeSet<Domain>,
     /// Whose mail it is that comes by a relay listener.
@@ -86,6 +88,7 @@ impl Default for ReceiveLimits {
             session_time_max: Duration::from_secs(3_600 * 24),
             content_octets_per_second_min: 100,
             normalise_bare_newlines: false,
+            hold_max: Duration::from_secs(30 * 86_400),
             relay_domains: BTreeSet::new(),
             relay_principal: Principal {
                 tenant: TenantName::new("default"),

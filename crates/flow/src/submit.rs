@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use postrider_core::times;
 use postrider_model::doors::{Principal, Receipt, SpoolTrouble, Staged};
-use postrider_model::{Arrival, BodyType, Envelope, Message, MessageId, Protocol, Recipient, Role};
-use postrider_smtp::{Mailbox, ReversePath};
+use postrider_model::{Arrival, Envelope, Message, MessageId, Protocol, Recipient, Role};
+use postrider_smtp::wishes::Hold;
 
 use crate::Doors;
 
@@ -14,10 +15,10 @@ use crate::Doors;
 pub(crate) struct Submission {
     pub(crate) principal: Principal,
     pub(crate) role: Role,
-    pub(crate) reverse_path: ReversePath,
-    pub(crate) body: BodyType,
-    pub(crate) smtputf8: bool,
-    pub(crate) recipients: Vec<Mailbox>,
+    pub(crate) envelope: Envelope,
+    /// Not to be sent before.
+    pub(crate) hold: Option<Hold>,
+    pub(crate) recipients: Vec<Recipient>,
     pub(crate) peer: Option<IpAddr>,
     pub(crate) hello: Box<str>,
     pub(crate) protocol: Protocol,
@@ -34,13 +35,17 @@ pub(crate) fn new_id(doors: &Doors) -> MessageId {
 /// Gives the submission an id and hands it to the spool. `Ok` means that it is on stable storage.
 pub(crate) async fn take_custody(doors: &Doors, submission: Submission, content: Staged) -> Result<Receipt, SpoolTrouble> {
     let id = new_id(doors);
+    let arrived_at = id.accepted_at();
     let message = Message {
         id,
         tenant: submission.principal.tenant,
         stream: submission.principal.stream,
-        envelope: Envelope { reverse_path: submission.reverse_path, body: submission.body, smtputf8: submission.smtputf8 },
+        priority: times::priority(submission.principal.priority, submission.envelope.mt_priority),
+        deadline: times::deadline(submission.envelope.deliver_by, arrived_at),
+        release_at: times::release_at(submission.hold, arrived_at),
+        envelope: submission.envelope,
         arrival: Arrival {
-            at: id.accepted_at(),
+            at: arrived_at,
             role: submission.role,
             peer: submission.peer,
             hello: submission.hello,
@@ -48,9 +53,7 @@ pub(crate) async fn take_custody(doors: &Doors, submission: Submission, content:
             tls: submission.tls,
             credential: submission.principal.credential,
         },
-        priority: submission.principal.priority,
-        deadline: None,
-        recipients: submission.recipients.into_iter().map(|mailbox| Recipient { mailbox }).collect(),
+        recipients: submission.recipients,
         content_octets: content.octets,
     };
     // The line is made of the facts, and written only when they are true.

@@ -55,6 +55,7 @@ pub fn dsn(octets: &[u8]) {
         original_message_id: Some(second),
         recipients: vec![recipient],
         original: octets,
+        returns_content: false,
     };
     let message = report.render();
     lines_are_ours(&message);

@@ -1,11 +1,12 @@
 //! The delivery status notification (RFC 3464; RFC 3834 for its manners, RFC 6522 for its shape, RFC 6533 for addresses in UTF-8).
 //!
 //! **Promises.** [`Report::render`] gives a whole message: CR LF line ends and no other CR or LF, no NUL, lines within RFC 5322 §2.1.1, and no field or
-//! part that an argument forged, whatever the arguments. It is 7-bit unless an address needs UTF-8 ([`Report::needs_smtputf8`]). Its first part tells
-//! a person which address failed, why, what the other server said, and what to do; the second tells a machine; the third is the header of the mail in
-//! question, as it was, at most 64 KiB of it.
+//! part that an argument forged, whatever the arguments. It is 7-bit unless an address needs UTF-8 ([`Report::needs_smtputf8`]) or the mail is returned as
+//! a whole and is 8-bit itself. Its first part tells a person which address failed, why, what the other server said, and what to do; the second tells a
+//! machine; the third is the header of the mail in question, as it was, at most 64 KiB of it, or all of it where that was asked for (RFC 3461 §4.3)
+//! and it can stand in a report as it is: no larger than that, and with lines as they should be.
 //!
-//! **Never** returns the body, and never decides whether a report is due: a null reverse-path gets none (RFC 5321 §6.1), and the caller knows it.
+//! **Never** returns the body unasked, and never decides whether a report is due: a null reverse-path gets none (RFC 5321 §6.1), and the caller knows it.
 //!
 //! **Does badly.** It speaks English only.
 
@@ -18,7 +19,7 @@ use crate::text::{Fold, ascii, printable};
 
 use encode::{Encoding, Part};
 
-/// Octets of the original header that are returned.
+/// Octets of the original that are returned, header or whole.
 pub const RETURNED_OCTETS_MAX: usize = 64 * 1024;
 /// Octets of an address, a name or an id that are shown.
 const NAME_OCTETS_MAX: usize = 320;
@@ -52,8 +53,10 @@ pub struct Report<'a> {
     pub original_message_id: Option<&'a str>,
     /// What became of each recipient that is reported. At least one.
     pub recipients: Vec<RecipientReport<'a>>,
-    /// The original, or as much of its beginning as is at hand; no more than its header is returned.
+    /// The original, or as much of its beginning as is at hand.
     pub original: &'a [u8],
+    /// `original` is all of it, and is to be returned whole; else its header is.
+    pub returns_content: bool,
 }
 
 /// What became of one recipient (RFC 3464 §2.3).
@@ -112,7 +115,7 @@ impl Report<'_> {
         let parts = [
             Part::new("text/plain", people::text(self).into_bytes(), "Notification", utf8),
             Part::new(kind("message/global-delivery-status", "message/delivery-status"), self.status_fields(utf8), "Delivery report", utf8),
-            Part::new(kind("message/global-headers", "text/rfc822-headers"), self.returned_header(), "Header of the message", utf8),
+            self.returned(utf8),
         ];
         let boundary = self.boundary(&parts);
         let mut out = Vec::with_capacity(4096 + parts.iter().map(|part| part.body.len()).sum::<usize>());
@@ -173,6 +176,22 @@ impl Report<'_> {
             recipient.write_fields(&mut out, utf8);
         }
         out
+    }
+
+    /// The third part: the message where it can be returned whole, else its header.
+    fn returned(&self, utf8: bool) -> Part {
+        let kind = |global: &'static str, plain: &'static str| if utf8 { global } else { plain };
+        let whole = self.returns_content && self.original.len() <= RETURNED_OCTETS_MAX;
+        let message =
+            whole.then(|| Part::unencoded(kind("message/global", "message/rfc822"), self.original.to_vec(), "The message")).flatten();
+        message.unwrap_or_else(|| {
+            Part::new(kind("message/global-headers", "text/rfc822-headers"), self.returned_header(), "Header of the message", utf8)
+        })
+    }
+
+    /// Whether the message itself is in the report.
+    fn has_content(&self) -> bool {
+        self.returned(self.needs_smtputf8()).is_message()
     }
 
     /// The original's header, cut at a line, without the empty line.

@@ -34,11 +34,19 @@ fn report(recipients: Vec<RecipientReport<'_>>) -> Report<'_> {
         original_message_id: Some("<1@shop.example>"),
         recipients,
         original: ORIGINAL,
+        returns_content: false,
     }
 }
 
 /// What holds for every report.
 fn check(report: &Report) -> Vec<u8> {
+    let message = check_lines(report);
+    assert!(report.needs_smtputf8() || message.is_ascii(), "7-bit unless an address needs more");
+    message
+}
+
+/// The same of one that returns an 8-bit message.
+fn check_lines(report: &Report) -> Vec<u8> {
     let message = report.render();
     for (at, octet) in message.iter().enumerate() {
         match octet {
@@ -50,7 +58,6 @@ fn check(report: &Report) -> Vec<u8> {
     }
     let lines: Vec<&[u8]> = message.split(|octet| *octet == b'\n').collect();
     assert!(lines.iter().all(|line| line.len() <= 999), "lines within 998 octets");
-    assert!(report.needs_smtputf8() || message.is_ascii(), "7-bit unless an address needs more");
     assert!(message.ends_with(b"--\r\n"));
     let names: Vec<String> = postrider_mail::Fields::of(&message)
         .map(|field| String::from_utf8_lossy(field.name).into_owned())
@@ -131,6 +138,24 @@ fn the_body_never_returns() {
 }
 
 #[test]
+fn the_message_returns_whole_where_that_was_asked_for_and_it_can() {
+    let whole = |original: &[u8]| {
+        let message = check_lines(&Report { original, returns_content: true, ..report(vec![recipient("a@b.example")]) });
+        String::from_utf8_lossy(&message).into_owned()
+    };
+    let text = whole(ORIGINAL);
+    assert!(text.contains("Content-Type: message/rfc822\r\n") && text.contains("The secret body.") && text.contains("attached as it was"));
+    let eight_bit = "From: a@b.example\r\nContent-Transfer-Encoding: 8bit\r\n\r\nGrüße";
+    let text = whole(eight_bit.as_bytes());
+    assert!(text.contains("Grüße") && text.contains("\r\nContent-Transfer-Encoding: 8bit\r\n\r\nThis is a report"), "{text}");
+    let large = format!("From: a@b.example\r\n\r\n{}", "secret secret secret\r\n".repeat(4_000));
+    for cannot in ["From: a@b.example\r\n\r\nbare\nsecret", "From: a@b.example\r\n\r\nsecret \0", &large] {
+        let text = whole(cannot.as_bytes());
+        assert!(text.contains("text/rfc822-headers") && !text.contains("secret") && text.contains("its text is not"), "{text}");
+    }
+}
+
+#[test]
 fn a_large_header_is_cut_at_a_line() {
     let original = "X-Filler: 0123456789012345678901234567890123456789\r\n".repeat(3_000);
     let message = check(&Report { original: original.as_bytes(), ..report(vec![recipient("a@b.example")]) });
@@ -183,6 +208,7 @@ fn nothing_can_be_forged() {
                 original_message_id: Some(hostile),
                 recipients: recipients.clone(),
                 original: format!("Subject: {hostile}\r\n\r\n").as_bytes(),
+                returns_content: false,
             });
         }
     }

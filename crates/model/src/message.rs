@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use postrider_smtp::parameters::{Notify, OriginalRecipient, Ret};
+use postrider_smtp::wishes::{DeliverBy, MtPriority};
 use postrider_smtp::{ForwardPath, Host, Mailbox, ReversePath};
 
 use crate::doors::SpoolTrouble;
@@ -25,10 +27,19 @@ pub struct Message {
     pub priority: Priority,
     /// After this instant it is not sent any more, but bounced (`None`: the retry policy's give-up time alone rules).
     pub deadline: Option<Timestamp>,
+    /// Before this instant it is not sent (RFC 4865), and its age counts from it.
+    pub release_at: Option<Timestamp>,
     /// One delivery for each.
     pub recipients: Vec<Recipient>,
     /// Length of the content as it stands in the spool.
     pub content_octets: u64,
+}
+
+impl Message {
+    /// Since when it waits for its delivery: its age, for retries and reports, counts from here.
+    pub fn waits_since(&self) -> Timestamp {
+        self.release_at.map_or(self.arrival.at, |at| at.max(self.arrival.at))
+    }
 }
 
 /// The reverse-path and the parameters of MAIL (RFC 5321 §2.3.1).
@@ -40,6 +51,21 @@ pub struct Envelope {
     pub body: BodyType,
     /// Whether the addresses or the header may hold UTF-8 (RFC 6531).
     pub smtputf8: bool,
+    /// How much of the message a report of a failure returns (RFC 3461 §4.3).
+    pub ret: Option<Ret>,
+    /// The sender's name for this envelope, for its reports (RFC 3461 §4.4).
+    pub envid: Option<Box<str>>,
+    /// By when delivery is wanted, counted from the arrival (RFC 2852). In mode R the message's deadline says the same.
+    pub deliver_by: Option<DeliverBy>,
+    /// Before or after others, as the client put it, for the next hop (RFC 6710).
+    pub mt_priority: Option<MtPriority>,
+}
+
+impl Envelope {
+    /// An envelope without further wishes.
+    pub fn new(reverse_path: ReversePath, body: BodyType, smtputf8: bool) -> Self {
+        Self { reverse_path, body, smtputf8, ret: None, envid: None, deliver_by: None, mt_priority: None }
+    }
 }
 
 /// The BODY parameter, or what the content was found to be.
@@ -56,9 +82,18 @@ pub enum BodyType {
 pub struct Recipient {
     /// The address. A bare `Postmaster` was given our domain before acceptance.
     pub mailbox: Mailbox,
+    /// When its sender wants to hear of it (RFC 3461 §4.1); `None`: as RFC 3461 §5.2.3 leaves to us, of failures.
+    pub notify: Option<Notify>,
+    /// The address as the first sender wrote it (RFC 3461 §4.2).
+    pub original: Option<Box<OriginalRecipient>>,
 }
 
 impl Recipient {
+    /// A recipient without further wishes.
+    pub fn new(mailbox: Mailbox) -> Self {
+        Self { mailbox, notify: None, original: None }
+    }
+
     /// The recipient as a forward-path.
     pub fn forward_path(&self) -> ForwardPath {
         ForwardPath::Mailbox(self.mailbox.clone())

@@ -21,6 +21,8 @@ pub enum Outcome {
         due: Timestamp,
         /// Why it was not taken.
         diagnosis: Diagnosis,
+        /// From now on nobody is told of its delay: this settlement's report does, an earlier one did, or the sender wants none.
+        delay_told: bool,
     },
     /// Never; its sender is told.
     Bounced {

@@ -43,8 +43,10 @@ pub struct Parcel {
     pub stream: StreamName,
     /// Its urgency.
     pub priority: Priority,
-    /// When custody began.
-    pub arrived_at: Timestamp,
+    /// Since when it waits for its delivery: custody began, or the sender's hold ended ([`Message::waits_since`]).
+    pub waits_since: Timestamp,
+    /// A report or the like: nobody hears of its failure.
+    pub null_reverse_path: bool,
     /// After this it is not sent.
     pub deadline: Option<Timestamp>,
     /// Length of the content.
@@ -60,6 +62,8 @@ pub struct LentDelivery {
     pub index: u32,
     /// Attempts made so far.
     pub attempts: u32,
+    /// The sender was told already that it takes long, or is not to be told.
+    pub delay_told: bool,
 }
 
 /// The end of a loan: an outcome for each lent delivery, in one commit with the report it causes.

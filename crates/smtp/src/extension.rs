@@ -36,8 +36,8 @@ pub struct Extensions {
 }
 
 impl Default for Extensions {
-    /// What the house keeps today: not DSN, DELIVERBY, FUTURERELEASE and MT-PRIORITY, which only their parser and the two machines know yet,
-    /// and not BINARYMIME.
+    /// What every listener offers. DSN, DELIVERBY, FUTURERELEASE and MT-PRIORITY are promises of whoever keeps the mail, so the driver offers them; not
+    /// BINARYMIME.
     fn default() -> Extensions {
         Extensions {
             pipelining: true,

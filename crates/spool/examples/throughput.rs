@@ -44,11 +44,7 @@ fn message(number: u64, hosts: u64) -> Message {
         id: MessageId::new(at, entropy),
         tenant: TenantName::new("shop"),
         stream: StreamName::new("receipts"),
-        envelope: Envelope {
-            reverse_path: ReversePath::parse("<bounces@shop.example>").expect("a path"),
-            body: BodyType::EightBitMime,
-            smtputf8: false,
-        },
+        envelope: Envelope::new(ReversePath::parse("<bounces@shop.example>").expect("a path"), BodyType::EightBitMime, false),
         arrival: Arrival {
             at,
             role: Role::Submission,
@@ -60,9 +56,8 @@ fn message(number: u64, hosts: u64) -> Message {
         },
         priority: Priority::Normal,
         deadline: None,
-        recipients: vec![Recipient {
-            mailbox: Mailbox::parse(&format!("user{number}@host{}.example", number % hosts)).expect("a mailbox"),
-        }],
+        release_at: None,
+        recipients: vec![Recipient::new(Mailbox::parse(&format!("user{number}@host{}.example", number % hosts)).expect("a mailbox"))],
         content_octets: CONTENT as u64,
     }
 }

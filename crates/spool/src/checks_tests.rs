@@ -5,6 +5,8 @@ use postrider_model::{
     Arrival, AttemptFacts, BodyType, CredentialName, Diagnosis, Envelope, Message, MessageId, Phase, Priority, Protocol, Reason, Recipient,
     Role, SourceName, StreamName, TenantName, Timestamp, TlsFacts, Trouble,
 };
+use postrider_smtp::parameters::{Notify, OriginalRecipient, Ret};
+use postrider_smtp::wishes::{DeliverBy, MtPriority};
 use postrider_smtp::{EnhancedStatus, Mailbox, Reply, ReversePath};
 use proptest::prelude::*;
 
@@ -16,12 +18,12 @@ fn at(millis: u64) -> Timestamp {
 }
 
 fn messages() -> Vec<Message> {
-    let recipients = |texts: &[&str]| texts.iter().map(|text| Recipient { mailbox: Mailbox::parse(text).unwrap() }).collect();
+    let recipients = |texts: &[&str]| texts.iter().map(|text| Recipient::new(Mailbox::parse(text).unwrap())).collect();
     let plain = Message {
         id: MessageId(1),
         tenant: TenantName::new("a"),
         stream: StreamName::new("b"),
-        envelope: Envelope { reverse_path: ReversePath::Null, body: BodyType::SevenBit, smtputf8: false },
+        envelope: Envelope::new(ReversePath::Null, BodyType::SevenBit, false),
         arrival: Arrival {
             at: at(5),
             role: Role::Report,
@@ -33,16 +35,13 @@ fn messages() -> Vec<Message> {
         },
         priority: Priority::Low,
         deadline: None,
+        release_at: None,
         recipients: recipients(&["a@one.example"]),
         content_octets: 0,
     };
     let full = Message {
         id: MessageId(u128::MAX),
-        envelope: Envelope {
-            reverse_path: ReversePath::parse("<\"a b\"@[IPv6:2001:db8::1]>").unwrap(),
-            body: BodyType::EightBitMime,
-            smtputf8: true,
-        },
+        envelope: Envelope::new(ReversePath::parse("<\"a b\"@[IPv6:2001:db8::1]>").unwrap(), BodyType::EightBitMime, true),
         arrival: Arrival {
             at: at(u64::MAX),
             role: Role::Local,
@@ -54,12 +53,28 @@ fn messages() -> Vec<Message> {
         },
         priority: Priority::High,
         deadline: Some(at(9)),
+        release_at: None,
         recipients: recipients(&["a@one.example", "b@[192.0.2.1]", "é@bücher.example", "\"q\\\"\"@x.example"]),
         content_octets: u64::MAX,
         ..plain.clone()
     };
     let relayed = Message { arrival: Arrival { role: Role::Relay, protocol: Protocol::Smtp, ..plain.arrival.clone() }, ..plain.clone() };
-    vec![plain, full, relayed]
+    let mut wished = full.clone();
+    wished.envelope.ret = Some(Ret::Headers);
+    wished.envelope.envid = Some("QQ314159".into());
+    wished.envelope.deliver_by = DeliverBy::parse("-7;NT");
+    wished.envelope.mt_priority = MtPriority::parse("-9");
+    wished.release_at = Some(at(77));
+    for (recipient, notify) in wished.recipients.iter_mut().zip([(false, false, false), (true, true, true), (false, true, false)]) {
+        let (success, failure, delay) = notify;
+        recipient.notify = Some(Notify { success, failure, delay });
+        recipient.original = Some(Box::new(OriginalRecipient { address_type: "rfc822".into(), address: "Alice@one.example".into() }));
+    }
+    let mut held = plain.clone();
+    held.release_at = Some(at(8));
+    let mut by_return = plain.clone();
+    by_return.envelope.deliver_by = DeliverBy::parse("120;R");
+    vec![plain, full, relayed, wished, held, by_return]
 }
 
 fn diagnoses() -> Vec<Diagnosis> {
@@ -99,7 +114,9 @@ fn forms() -> Vec<(Kind, Form)> {
     let states: Vec<(u32, State)> = diagnoses()
         .into_iter()
         .enumerate()
-        .map(|(nth, diagnosis)| (nth as u32, State::Live { due: at(3), attempts: 9, diagnosis: Some(diagnosis).filter(|_| nth != 0) }))
+        .map(|(nth, diagnosis)| {
+            (nth as u32, State::Live { due: at(3), attempts: 9, diagnosis: Some(diagnosis).filter(|_| nth != 0), delay_told: nth % 2 == 0 })
+        })
         .chain([(99, State::Ended)])
         .collect();
     for message in messages() {
@@ -116,7 +133,11 @@ fn forms() -> Vec<(Kind, Form)> {
             tls: Some(TlsFacts { version: "TLSv1.2".into(), cipher: "C".into(), trusted: true }),
         };
         let mut outcomes: Vec<Outcome> = diagnoses().into_iter().map(|diagnosis| Outcome::Bounced { diagnosis }).collect();
-        outcomes.extend(diagnoses().into_iter().map(|diagnosis| Outcome::Deferred { due: at(4), diagnosis }));
+        outcomes.extend(diagnoses().into_iter().map(|diagnosis| Outcome::Deferred {
+            due: at(4),
+            delay_told: diagnosis.remote.is_some(),
+            diagnosis,
+        }));
         outcomes.push(Outcome::Delivered { reply: Reply::new(250, None, "ok") });
         let outcomes = outcomes.into_iter().enumerate();
         let settlement = StoredSettlement {

@@ -14,7 +14,10 @@ pub(crate) fn copy_of(slots: &Slots, id: MessageId, place: Place, told: &[Told],
     let mut states = Vec::with_capacity(told.len());
     for delivery in told {
         let diagnosis = read_diagnosis(slots, id, delivery.index, delivery.told_life, delivery.told_offset)?;
-        states.push((delivery.index, State::Live { due: delivery.due, attempts: delivery.attempts, diagnosis }));
+        states.push((
+            delivery.index,
+            State::Live { due: delivery.due, attempts: delivery.attempts, diagnosis, delay_told: delivery.delay_told },
+        ));
     }
     if !whole {
         return Ok(Frame::standing(id, &states));

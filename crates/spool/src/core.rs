@@ -313,7 +313,7 @@ impl Core {
 
     /// What stays in memory of a new message beyond the numbers: its content while there is room, the name of its file.
     fn extra(&self, message: &Arc<Message>, kept: &Kept) -> Extra {
-        let cold = Extra { deadline: message.deadline, ..Extra::default() };
+        let cold = Extra { deadline: message.deadline, release_at: message.release_at, ..Extra::default() };
         match kept {
             Kept::File(name) => Extra { file: Some(*name), ..cold },
             Kept::Held(octets) => {

@@ -19,6 +19,11 @@ use crate::index::{Fate, Index, Place, Replayed};
 use crate::record::{ALIGNMENT, Binding, HEADER_OCTETS};
 use crate::stored::{put_option, take_option, take_time};
 
+/// In the octet of a message's priority: its reverse-path is null. Footers of version 1 do not say so.
+const NULL_REVERSE_PATH: u8 = 4;
+/// There, too: the instant of its release stands behind that of its arrival.
+const RELEASED: u8 = 8;
+
 /// What memory and footers need of one record. A settlement with a report gives two.
 #[derive(Debug, Clone)]
 pub(crate) enum Summary {
@@ -61,7 +66,9 @@ impl Summary {
 /// Fates of stored states.
 pub(crate) fn fates(states: &[(u32, State)]) -> Vec<(u32, Fate)> {
     let fate = |state: &State| match state {
-        State::Live { due, attempts, diagnosis } => Fate::Live { due: *due, attempts: *attempts, told: diagnosis.is_some() },
+        State::Live { due, attempts, diagnosis, delay_told } => {
+            Fate::Live { due: *due, attempts: *attempts, told: diagnosis.is_some(), delay_told: *delay_told }
+        }
         State::Ended => Fate::Ended,
     };
     states.iter().map(|(index, state)| (*index, fate(state))).collect()
@@ -70,7 +77,7 @@ pub(crate) fn fates(states: &[(u32, State)]) -> Vec<(u32, Fate)> {
 /// The same of a standing: it is its deliveries' last word, with a diagnosis or without.
 pub(crate) fn told_fates(states: &[(u32, State)]) -> Vec<(u32, Fate)> {
     let told = |fate| match fate {
-        Fate::Live { due, attempts, .. } => Fate::Live { due, attempts, told: true },
+        Fate::Live { due, attempts, delay_told, .. } => Fate::Live { due, attempts, told: true, delay_told },
         Fate::Ended => Fate::Ended,
     };
     fates(states).into_iter().map(|(index, fate)| (index, told(fate))).collect()
@@ -147,8 +154,13 @@ impl FooterBuilder {
         self.entries.fixed128(message.id.0);
         self.entries.number(tenant);
         self.entries.number(stream);
-        self.entries.octet(message.priority as u8);
+        let null = message.envelope.reverse_path.is_null();
+        let released = message.release_at.is_some();
+        self.entries.octet(message.priority as u8 | if null { NULL_REVERSE_PATH } else { 0 } | if released { RELEASED } else { 0 });
         self.entries.number(message.arrival.at.millis());
+        if let Some(at) = message.release_at {
+            self.entries.number(at.millis());
+        }
         put_option(&mut self.entries, message.deadline.as_ref(), |out, at| out.number(at.millis()));
         self.entries.number(message.content_octets);
         put_option(&mut self.entries, file.as_ref(), |out, file| {
@@ -199,8 +211,8 @@ fn put_fates(out: &mut Vec<u8>, fates: &[(u32, Fate)]) {
         out.number((*index).into());
         match fate {
             Fate::Ended => out.octet(0),
-            Fate::Live { due, attempts, told } => {
-                out.octet(1 + u8::from(*told));
+            Fate::Live { due, attempts, told, delay_told } => {
+                out.octet(1 + u8::from(*told) + 2 * u8::from(*delay_told));
                 out.number(due.millis());
                 out.number((*attempts).into());
             }
@@ -215,7 +227,7 @@ fn take_fates(from: &mut Decoder<'_>) -> Result<SmallVec<[(u32, Fate); 1]>, Dama
         let index = from.number32()?;
         let fate = match from.octet()? {
             0 => Fate::Ended,
-            told @ (1 | 2) => Fate::Live { due: take_time(from)?, attempts: from.number32()?, told: told == 2 },
+            tag @ 1..=4 => Fate::Live { due: take_time(from)?, attempts: from.number32()?, told: tag % 2 == 0, delay_told: tag > 2 },
             _ => return Err(Damaged),
         };
         fates.push((index, fate));
@@ -287,13 +299,16 @@ fn take_message(
     let name = |from: &mut Decoder<'_>| names.get(from.number32()? as usize).map(|(text, _)| *text).ok_or(Damaged);
     let (tenant, stream) = (TenantName::new(name(from)?), StreamName::new(name(from)?));
     let lane = index.replay_lane(&tenant, &stream);
-    let priority = match from.octet()? {
+    let flags = from.octet()?;
+    let priority = match flags & !(NULL_REVERSE_PATH | RELEASED) {
         0 => Priority::Low,
         1 => Priority::Normal,
         2 => Priority::High,
         _ => return Err(Damaged),
     };
+    let null_reverse_path = flags & NULL_REVERSE_PATH != 0;
     let arrived_at = take_time(from)?;
+    let release_at = if flags & RELEASED != 0 { Some(take_time(from)?) } else { None };
     let deadline: Option<Timestamp> = take_option(from, take_time)?;
     let content_octets = from.number()?;
     let file = take_option(from, |from| Ok(FileName { opening: from.number32()?, nth: from.number()? }))?;
@@ -307,17 +322,14 @@ fn take_message(
         };
         hosts.push(number);
     }
-    let fates = if is_checkpoint {
-        take_fates(from)?
-    } else {
-        (0..count as u32).map(|nth| (nth, Fate::Live { due: arrived_at, attempts: 0, told: false })).collect()
-    };
+    let fates =
+        if is_checkpoint { take_fates(from)? } else { (0..count as u32).map(|nth| (nth, Fate::fresh(arrived_at, release_at))).collect() };
     if !fates.is_sorted_by(|(before, _), (after, _)| before < after) {
         return Err(Damaged);
     }
     let deliveries = fates.into_iter().map(|(nth, fate)| Ok((nth, *hosts.get(nth as usize).ok_or(Damaged)?, fate)));
     let deliveries = deliveries.collect::<Result<_, Damaged>>()?;
-    Ok(Replayed { id, lane, arrived_at, deadline, priority, content_octets, file, deliveries })
+    Ok(Replayed { id, lane, arrived_at, release_at, null_reverse_path, deadline, priority, content_octets, file, deliveries })
 }
 
 /// Replays one record's summary.
@@ -335,7 +347,7 @@ pub(crate) fn replay_summary(index: &mut Index, place: Place, summary: &Summary,
             let lane = index.replay_lane(&message.tenant, &message.stream);
             let mut deliveries = SmallVec::new();
             for (nth, recipient) in message.recipients.iter().enumerate() {
-                let fresh = Fate::Live { due: message.arrival.at, attempts: 0, told: false };
+                let fresh = Fate::fresh(message.arrival.at, message.release_at);
                 let fate = match fates {
                     None => Some(fresh),
                     Some(fates) => fates.iter().find(|(of, _)| *of as usize == nth).map(|(_, fate)| *fate),
@@ -348,6 +360,8 @@ pub(crate) fn replay_summary(index: &mut Index, place: Place, summary: &Summary,
                 id: message.id,
                 lane,
                 arrived_at: message.arrival.at,
+                release_at: message.release_at,
+                null_reverse_path: message.envelope.reverse_path.is_null(),
                 deadline: message.deadline,
                 priority: message.priority,
                 content_octets: message.content_octets,

@@ -56,7 +56,7 @@ pub(crate) struct StoredMessage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {
     /// It waits.
-    Live { due: Timestamp, attempts: u32, diagnosis: Option<Diagnosis> },
+    Live { due: Timestamp, attempts: u32, diagnosis: Option<Diagnosis>, delay_told: bool },
     /// It was settled for good.
     Ended,
 }
@@ -225,8 +225,8 @@ pub(crate) fn put_states(out: &mut Vec<u8>, states: &[(u32, State)]) {
     for (index, state) in states {
         out.number((*index).into());
         match state {
-            State::Live { due, attempts, diagnosis } => {
-                out.octet(0);
+            State::Live { due, attempts, diagnosis, delay_told } => {
+                out.octet(if *delay_told { 2 } else { 0 });
                 out.number(due.millis());
                 out.number((*attempts).into());
                 put_option(out, diagnosis.as_ref(), put_diagnosis);
@@ -246,7 +246,10 @@ fn take_states(from: &mut Decoder<'_>) -> Result<Vec<(u32, State)>, Damaged> {
             return Err(Damaged);
         }
         let state = match from.octet()? {
-            0 => State::Live { due: take_time(from)?, attempts: from.number32()?, diagnosis: take_option(from, take_diagnosis)? },
+            tag @ (0 | 2) => {
+                let (due, attempts) = (take_time(from)?, from.number32()?);
+                State::Live { due, attempts, diagnosis: take_option(from, take_diagnosis)?, delay_told: tag == 2 }
+            }
             1 => State::Ended,
             _ => return Err(Damaged),
         };

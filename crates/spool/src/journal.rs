@@ -33,7 +33,9 @@ const UNSYNCED_OCTETS_MAX: u64 = 8 * 1024 * 1024;
 const HEADER_OCTETS: usize = 40;
 const FRAME_OCTETS: usize = 24;
 const MAGIC: &[u8; 4] = b"PRSJ";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// The oldest version that is read; what it says reads the same in version 2.
+const VERSION_MIN: u16 = 1;
 /// Places remembered for readers that come back for more.
 const CURSORS_MAX: usize = 64;
 /// Reads of the log that may fail before its events there are given up, each after twice as many turns of the keeper as the one before.
@@ -378,7 +380,7 @@ fn parse_header(path: &str, header: &[u8; HEADER_OCTETS], log: u128) -> Result<O
         return Ok(None);
     }
     let version = u16::from_le_bytes([header[4], header[5]]);
-    if version != VERSION || header[8..24] != log.to_le_bytes() {
+    if !(VERSION_MIN..=VERSION).contains(&version) || header[8..24] != log.to_le_bytes() {
         return Err(SpoolTrouble::Unknown(format!("{path}: journal version {version} of another release or log")));
     }
     Ok(Some(u64::from_le_bytes(header[24..32].try_into().unwrap_or_default())))

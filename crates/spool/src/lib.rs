@@ -47,6 +47,7 @@ mod staging;
 mod stored;
 mod sync;
 mod walk;
+mod wishes;
 
 pub use engine::EmbeddedSpool;
 pub use journal::JournalLimits;

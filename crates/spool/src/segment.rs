@@ -23,7 +23,9 @@ pub(crate) const RECORDS_START: u32 = 8192;
 const COPY_SPACING: u64 = 4096;
 const COPY_OCTETS: usize = 64;
 const MAGIC: &[u8; 4] = b"PRSP";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// The oldest version that is read. Version 2 adds wishes of senders, and what was told of delays; what version 1 says reads the same in it.
+const VERSION_MIN: u16 = 1;
 
 /// What a slot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,9 +81,13 @@ impl SlotHeader {
         }
         let version = u16::from_le_bytes([octets[4], octets[5]]);
         let state = match (version, octets[6]) {
-            (VERSION, 1) => SlotState::Free,
-            (VERSION, 2) => SlotState::Open,
-            (version, state) => return Err(format!("segment version {version}, state {state}; this release knows version {VERSION}")),
+            (VERSION_MIN..=VERSION, 1) => SlotState::Free,
+            (VERSION_MIN..=VERSION, 2) => SlotState::Open,
+            (version, state) => {
+                return Err(format!(
+                    "segment version {version}, state {state}; this release knows the versions {VERSION_MIN} to {VERSION}"
+                ));
+            }
         };
         Ok(Some(Self {
             log: u128::from(eight(8)) | u128::from(eight(16)) << 64,

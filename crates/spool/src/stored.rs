@@ -16,6 +16,7 @@ use postrider_model::{
 use postrider_smtp::{EnhancedStatus, Mailbox, Reply, ReversePath};
 
 use crate::codec::{Damaged, Decoder, Encode};
+use crate::wishes::{WISHES_FOLLOW, has_wishes, put_wishes, take_wishes};
 
 pub(crate) fn put_message(out: &mut Vec<u8>, message: &Message) {
     out.fixed128(message.id.0);
@@ -32,7 +33,8 @@ pub(crate) fn put_message(out: &mut Vec<u8>, message: &Message) {
         BodyType::SevenBit => 0,
         BodyType::EightBitMime => 1,
     });
-    out.octet(message.envelope.smtputf8.into());
+    let wishes = has_wishes(message);
+    out.octet(u8::from(message.envelope.smtputf8) | if wishes { WISHES_FOLLOW } else { 0 });
     put_arrival(out, &message.arrival);
     out.octet(match message.priority {
         Priority::Low => 0,
@@ -44,6 +46,9 @@ pub(crate) fn put_message(out: &mut Vec<u8>, message: &Message) {
     out.number(message.recipients.len() as u64);
     for recipient in &message.recipients {
         out.text(&recipient.mailbox.to_string());
+    }
+    if wishes {
+        put_wishes(out, message);
     }
 }
 
@@ -61,7 +66,11 @@ pub(crate) fn take_message(from: &mut Decoder<'_>) -> Result<Message, Damaged> {
         1 => BodyType::EightBitMime,
         _ => return Err(Damaged),
     };
-    let envelope = Envelope { reverse_path, body, smtputf8: from.flag()? };
+    let flags = from.octet()?;
+    if flags & !(1 | WISHES_FOLLOW) != 0 {
+        return Err(Damaged);
+    }
+    let envelope = Envelope::new(reverse_path, body, flags & 1 != 0);
     let arrival = take_arrival(from)?;
     let priority = match from.octet()? {
         0 => Priority::Low,
@@ -74,9 +83,14 @@ pub(crate) fn take_message(from: &mut Decoder<'_>) -> Result<Message, Damaged> {
     let count = from.count()?;
     let mut recipients = Vec::with_capacity(count);
     for _ in 0..count {
-        recipients.push(Recipient { mailbox: take_mailbox(from)? });
+        recipients.push(Recipient::new(take_mailbox(from)?));
     }
-    Ok(Message { id, tenant, stream, envelope, arrival, priority, deadline, recipients, content_octets })
+    let release_at = None;
+    let mut message = Message { id, tenant, stream, envelope, arrival, priority, deadline, release_at, recipients, content_octets };
+    if flags & WISHES_FOLLOW != 0 {
+        take_wishes(from, &mut message)?;
+    }
+    Ok(message)
 }
 
 fn put_arrival(out: &mut Vec<u8>, arrival: &Arrival) {
@@ -151,8 +165,8 @@ pub(crate) fn put_outcome(out: &mut Vec<u8>, outcome: &Outcome) {
             out.octet(0);
             put_reply(out, reply);
         }
-        Outcome::Deferred { due, diagnosis } => {
-            out.octet(1);
+        Outcome::Deferred { due, diagnosis, delay_told } => {
+            out.octet(if *delay_told { 3 } else { 1 });
             out.number(due.millis());
             put_diagnosis(out, diagnosis);
         }
@@ -166,7 +180,7 @@ pub(crate) fn put_outcome(out: &mut Vec<u8>, outcome: &Outcome) {
 pub(crate) fn take_outcome(from: &mut Decoder<'_>) -> Result<Outcome, Damaged> {
     Ok(match from.octet()? {
         0 => Outcome::Delivered { reply: take_reply(from)? },
-        1 => Outcome::Deferred { due: take_time(from)?, diagnosis: take_diagnosis(from)? },
+        tag @ (1 | 3) => Outcome::Deferred { due: take_time(from)?, diagnosis: take_diagnosis(from)?, delay_told: tag == 3 },
         2 => Outcome::Bounced { diagnosis: take_diagnosis(from)? },
         _ => return Err(Damaged),
     })

@@ -216,7 +216,7 @@ fn control_without_the_segment_of_its_end_a_message_is_back() {
     assert_eq!(open(&disk.after_crash(&mut common::disk::Dice::new(1))).unwrap().count().messages, live);
     disk.damage(tail, |octets| octets.fill(0));
     let spool = open(&disk).unwrap();
-    let back = spool.lend(&group(), at(90_000), ALL).parcels.iter().filter(|parcel| parcel.arrived_at < at(1_010)).count();
+    let back = spool.lend(&group(), at(90_000), ALL).parcels.iter().filter(|parcel| parcel.waits_since < at(1_010)).count();
     assert!(back > 0, "ended messages are back, and the crash test would see it");
 }
 
@@ -270,7 +270,7 @@ fn verify_reads_contents_files_and_the_journal() {
 /// Delivers all that is due but what arrived in the first so many milliseconds.
 fn deliver_after(spool: &EmbeddedSpool, millis: u64) {
     for parcel in spool.lend(&group(), at(90_000), ALL).parcels {
-        if parcel.arrived_at < at(millis) {
+        if parcel.waits_since < at(millis) {
             spool.hand_back(parcel.message, parcel.loan, Some(at(91_000)));
         } else {
             spool.settle(delivered(&parcel, at(90_000))).unwrap();

@@ -24,10 +24,11 @@ fn parcel(mail: Mail) -> Parcel {
         tenant: TenantName::new(&format!("t{}", mail.tenant)),
         stream: StreamName::new(&format!("s{}", mail.stream)),
         priority: mail.priority,
-        arrived_at: Timestamp::default(),
+        waits_since: Timestamp::default(),
+        null_reverse_path: false,
         deadline: mail.deadline.map(Timestamp::from_millis),
         content_octets: 0,
-        deliveries: (0..mail.recipients).map(|index| LentDelivery { index, attempts: 0 }).collect(),
+        deliveries: (0..mail.recipients).map(|index| LentDelivery { index, attempts: 0, delay_told: false }).collect(),
     }
 }
 

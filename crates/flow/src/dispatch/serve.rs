@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use postrider_core::retry;
+use postrider_core::retry::{self, Life};
 use postrider_core::shape::{Hold, HoldReason, Permit, Route};
 use postrider_model::doors::{Left, LendLimit};
 use postrider_model::policy::{Provider, Source};
@@ -96,7 +96,7 @@ impl Dispatcher {
         state.claimed = lent.left == Left::Due;
         let retry = &self.snapshot.retry;
         let (expired, fresh): (Vec<Parcel>, Vec<Parcel>) =
-            lent.parcels.into_iter().partition(|parcel| retry::expired(retry, parcel.arrived_at, parcel.deadline, false, now));
+            lent.parcels.into_iter().partition(|parcel| retry::expired(retry, &Life::of(parcel), now));
         for parcel in fresh {
             self.schedule.push(site, parcel);
         }

@@ -5,16 +5,15 @@
 use std::time::Duration;
 
 use postrider_core::classify::{self, Fate};
-use postrider_core::retry::{self, Next};
 use postrider_model::doors::{Left, LendLimit};
 use postrider_model::policy::Snapshot;
 use postrider_model::{Diagnosis, Group, Outcome, Parcel, Phase, Reason, Settlement, Timestamp, Trouble, limits};
 
 use super::{Dispatcher, Errand};
 use crate::Doors;
-use crate::deliver::settle;
+use crate::deliver::{defer, settle};
 use crate::held::Held;
-use crate::returns;
+use crate::returns::{self, Taker};
 
 /// Parcels of one batch.
 const BATCH: usize = 50;
@@ -79,21 +78,18 @@ pub(crate) async fn settle_one(doors: &Doors, snapshot: &Snapshot, held: Held, d
         Reason::Reply(_) => Fate::Defer,
     };
     let parcel = held.parcel();
-    let null = message.envelope.reverse_path.is_null();
     let outcomes: Vec<_> = parcel
         .deliveries
         .iter()
         .map(|lent| {
-            let random = doors.entropy.below(u64::MAX);
-            let next = retry::next(&snapshot.retry, parcel.arrived_at, parcel.deadline, null, lent.attempts + 1, now, random);
-            let outcome = match (fate, next) {
-                (Fate::Defer, Next::At(due)) => Outcome::Deferred { due, diagnosis: diagnosis.clone() },
-                (Fate::Defer | Fate::Bounce | Fate::Delivered, _) => Outcome::Bounced { diagnosis: diagnosis.clone() },
+            let outcome = match fate {
+                Fate::Defer => defer(doors, snapshot, parcel, &message, *lent, diagnosis.clone()),
+                Fate::Bounce | Fate::Delivered => Outcome::Bounced { diagnosis: diagnosis.clone() },
             };
             (lent.index, outcome)
         })
         .collect();
-    let report = returns::report(doors, snapshot, &message, &outcomes).await;
+    let report = returns::report(doors, snapshot, &message, parcel, &outcomes, Taker::nobody()).await;
     let settlement = Settlement { loan: parcel.loan, message: message.id, at: now, attempt: None, outcomes, report };
     settle(doors, &message, settlement, held);
 }

@@ -2,8 +2,8 @@
 
 use postrider_core::admit;
 use postrider_model::doors::{Secret, SpoolTrouble};
-use postrider_model::{Protocol, Role};
-use postrider_smtp::parameters::Body;
+use postrider_model::{Protocol, Recipient, Role};
+use postrider_smtp::parameters::RecipientParameters;
 use postrider_smtp::server::{Question, Verdict};
 use postrider_smtp::{ForwardPath, Reply};
 
@@ -40,14 +40,13 @@ impl Session<'_> {
                 let client = admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some() };
                 match admit::mail(&self.reception.rules, &client, &reverse_path) {
                     Ok(()) => {
-                        let eight_bit = parameters.body.is_some_and(|body| body != Body::SevenBit);
-                        self.transaction = Some(Transaction::new(reverse_path, parameters.size, eight_bit, parameters.smtputf8));
+                        self.transaction = Some(Transaction::new(reverse_path, parameters));
                         Verdict::Accept
                     }
                     Err(refusal) => self.refuse(&format!("MAIL FROM:{reverse_path}"), refusal.reply()),
                 }
             }
-            Question::Recipient { forward_path, .. } => self.recipient(&forward_path),
+            Question::Recipient { forward_path, parameters } => self.recipient(&forward_path, parameters),
             Question::Data => self.data().await,
             // Whether a mailbox exists is nobody's business (RFC 5321 §7.3): the machine's 252 says so.
             Question::Verify { .. } => Verdict::Accept,
@@ -85,12 +84,13 @@ impl Session<'_> {
         }
     }
 
-    fn recipient(&mut self, path: &ForwardPath) -> Verdict {
+    fn recipient(&mut self, path: &ForwardPath, parameters: RecipientParameters) -> Verdict {
         let client = admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some() };
         match admit::recipient(&self.reception.rules, &client, path) {
             Ok(mailbox) => {
                 if let Some(transaction) = &mut self.transaction {
-                    transaction.recipients.push(mailbox);
+                    let RecipientParameters { notify, orcpt } = parameters;
+                    transaction.recipients.push(Recipient { notify, original: orcpt.map(Box::new), ..Recipient::new(mailbox) });
                 }
                 Verdict::Accept
             }
@@ -102,7 +102,7 @@ impl Session<'_> {
         let Some(transaction) = &mut self.transaction else {
             return Verdict::Refuse(reply(503, (5, 5, 1), "no transaction"));
         };
-        match self.reception.doors.spool.stage(transaction.size).await {
+        match self.reception.doors.spool.stage(transaction.parameters.size).await {
             Ok(staging) => {
                 transaction.staging = Some(staging);
                 transaction.pace = Pace::new();
@@ -152,9 +152,8 @@ impl Session<'_> {
         Submission {
             principal,
             role,
-            body: transaction.body(),
-            reverse_path: transaction.reverse_path,
-            smtputf8: transaction.smtputf8,
+            envelope: transaction.envelope(),
+            hold: transaction.parameters.hold,
             recipients: transaction.recipients,
             peer: Some(self.peer.remote.ip()),
             hello: self.hello.clone(),

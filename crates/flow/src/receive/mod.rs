@@ -179,8 +179,10 @@ impl Session<'_> {
 
     fn read(&mut self, octets: usize) {
         self.server.filled(octets);
-        if let Some(transaction) = &mut self.transaction {
-            transaction.pace.arrived(octets);
+        match &mut self.transaction {
+            Some(transaction) => transaction.pace.arrived(octets),
+            // What is offered in EHLO, and what MAIL may ask for, has dates in it.
+            None => self.server.set_clock(self.reception.doors.clock.now().seconds()),
         }
     }
 

@@ -1,19 +1,18 @@
 //! A transaction in the making: from MAIL to the end of data.
 
 use postrider_mail::HeaderWatch;
-use postrider_model::BodyType;
 use postrider_model::doors::{SpoolTrouble, Staging};
-use postrider_smtp::{Mailbox, ReversePath};
+use postrider_model::{BodyType, Envelope, Recipient};
+use postrider_smtp::ReversePath;
+use postrider_smtp::parameters::{Body, MailParameters};
 
 use super::Pace;
 
 /// What MAIL opened.
 pub(crate) struct Transaction {
     pub(crate) reverse_path: ReversePath,
-    pub(crate) size: Option<u64>,
-    pub(crate) eight_bit_declared: bool,
-    pub(crate) smtputf8: bool,
-    pub(crate) recipients: Vec<Mailbox>,
+    pub(crate) parameters: MailParameters,
+    pub(crate) recipients: Vec<Recipient>,
     pub(crate) staging: Option<Box<dyn Staging>>,
     pub(crate) trouble: Option<SpoolTrouble>,
     pub(crate) watch: HeaderWatch,
@@ -21,12 +20,10 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
-    pub(crate) fn new(reverse_path: ReversePath, size: Option<u64>, eight_bit_declared: bool, smtputf8: bool) -> Self {
+    pub(crate) fn new(reverse_path: ReversePath, parameters: MailParameters) -> Self {
         Self {
             reverse_path,
-            size,
-            eight_bit_declared,
-            smtputf8,
+            parameters,
             recipients: Vec::new(),
             staging: None,
             trouble: None,
@@ -41,9 +38,17 @@ impl Transaction {
         self.staging.as_mut().is_some_and(|staging| staging.append(octets))
     }
 
-    /// What the content needs of the next hop: declared, or found.
-    pub(crate) fn body(&self) -> BodyType {
-        let found = self.watch.facts();
-        if self.eight_bit_declared || found.header_8bit || found.body_8bit { BodyType::EightBitMime } else { BodyType::SevenBit }
+    /// The envelope, with what the content needs of the next hop: declared, or found.
+    pub(crate) fn envelope(&self) -> Envelope {
+        let (found, declared) = (self.watch.facts(), &self.parameters);
+        let eight_bit = declared.body.is_some_and(|body| body != Body::SevenBit) || found.header_8bit || found.body_8bit;
+        let body = if eight_bit { BodyType::EightBitMime } else { BodyType::SevenBit };
+        Envelope {
+            ret: declared.ret,
+            envid: declared.envid.as_deref().map(Into::into),
+            deliver_by: declared.deliver_by,
+            mt_priority: declared.priority,
+            ..Envelope::new(self.reverse_path.clone(), body, declared.smtputf8)
+        }
     }
 }

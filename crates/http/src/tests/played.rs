@@ -95,7 +95,7 @@ impl SpoolDesk for Played {
             id,
             tenant: "shop".into(),
             stream: "news".into(),
-            envelope: Envelope { reverse_path: ReversePath::Null, body: BodyType::SevenBit, smtputf8: false },
+            envelope: Envelope::new(ReversePath::Null, BodyType::SevenBit, false),
             arrival: Arrival {
                 at: NOW,
                 role: Role::Submission,
@@ -107,7 +107,8 @@ impl SpoolDesk for Played {
             },
             priority: Priority::Normal,
             deadline: None,
-            recipients: vec![Recipient { mailbox: Mailbox::parse("b@c.example").unwrap() }],
+            release_at: None,
+            recipients: vec![Recipient::new(Mailbox::parse("b@c.example").unwrap())],
             content_octets: 5,
         };
         let reason = Reason::Trouble(Trouble::Silent(300));

@@ -11,7 +11,7 @@ const QUOTED_OCTETS_MAX: usize = 76;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     SevenBit,
-    /// Only in a report that is sent with SMTPUTF8.
+    /// Only in a report that is sent with SMTPUTF8, or that returns a message that was 8-bit itself.
     EightBit,
     QuotedPrintable,
 }
@@ -37,6 +37,22 @@ impl Part {
         let charset = (kind == "text/plain").then_some(if body.is_ascii() { "us-ascii" } else { "utf-8" });
         let body = if encoding == Encoding::QuotedPrintable { quoted_printable(&body) } else { body };
         Self { kind, description, charset, encoding, body }
+    }
+
+    /// A message inside the report, which no encoding may touch (RFC 2046 §5.2.1); `None` when it cannot stand there as it is.
+    pub(super) fn unencoded(kind: &'static str, mut body: Vec<u8>, description: &'static str) -> Option<Self> {
+        if !has_plain_lines(&body) {
+            return None;
+        }
+        let encoding = if body.is_ascii() { Encoding::SevenBit } else { Encoding::EightBit };
+        if !body.ends_with(b"\r\n") {
+            body.extend_from_slice(b"\r\n");
+        }
+        Some(Self { kind, description, charset: None, encoding, body })
+    }
+
+    pub(super) fn is_message(&self) -> bool {
+        matches!(self.kind, "message/rfc822" | "message/global")
     }
 
     /// The part's fields and its body.

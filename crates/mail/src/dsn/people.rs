@@ -32,8 +32,9 @@ pub(super) fn text(report: &Report) -> String {
             recipients.for_each(|recipient| tell(&mut text, recipient));
         }
     }
+    let attached = if report.has_content() { "It is attached as it was." } else { "Its header is attached; its text is not." };
     let reference = format!(
-        "If you ask us about this message, please name {}. We received it on {}. Its header is attached; its text is not.",
+        "If you ask us about this message, please name {}. We received it on {}. {attached}",
         token(report.id),
         date_time(report.arrival_date)
     );

@@ -53,7 +53,7 @@ async fn accepted_mail(work: Work) {
         assert_eq!((lent.parcels.len(), lent.left), (1, Left::Empty));
         let parcel = &lent.parcels[0];
         assert_eq!((parcel.message, &parcel.tenant, &parcel.stream), (facts.id, &facts.tenant, &facts.stream));
-        assert_eq!((parcel.arrived_at, parcel.content_octets, parcel.deadline), (at(100), 7, None));
+        assert_eq!((parcel.waits_since, parcel.content_octets, parcel.deadline), (at(100), 7, None));
         assert_eq!(content_of(&*spool, facts.id).await, Ok((facts.clone(), b"content".to_vec())));
     }
     let unknown = MessageId(7);

@@ -30,11 +30,7 @@ pub(super) fn message(number: u8, millis: u64, recipients: &[&str]) -> Message {
         id: MessageId::new(at(millis), [number; 10]),
         tenant: TenantName::new("tenant"),
         stream: StreamName::new("stream"),
-        envelope: Envelope {
-            reverse_path: ReversePath::parse("<sender@example.org>").expect("a path"),
-            body: BodyType::EightBitMime,
-            smtputf8: false,
-        },
+        envelope: Envelope::new(ReversePath::parse("<sender@example.org>").expect("a path"), BodyType::EightBitMime, false),
         arrival: Arrival {
             at: at(millis),
             role: Role::Submission,
@@ -46,7 +42,8 @@ pub(super) fn message(number: u8, millis: u64, recipients: &[&str]) -> Message {
         },
         priority: Priority::Normal,
         deadline: None,
-        recipients: recipients.iter().map(|text| Recipient { mailbox: Mailbox::parse(text).expect("a mailbox") }).collect(),
+        release_at: None,
+        recipients: recipients.iter().map(|text| Recipient::new(Mailbox::parse(text).expect("a mailbox"))).collect(),
         content_octets: 0,
     }
 }
@@ -96,7 +93,7 @@ pub(super) fn bounced(millis: u64) -> Outcome {
 }
 
 pub(super) fn deferred(millis: u64, due: u64) -> Outcome {
-    Outcome::Deferred { due: at(due), diagnosis: diagnosis(millis) }
+    Outcome::Deferred { due: at(due), diagnosis: diagnosis(millis), delay_told: false }
 }
 
 fn diagnosis(millis: u64) -> Diagnosis {

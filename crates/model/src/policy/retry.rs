@@ -13,6 +13,10 @@ pub struct RetryPolicy {
     pub give_up: Duration,
     /// The same for mail with a null reverse-path, which nobody waits for.
     pub give_up_reports: Duration,
+    /// The age at which a sender who asked for it (NOTIFY=DELAY, RFC 3461 §4.1) is told that a delivery takes long.
+    pub delay_notice: Duration,
+    /// Who asked for nothing is told, too.
+    pub delay_notice_unasked: bool,
 }
 
 impl Default for RetryPolicy {
@@ -23,6 +27,8 @@ impl Default for RetryPolicy {
             jitter_percent: 10,
             give_up: Duration::from_secs(5 * 86_400),
             give_up_reports: Duration::from_secs(86_400),
+            delay_notice: Duration::from_secs(4 * 3600),
+            delay_notice_unasked: false,
         }
     }
 }

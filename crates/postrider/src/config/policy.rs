@@ -54,6 +54,9 @@ fn retry(section: Section<'_>) -> RetryPolicy {
         jitter_percent: section.or("jitter_percent", default.jitter_percent, |v| values::number(v, 0..=50)),
         give_up: section.or("give_up", default.give_up, values::any_duration),
         give_up_reports: section.or("give_up_reports", default.give_up_reports, values::any_duration),
+        delay_notice: section.or("delay_notice", default.delay_notice, values::any_duration),
+        delay_notice_unasked: section
+            .or("delay_notice_to", default.delay_notice_unasked, |v| values::one_of(v, &[("who_asks", false), ("everybody", true)])),
     };
     section.finish();
     read

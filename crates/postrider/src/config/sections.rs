@@ -105,6 +105,7 @@ fn limits(section: Section<'_>) -> ReceiveLimits {
             .or("content_rate_min", default.content_octets_per_second_min, |v| values::octets(v, 0..=1 << 30)),
         normalise_bare_newlines: section
             .or("bare_newlines", default.normalise_bare_newlines, |v| values::one_of(v, &[("refuse", false), ("mend", true)])),
+        hold_max: section.or("future_release_max", default.hold_max, |v| values::duration(v, Duration::ZERO..=365 * 86_400 * second)),
         relay_domains: default.relay_domains,
         relay_principal: default.relay_principal,
     };

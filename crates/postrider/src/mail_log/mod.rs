@@ -105,7 +105,7 @@ impl MailLog for LineLog {
             }
             match outcome {
                 Outcome::Delivered { reply } => line.shown("reply", reply),
-                Outcome::Deferred { due, diagnosis: said } => {
+                Outcome::Deferred { due, diagnosis: said, delay_told: _ } => {
                     diagnosis(line, said);
                     line.plain("due", due);
                 }

@@ -27,7 +27,7 @@ fn message(to: &str, hello: &str) -> Message {
         id: MessageId(0x019a_0000_0000_7000_8000_0000_0000_0001),
         tenant: "shop".into(),
         stream: "receipts".into(),
-        envelope: Envelope { reverse_path: ReversePath::Mailbox(mailbox("a@shop.example")), body: BodyType::SevenBit, smtputf8: false },
+        envelope: Envelope::new(ReversePath::Mailbox(mailbox("a@shop.example")), BodyType::SevenBit, false),
         arrival: Arrival {
             at: Timestamp::from_millis(AT),
             role: Role::Submission,
@@ -39,7 +39,8 @@ fn message(to: &str, hello: &str) -> Message {
         },
         priority: Priority::Normal,
         deadline: None,
-        recipients: vec![Recipient { mailbox: mailbox(to) }],
+        release_at: None,
+        recipients: vec![Recipient::new(mailbox(to))],
         content_octets: 10_240,
     }
 }
@@ -68,7 +69,7 @@ fn written(json: bool, act: impl FnOnce(&LineLog)) -> String {
 fn deferred(trouble: Trouble) -> Outcome {
     let diagnosis =
         Diagnosis { at: Timestamp::from_millis(AT), phase: Phase::Connect, reason: Reason::Trouble(trouble), remote: None, address: None };
-    Outcome::Deferred { due: Timestamp::from_millis(AT + 60_000), diagnosis }
+    Outcome::Deferred { due: Timestamp::from_millis(AT + 60_000), diagnosis, delay_told: false }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 /// How long anything may take before a test fails.
@@ -299,22 +299,40 @@ impl Session {
 pub struct Hop {
     pub port: u16,
     pub taken: Receiver<String>,
+    /// Its commands, as they came.
+    pub heard: Receiver<String>,
 }
 
 impl Hop {
     /// `refuse` gives the reply to a RCPT, unless it is taken.
     pub fn open(refuse: fn(&str) -> Option<&'static str>) -> Self {
+        Self::offering("", refuse)
+    }
+
+    /// As [`Hop::open`], with more lines in its answer to EHLO, each with its CR LF.
+    pub fn offering(lines: &'static str, refuse: fn(&str) -> Option<&'static str>) -> Self {
+        let (told, heard) = channel();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, taken) = channel();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let sender = sender.clone();
+                let (sender, told) = (sender.clone(), told.clone());
                 // A client that went away has ended its own session.
-                std::thread::spawn(move || drop(converse(&stream, refuse, |content| drop(sender.send(content)))));
+                std::thread::spawn(move || drop(converse(&stream, lines, refuse, (sender, told))));
             }
         });
-        Self { port, taken }
+        Self { port, taken, heard }
+    }
+
+    /// Waits for a command that begins so.
+    pub fn hear(&self, verb: &str) -> String {
+        loop {
+            let line = self.heard.recv_timeout(PATIENCE).expect("no such command came");
+            if line.starts_with(verb) {
+                return line.trim_end().to_owned();
+            }
+        }
     }
 
     pub fn take(&self) -> String {
@@ -322,7 +340,12 @@ impl Hop {
     }
 }
 
-fn converse(stream: &TcpStream, refuse: fn(&str) -> Option<&'static str>, taken: impl Fn(String)) -> std::io::Result<()> {
+fn converse(
+    stream: &TcpStream,
+    offers: &str,
+    refuse: fn(&str) -> Option<&'static str>,
+    (taken, told): (Sender<String>, Sender<String>),
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut writer = stream;
     writer.write_all(b"220 hop.test\r\n")?;
@@ -332,8 +355,10 @@ fn converse(stream: &TcpStream, refuse: fn(&str) -> Option<&'static str>, taken:
         if reader.read_line(&mut line)? == 0 {
             return Ok(());
         }
+        let _ = told.send(line.clone());
+        let hello = format!("250-hop.test\r\n{offers}250-PIPELINING\r\n250 ENHANCEDSTATUSCODES");
         let reply = match line.get(..4).unwrap_or_default() {
-            "EHLO" => "250-hop.test\r\n250-PIPELINING\r\n250 ENHANCEDSTATUSCODES",
+            "EHLO" => &hello,
             "RCPT" => match refuse(&line) {
                 Some(refusal) => refusal,
                 None => {
@@ -351,7 +376,7 @@ fn converse(stream: &TcpStream, refuse: fn(&str) -> Option<&'static str>, taken:
                         return Ok(());
                     }
                 }
-                taken(content);
+                let _ = taken.send(content);
                 "250 2.0.0 taken"
             }
             "QUIT" => return writer.write_all(b"221 2.0.0 bye\r\n"),

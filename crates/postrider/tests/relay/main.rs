@@ -10,3 +10,4 @@ mod octets;
 mod reload;
 mod start;
 mod tls;
+mod wishes;

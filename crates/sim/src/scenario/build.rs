@@ -101,6 +101,7 @@ pub fn snapshot(providers: &[ProviderPlan]) -> Snapshot {
             jitter_percent: 10,
             give_up: seconds(5_400),
             give_up_reports: seconds(5_400),
+            ..RetryPolicy::default()
         },
         timeouts: Timeouts::default(),
         smtp_port: 25,

@@ -21,7 +21,7 @@ pub fn named() -> Vec<Scenario> {
     all.extend(personalities());
     all.extend(crashes());
     all.extend(disks());
-    all.extend([tarpit_beside_healthy(), flood_beside_small(), reports(), dns_outage(), backlog(), secret_limit(), rate()]);
+    all.extend([tarpit_beside_healthy(), flood_beside_small(), reports(), dns_outage(), backlog(), large(), secret_limit(), rate()]);
     all.extend([long_absence(), reload(), slow_queue()]);
     all
 }
@@ -243,6 +243,15 @@ fn backlog() -> Scenario {
     scenario.changes = vec![(0, Change::Reach(1, Reach::Refuses)), (scenario.clear_ms, Change::Reach(1, Reach::Up))];
     let end = |ms| End { when: When::After(ms), how: How::Power(Loss::Tail), down_ms: 30_000 };
     scenario.ends = vec![end(60_000), end(600_000), end(3_000_000)];
+    scenario
+}
+
+/// Contents in files of their own wait for a host that is down, and the power goes: what was acknowledged is on the disk.
+fn large() -> Scenario {
+    let mut scenario = with_personality("large contents, and the power goes", |_| {});
+    scenario.changes = vec![(0, Change::Reach(1, Reach::Refuses)), (scenario.clear_ms, Change::Reach(1, Reach::Up))];
+    scenario.clients[0].mails.iter_mut().for_each(|mail| mail.body_octets = 400_000);
+    scenario.ends = [60_000, 900_000].map(|ms| End { when: When::After(ms), how: How::Power(Loss::All), down_ms: 1_000 }).to_vec();
     scenario
 }
 

@@ -85,7 +85,7 @@ impl MailLog for SimLog {
         self.0.note_relay(|| {
             let (outcome, why, cause) = match outcome {
                 Outcome::Delivered { reply } => (book::Outcome::Delivered, reply.to_string(), Cause::None),
-                Outcome::Deferred { due, diagnosis } => (book::Outcome::Deferred(*due), diagnosis.describe(), cause(diagnosis)),
+                Outcome::Deferred { due, diagnosis, .. } => (book::Outcome::Deferred(*due), diagnosis.describe(), cause(diagnosis)),
                 Outcome::Bounced { diagnosis } => (book::Outcome::Bounced, diagnosis.describe(), cause(diagnosis)),
             };
             let recipient = message.recipients.get(index as usize).map(|r| r.mailbox.to_string());

@@ -29,6 +29,7 @@ pub(crate) struct MessageEntry {
     pub(crate) unsynced: u16,
     /// An enum, so that a slab's empty place needs no octets of its own.
     pub(crate) priority: Priority,
+    pub(crate) null_reverse_path: bool,
     pub(crate) extra: Option<Box<Extra>>,
     /// Sorted by index.
     pub(crate) deliveries: Deliveries,
@@ -43,12 +44,14 @@ pub(crate) struct Extra {
     pub(crate) warm: Option<(Arc<Message>, Bytes)>,
     /// After this it is not sent.
     pub(crate) deadline: Option<Timestamp>,
+    /// Before this it is not sent.
+    pub(crate) release_at: Option<Timestamp>,
 }
 
 impl Extra {
     /// Nothing, when there is nothing in it.
     pub(crate) fn kept(self) -> Option<Box<Self>> {
-        (self.file.is_some() || self.warm.is_some() || self.deadline.is_some()).then(|| Box::new(self))
+        (self.file.is_some() || self.warm.is_some() || self.deadline.is_some() || self.release_at.is_some()).then(|| Box::new(self))
     }
 }
 
@@ -65,6 +68,8 @@ pub(crate) struct DeliveryEntry {
     pub(crate) told_life: u32,
     pub(crate) told_offset: u32,
     pub(crate) state: Standing,
+    /// Nobody is told of its delay any more.
+    pub(crate) delay_told: bool,
 }
 
 /// Where a delivery stands in memory.
@@ -123,6 +128,12 @@ impl MessageEntry {
 
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         self.extra.as_ref().and_then(|extra| extra.deadline)
+    }
+
+    /// As [`Message::waits_since`].
+    pub(crate) fn waits_since(&self) -> Timestamp {
+        let release_at = self.extra.as_ref().and_then(|extra| extra.release_at);
+        release_at.map_or(self.arrived_at, |at| at.max(self.arrived_at))
     }
 
     /// Takes what was warm; an extra with nothing left in it goes.

@@ -127,7 +127,7 @@ impl Index {
             self.dequeue(slot, index);
             if let Some(delivery) = self.messages[slot].delivery_mut(index) {
                 (delivery.state, delivery.loan) = (Standing::Lent, fence(Loan(loan)));
-                deliveries.push(LentDelivery { index, attempts: delivery.attempts() });
+                deliveries.push(LentDelivery { index, attempts: delivery.attempts(), delay_told: delivery.delay_told });
             }
         }
         self.lent += deliveries.len() as u64;
@@ -139,7 +139,8 @@ impl Index {
             tenant: lane.tenant.clone(),
             stream: lane.stream.clone(),
             priority: entry.priority,
-            arrived_at: entry.arrived_at,
+            waits_since: entry.waits_since(),
+            null_reverse_path: entry.null_reverse_path,
             deadline: entry.deadline(),
             content_octets: entry.content_octets,
             deliveries,

@@ -94,7 +94,7 @@ impl Index {
             let host = self.host(recipient.host());
             (index as u32, host)
         });
-        let deliveries = deliveries.map(|(index, host)| fresh_delivery(index, host, message.arrival.at)).collect();
+        let deliveries = deliveries.map(|(index, host)| fresh_delivery(index, host, message.waits_since())).collect();
         let entry = MessageEntry {
             id: message.id,
             place: new.place,
@@ -104,6 +104,7 @@ impl Index {
             revision: 0,
             unsynced: 0,
             priority: message.priority,
+            null_reverse_path: message.envelope.reverse_path.is_null(),
             extra: new.extra.kept(),
             deliveries,
         };
@@ -221,7 +222,7 @@ impl Index {
 }
 
 fn fresh_delivery(index: u32, host: u32, due: Timestamp) -> DeliveryEntry {
-    DeliveryEntry { index, host, due, loan: 0, attempts: 0, told_life: 0, told_offset: 0, state: Standing::Waiting }
+    DeliveryEntry { index, host, due, loan: 0, attempts: 0, told_life: 0, told_offset: 0, state: Standing::Waiting, delay_told: false }
 }
 
 /// Ids of version 7 have 74 random bits; mixing their halves spreads them.

@@ -15,6 +15,8 @@ pub(crate) struct Replayed {
     pub(crate) id: MessageId,
     pub(crate) lane: u32,
     pub(crate) arrived_at: Timestamp,
+    pub(crate) release_at: Option<Timestamp>,
+    pub(crate) null_reverse_path: bool,
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) priority: Priority,
     pub(crate) content_octets: u64,
@@ -54,7 +56,7 @@ impl Index {
             .iter()
             .filter_map(|(index, host, fate)| match *fate {
                 Fate::Ended => None,
-                Fate::Live { due, attempts, told } => Some(DeliveryEntry {
+                Fate::Live { due, attempts, told, delay_told } => Some(DeliveryEntry {
                     index: *index,
                     host: *host,
                     due,
@@ -63,6 +65,7 @@ impl Index {
                     told_life: if told { place.life } else { 0 },
                     told_offset: place.offset,
                     state: Standing::Waiting,
+                    delay_told,
                 }),
             })
             .collect();
@@ -78,7 +81,8 @@ impl Index {
             revision: 0,
             unsynced: 0,
             priority: replayed.priority,
-            extra: Extra { file: replayed.file, warm: None, deadline: replayed.deadline }.kept(),
+            null_reverse_path: replayed.null_reverse_path,
+            extra: Extra { file: replayed.file, warm: None, deadline: replayed.deadline, release_at: replayed.release_at }.kept(),
             deliveries,
         });
     }
@@ -90,9 +94,10 @@ impl Index {
             return false;
         }
         match fate {
-            Fate::Live { due, attempts, told } => {
+            Fate::Live { due, attempts, told, delay_told } => {
                 if let Some(delivery) = self.messages[slot].delivery_mut(index) {
                     (delivery.due, delivery.attempts) = (due, DeliveryEntry::kept_attempts(attempts));
+                    delivery.delay_told = delay_told;
                 }
                 if told {
                     self.told(slot, index, place);

@@ -13,7 +13,7 @@ use super::entry::{MessageEntry, Place, Standing};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It waits. `told`: the record holds its newest diagnosis.
-    Live { due: Timestamp, attempts: u32, told: bool },
+    Live { due: Timestamp, attempts: u32, told: bool, delay_told: bool },
     /// Custody of it ended.
     Ended,
 }
@@ -23,8 +23,13 @@ impl Fate {
     pub(crate) fn of(outcome: &Outcome, attempts: u32) -> Self {
         match outcome {
             Outcome::Delivered { .. } | Outcome::Bounced { .. } => Fate::Ended,
-            Outcome::Deferred { due, .. } => Fate::Live { due: *due, attempts, told: true },
+            Outcome::Deferred { due, delay_told, .. } => Fate::Live { due: *due, attempts, told: true, delay_told: *delay_told },
         }
+    }
+
+    /// How a delivery of a new message stands.
+    pub(crate) fn fresh(arrived_at: Timestamp, release_at: Option<Timestamp>) -> Self {
+        Fate::Live { due: release_at.map_or(arrived_at, |at| at.max(arrived_at)), attempts: 0, told: false, delay_told: false }
     }
 }
 
@@ -66,7 +71,8 @@ impl Index {
                     delivery.state = Standing::Settling;
                     self.live -= 1;
                 }
-                Outcome::Deferred { due, .. } => {
+                Outcome::Deferred { due, delay_told, .. } => {
+                    delivery.delay_told = *delay_told;
                     delivery.attempts = delivery.attempts.saturating_add(1);
                     delivery.due = *due;
                     delivery.state = Standing::Waiting;

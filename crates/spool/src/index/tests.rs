@@ -21,7 +21,7 @@ fn message(number: u64, millis: u64, hosts: &[u8], lane: u8, priority: u8) -> Me
         id: MessageId(u128::from(number) << 64 | 0x7000_0000),
         tenant: TenantName::new(&format!("t{}", lane / 2)),
         stream: StreamName::new(&format!("s{}", lane % 2)),
-        envelope: Envelope { reverse_path: ReversePath::Null, body: BodyType::SevenBit, smtputf8: false },
+        envelope: Envelope::new(ReversePath::Null, BodyType::SevenBit, false),
         arrival: Arrival {
             at: at(millis),
             role: Role::Local,
@@ -33,8 +33,9 @@ fn message(number: u64, millis: u64, hosts: &[u8], lane: u8, priority: u8) -> Me
         },
         priority: [Priority::Low, Priority::Normal, Priority::High][usize::from(priority) % 3],
         deadline: None,
+        release_at: None,
         recipients: recipients
-            .map(|(nth, host)| Recipient { mailbox: Mailbox::parse(&format!("u{nth}@h{}.example", host % 5)).unwrap() })
+            .map(|(nth, host)| Recipient::new(Mailbox::parse(&format!("u{nth}@h{}.example", host % 5)).unwrap()))
             .collect(),
         content_octets: 9,
     }
@@ -174,7 +175,7 @@ impl Play {
                 self.index.accepted(NewMessage {
                     message: &message,
                     place,
-                    extra: Extra { deadline: message.deadline, ..Extra::default() },
+                    extra: Extra { deadline: message.deadline, release_at: message.release_at, ..Extra::default() },
                 });
             }
             Step::Lend { group: of, parcels, recipients } => {
@@ -196,6 +197,7 @@ impl Play {
                     remote: None,
                     address: None,
                 },
+                delay_told: wait % 2 == 0,
             }),
             Step::HandBack { nth, wait } => {
                 if !self.lent.is_empty() {

@@ -149,6 +149,7 @@ pub(crate) struct Told {
     pub(crate) attempts: u32,
     pub(crate) told_life: u32,
     pub(crate) told_offset: u32,
+    pub(crate) delay_told: bool,
 }
 
 impl Index {
@@ -161,6 +162,7 @@ impl Index {
             attempts: delivery.attempts(),
             told_life: delivery.told_life,
             told_offset: delivery.told_offset,
+            delay_told: delivery.delay_told,
         });
         Some((entry.place, told.collect()))
     }

@@ -49,11 +49,7 @@ pub fn message(nth: u64, at_ms: u64, recipients: &[&str]) -> Message {
         id: MessageId::new(at, entropy),
         tenant: TenantName::new("shop"),
         stream: StreamName::new("news"),
-        envelope: Envelope {
-            reverse_path: ReversePath::parse("<sender@shop.example>").unwrap(),
-            body: BodyType::SevenBit,
-            smtputf8: false,
-        },
+        envelope: Envelope::new(ReversePath::parse("<sender@shop.example>").unwrap(), BodyType::SevenBit, false),
         arrival: Arrival {
             at,
             role: Role::Submission,
@@ -65,7 +61,8 @@ pub fn message(nth: u64, at_ms: u64, recipients: &[&str]) -> Message {
         },
         priority: Priority::Normal,
         deadline: None,
-        recipients: recipients.iter().map(|text| Recipient { mailbox: Mailbox::parse(text).unwrap() }).collect(),
+        release_at: None,
+        recipients: recipients.iter().map(|text| Recipient::new(Mailbox::parse(text).unwrap())).collect(),
         content_octets: 0,
     }
 }
@@ -98,7 +95,7 @@ pub fn delivered(parcel: &Parcel, at: Timestamp) -> Settlement {
 }
 
 pub fn deferred(parcel: &Parcel, at: Timestamp, due: Timestamp) -> Settlement {
-    settled(parcel, at, &Outcome::Deferred { due, diagnosis: diagnosis(at) })
+    settled(parcel, at, &Outcome::Deferred { due, diagnosis: diagnosis(at), delay_told: false })
 }
 
 /// Polls a future, pumping the spool between polls, until it is ready. `None`: it will never be.
