@@ -103,10 +103,11 @@ impl Session<'_> {
         let idle = self.reception.limits.idle_timeout;
         let closing = self.reception.closing.clone();
         let mut shrunk = false;
+        let mut turn = Turn::new();
         loop {
             match self.server.next() {
                 Step::Write(octets) => match self.patience.within(idle, connection.write_all(octets)).await {
-                    Ok(Ok(())) => {}
+                    Ok(Ok(())) => turn = Turn::new(),
                     Ok(Err(_)) => return End::Closed,
                     Err(_) => return End::TimedOut,
                 },
@@ -119,7 +120,7 @@ impl Session<'_> {
                 Step::Ask(question) => self.answer(question).await,
                 Step::Aborted => self.transaction = None,
                 Step::Read => {
-                    let limit = self.limit(self.server.waits_for());
+                    let limit = self.limit(self.server.waits_for(), &turn);
                     let idle_here = self.transaction.is_none();
                     let keeps_buffers = idle_here && !shrunk;
                     let limit = if keeps_buffers { limit.min(BUFFERS_KEPT) } else { limit };
@@ -186,13 +187,32 @@ impl Session<'_> {
         }
     }
 
-    /// How long the next octet may take. Content has to come at a minimum rate, so that dripping does not hold a session for ever.
-    fn limit(&self, wait: Wait) -> Duration {
+    /// How long the next octet may take. Content has to come at a minimum rate, and a line to be whole in time, so that dripping does not hold a
+    /// session for ever.
+    fn limit(&self, wait: Wait, turn: &Turn) -> Duration {
         let idle = self.reception.limits.idle_timeout;
         match (wait, &self.transaction) {
             (Wait::Content, Some(transaction)) => transaction.pace.left(idle, self.reception.limits.content_octets_per_second_min),
-            _ => idle,
+            // Content that was refused is read to its end, however long that is.
+            (Wait::Content, None) => idle,
+            (Wait::Command | Wait::Auth, _) => turn.left(idle),
         }
+    }
+}
+
+/// The client's turn to speak: from our last word on, it has the idle time-out for a whole line, however it comes.
+#[derive(Debug)]
+struct Turn {
+    since: Instant,
+}
+
+impl Turn {
+    fn new() -> Self {
+        Self { since: Instant::now() }
+    }
+
+    fn left(&self, idle: Duration) -> Duration {
+        idle.saturating_sub(self.since.elapsed())
     }
 }
 
@@ -223,6 +243,20 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_drips_in_ends_in_time() {
+        let idle = Duration::from_secs(300);
+        let turn = Turn::new();
+        let mut seconds = 0;
+        while turn.left(idle) > Duration::ZERO && seconds < 10_000 {
+            // An octet comes, and is no whole line: nothing is said to it.
+            tokio::time::advance(Duration::from_secs(10)).await;
+            seconds += 10;
+        }
+        assert_eq!(seconds, 300);
+        assert_eq!(Turn::new().left(idle), idle, "our word gives the client its time again");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn dripping_ends_and_steady_content_does_not() {
