@@ -24,6 +24,7 @@ pub mod admit;
 pub mod classify;
 pub mod explain;
 pub mod lockout;
+pub mod plan;
 pub mod retry;
 pub mod returns;
 pub mod route;

@@ -21,6 +21,7 @@ fn message(reverse_path: &str, recipients: &[&str]) -> Message {
         priority: Priority::Normal,
         deadline: None,
         release_at: None,
+        mend: Default::default(),
         recipients: recipients.iter().map(|text| Recipient::new(Mailbox::parse(text).unwrap())).collect(),
         content_octets: 0,
     }

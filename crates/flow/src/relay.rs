@@ -213,6 +213,7 @@ impl Relay {
             role: Role::Local,
             envelope: Envelope::new(reverse_path, body, smtputf8),
             hold: None,
+            facts,
             recipients: recipients.into_iter().map(Recipient::new).collect(),
             peer: None,
             hello: "".into(),

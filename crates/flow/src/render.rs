@@ -1,8 +1,10 @@
 //! The head of a message, made at the attempt from stored facts (ARCHITECTURE.md, "One stored body, heads made late").
 
+use postrider_mail::mend::Missing;
 use postrider_mail::trace::{Received, With};
 use postrider_model::policy::Snapshot;
-use postrider_model::{Message, Protocol, Role};
+use postrider_model::{Mend, Message, Protocol, Role};
+use postrider_smtp::{Host, Mailbox};
 
 /// Our trace field (RFC 5321 §4.4). The recipient is named only where there is one, so that no blind copy shows (RFC 5321 §7.2).
 pub(crate) fn head(snapshot: &Snapshot, message: &Message) -> Vec<u8> {
@@ -31,5 +33,35 @@ pub(crate) fn head(snapshot: &Snapshot, message: &Message) -> Vec<u8> {
         at: arrival.at.seconds(),
     };
     received.write(&mut head);
+    complete(snapshot, message, &mut head);
     head
+}
+
+/// The Message-ID of a message that has none of its own.
+pub(crate) fn message_id(snapshot: &Snapshot, message: &Message) -> String {
+    format!("{}@{}", message.id, snapshot.host_name)
+}
+
+/// What the message lacks (`core::plan`).
+fn complete(snapshot: &Snapshot, message: &Message, head: &mut Vec<u8>) {
+    let Mend { date, from, message_id: id, empty_line } = message.mend;
+    if message.mend == Mend::default() {
+        return;
+    }
+    let sender = || match message.envelope.reverse_path.mailbox() {
+        Some(mailbox) => written(mailbox, message.envelope.smtputf8),
+        None => format!("MAILER-DAEMON@{}", snapshot.host_name),
+    };
+    let (from, id) = (from.then(sender), id.then(|| message_id(snapshot, message)));
+    let missing =
+        Missing { date: date.then(|| message.arrival.at.seconds()), from: from.as_deref(), message_id: id.as_deref(), empty_line };
+    missing.write(head);
+}
+
+/// An address as a header may hold it: domains in letters beyond ASCII only where SMTPUTF8 was said (RFC 6532).
+fn written(mailbox: &Mailbox, smtputf8: bool) -> String {
+    match mailbox.host() {
+        Host::Domain(domain) if !smtputf8 => format!("{}@{}", mailbox.local_part(), domain.to_ascii()),
+        _ => mailbox.to_string(),
+    }
 }

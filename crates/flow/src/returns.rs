@@ -9,11 +9,12 @@ use postrider_mail::HeaderWatch;
 use postrider_mail::dsn::{self, Action, RecipientReport, Words};
 use postrider_model::policy::Snapshot;
 use postrider_model::{
-    Arrival, BodyType, Content, Message, Outcome, Parcel, Priority, Protocol, Reason, Recipient, Report, Role, Timestamp,
+    Arrival, BodyType, Content, Mend, Message, Outcome, Parcel, Priority, Protocol, Reason, Recipient, Report, Role, Timestamp,
 };
 use postrider_smtp::EnhancedStatus;
 
 use crate::Doors;
+use crate::render;
 use crate::submit::new_id;
 
 /// Who took what was delivered.
@@ -76,6 +77,7 @@ impl Composer<'_> {
         header.feed(original);
         let facts = header.finish();
         let name = snapshot.host_name.as_str();
+        let given_id = message.mend.message_id.then(|| format!("<{}>", render::message_id(snapshot, message)));
         let report = dsn::Report {
             boundary: &format!("={:032x}", id.0),
             message_id: &format!("<{id}@{name}>"),
@@ -86,7 +88,7 @@ impl Composer<'_> {
             arrival_date: message.arrival.at.seconds(),
             id: &message.id.to_string(),
             envelope_id: message.envelope.envid.as_deref(),
-            original_message_id: facts.message_id_text.as_deref(),
+            original_message_id: facts.message_id_text.as_deref().or(given_id.as_deref()),
             recipients: texts.iter().map(Texts::report).collect(),
             original,
             returns_content: returns::returns_content(message, owed) && original.len() as u64 == message.content_octets,
@@ -112,6 +114,7 @@ impl Composer<'_> {
             deadline: None,
             release_at: None,
             recipients: vec![Recipient::new(owed.to.clone())],
+            mend: Mend::default(),
             content_octets: content.len() as u64,
         };
         Report { message: Arc::new(message), content }

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use postrider_core::times;
+use postrider_core::{plan, times};
+use postrider_mail::HeaderFacts;
 use postrider_model::doors::{Principal, Receipt, SpoolTrouble, Staged};
 use postrider_model::{Arrival, Envelope, Message, MessageId, Protocol, Recipient, Role};
 use postrider_smtp::wishes::Hold;
@@ -19,6 +20,8 @@ pub(crate) struct Submission {
     /// Not to be sent before.
     pub(crate) hold: Option<Hold>,
     pub(crate) recipients: Vec<Recipient>,
+    /// What the content was found to be.
+    pub(crate) facts: HeaderFacts,
     pub(crate) peer: Option<IpAddr>,
     pub(crate) hello: Box<str>,
     pub(crate) protocol: Protocol,
@@ -54,6 +57,7 @@ pub(crate) async fn take_custody(doors: &Doors, submission: Submission, content:
             credential: submission.principal.credential,
         },
         recipients: submission.recipients,
+        mend: plan::mend(submission.role, &submission.facts),
         content_octets: content.octets,
     };
     // The line is made of the facts, and written only when they are true.

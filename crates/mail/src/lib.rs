@@ -13,6 +13,7 @@
 pub mod date;
 pub mod dsn;
 pub mod header;
+pub mod mend;
 mod text;
 pub mod trace;
 mod watch;

@@ -41,6 +41,8 @@ pub struct HeaderFacts {
     pub header_octets: u64,
     /// Octets in all.
     pub content_octets: u64,
+    /// Whether an empty line ends the header.
+    pub empty_line: bool,
     /// Whether the header has an octet above 127, which asks for SMTPUTF8 (RFC 6531) or is broken.
     pub header_8bit: bool,
     /// Whether the body has one, which asks for 8BITMIME (RFC 6152).
@@ -51,6 +53,11 @@ impl HeaderFacts {
     /// Whether there is no header at all.
     pub fn is_absurd(&self) -> bool {
         self.fields == 0
+    }
+
+    /// Whether it begins with its text: no header, and no empty line that would end one.
+    pub fn begins_with_text(&self) -> bool {
+        self.fields == 0 && self.content_octets > 0 && !self.empty_line
     }
 }
 
@@ -266,6 +273,7 @@ impl HeaderWatch {
     /// The header ends; `used` octets of the empty line are used now.
     fn end_header(&mut self, used: usize) -> usize {
         self.facts.header_octets = if self.state == State::LineStart { self.facts.content_octets } else { self.line_start };
+        self.facts.empty_line = used > 0;
         self.state = State::Body;
         used
     }

@@ -33,6 +33,21 @@ pub struct Message {
     pub recipients: Vec<Recipient>,
     /// Length of the content as it stands in the spool.
     pub content_octets: u64,
+    /// What is added to it when it is sent.
+    pub mend: Mend,
+}
+
+/// What a message lacks, and is given when it is sent (RFC 6409 §8). The values follow from its other facts, so every attempt gives the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mend {
+    /// Date.
+    pub date: bool,
+    /// From.
+    pub from: bool,
+    /// Message-ID.
+    pub message_id: bool,
+    /// The empty line between header and text: there is no header at all.
+    pub empty_line: bool,
 }
 
 impl Message {

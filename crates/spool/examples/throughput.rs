@@ -57,6 +57,7 @@ fn message(number: u64, hosts: u64) -> Message {
         priority: Priority::Normal,
         deadline: None,
         release_at: None,
+        mend: Default::default(),
         recipients: vec![Recipient::new(Mailbox::parse(&format!("user{number}@host{}.example", number % hosts)).expect("a mailbox"))],
         content_octets: CONTENT as u64,
     }

@@ -2,8 +2,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use postrider_model::{
-    Arrival, AttemptFacts, BodyType, CredentialName, Diagnosis, Envelope, Message, MessageId, Phase, Priority, Protocol, Reason, Recipient,
-    Role, SourceName, StreamName, TenantName, Timestamp, TlsFacts, Trouble,
+    Arrival, AttemptFacts, BodyType, CredentialName, Diagnosis, Envelope, Mend, Message, MessageId, Phase, Priority, Protocol, Reason,
+    Recipient, Role, SourceName, StreamName, TenantName, Timestamp, TlsFacts, Trouble,
 };
 use postrider_smtp::parameters::{Notify, OriginalRecipient, Ret};
 use postrider_smtp::wishes::{DeliverBy, MtPriority};
@@ -36,6 +36,7 @@ fn messages() -> Vec<Message> {
         priority: Priority::Low,
         deadline: None,
         release_at: None,
+        mend: Default::default(),
         recipients: recipients(&["a@one.example"]),
         content_octets: 0,
     };
@@ -72,6 +73,7 @@ fn messages() -> Vec<Message> {
     }
     let mut held = plain.clone();
     held.release_at = Some(at(8));
+    held.mend = Mend { date: true, from: false, message_id: true, empty_line: true };
     let mut by_return = plain.clone();
     by_return.envelope.deliver_by = DeliverBy::parse("120;R");
     vec![plain, full, relayed, wished, held, by_return]

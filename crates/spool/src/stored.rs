@@ -10,13 +10,16 @@ use std::sync::Arc;
 
 use postrider_model::limits::REPLY_LINES_MAX;
 use postrider_model::{
-    Arrival, AttemptFacts, BodyType, CredentialName, Diagnosis, Envelope, Message, MessageId, Outcome, Phase, Priority, Protocol, Reason,
-    Recipient, Role, SourceName, StreamName, TenantName, Timestamp, TlsFacts, Trouble,
+    Arrival, AttemptFacts, BodyType, CredentialName, Diagnosis, Envelope, Mend, Message, MessageId, Outcome, Phase, Priority, Protocol,
+    Reason, Recipient, Role, SourceName, StreamName, TenantName, Timestamp, TlsFacts, Trouble,
 };
 use postrider_smtp::{EnhancedStatus, Mailbox, Reply, ReversePath};
 
 use crate::codec::{Damaged, Decoder, Encode};
 use crate::wishes::{WISHES_FOLLOW, has_wishes, put_wishes, take_wishes};
+
+/// The bit in a message's flags that says that an octet follows in the end: what is added to the content.
+const MEND_FOLLOWS: u8 = 4;
 
 pub(crate) fn put_message(out: &mut Vec<u8>, message: &Message) {
     out.fixed128(message.id.0);
@@ -34,7 +37,11 @@ pub(crate) fn put_message(out: &mut Vec<u8>, message: &Message) {
         BodyType::EightBitMime => 1,
     });
     let wishes = has_wishes(message);
-    out.octet(u8::from(message.envelope.smtputf8) | if wishes { WISHES_FOLLOW } else { 0 });
+    out.octet(
+        u8::from(message.envelope.smtputf8)
+            | if wishes { WISHES_FOLLOW } else { 0 }
+            | if message.mend == Mend::default() { 0 } else { MEND_FOLLOWS },
+    );
     put_arrival(out, &message.arrival);
     out.octet(match message.priority {
         Priority::Low => 0,
@@ -49,6 +56,10 @@ pub(crate) fn put_message(out: &mut Vec<u8>, message: &Message) {
     }
     if wishes {
         put_wishes(out, message);
+    }
+    if message.mend != Mend::default() {
+        let Mend { date, from, message_id, empty_line } = message.mend;
+        out.octet(u8::from(date) | u8::from(from) << 1 | u8::from(message_id) << 2 | u8::from(empty_line) << 3);
     }
 }
 
@@ -67,7 +78,7 @@ pub(crate) fn take_message(from: &mut Decoder<'_>) -> Result<Message, Damaged> {
         _ => return Err(Damaged),
     };
     let flags = from.octet()?;
-    if flags & !(1 | WISHES_FOLLOW) != 0 {
+    if flags & !(1 | WISHES_FOLLOW | MEND_FOLLOWS) != 0 {
         return Err(Damaged);
     }
     let envelope = Envelope::new(reverse_path, body, flags & 1 != 0);
@@ -85,10 +96,17 @@ pub(crate) fn take_message(from: &mut Decoder<'_>) -> Result<Message, Damaged> {
     for _ in 0..count {
         recipients.push(Recipient::new(take_mailbox(from)?));
     }
-    let release_at = None;
-    let mut message = Message { id, tenant, stream, envelope, arrival, priority, deadline, release_at, recipients, content_octets };
+    let (release_at, mend) = (None, Mend::default());
+    let mut message = Message { id, tenant, stream, envelope, arrival, priority, deadline, release_at, recipients, content_octets, mend };
     if flags & WISHES_FOLLOW != 0 {
         take_wishes(from, &mut message)?;
+    }
+    if flags & MEND_FOLLOWS != 0 {
+        let set = from.octet()?;
+        if set == 0 || set > 15 {
+            return Err(Damaged);
+        }
+        message.mend = Mend { date: set & 1 != 0, from: set & 2 != 0, message_id: set & 4 != 0, empty_line: set & 8 != 0 };
     }
     Ok(message)
 }

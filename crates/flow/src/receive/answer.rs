@@ -154,6 +154,7 @@ impl Session<'_> {
             role,
             envelope: transaction.envelope(),
             hold: transaction.parameters.hold,
+            facts: transaction.watch.finish(),
             recipients: transaction.recipients,
             peer: Some(self.peer.remote.ip()),
             hello: self.hello.clone(),

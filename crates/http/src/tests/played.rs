@@ -108,6 +108,7 @@ impl SpoolDesk for Played {
             priority: Priority::Normal,
             deadline: None,
             release_at: None,
+            mend: Default::default(),
             recipients: vec![Recipient::new(Mailbox::parse("b@c.example").unwrap())],
             content_octets: 5,
         };

@@ -43,6 +43,7 @@ pub(super) fn message(number: u8, millis: u64, recipients: &[&str]) -> Message {
         priority: Priority::Normal,
         deadline: None,
         release_at: None,
+        mend: Default::default(),
         recipients: recipients.iter().map(|text| Recipient::new(Mailbox::parse(text).expect("a mailbox"))).collect(),
         content_octets: 0,
     }

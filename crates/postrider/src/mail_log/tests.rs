@@ -40,6 +40,7 @@ fn message(to: &str, hello: &str) -> Message {
         priority: Priority::Normal,
         deadline: None,
         release_at: None,
+        mend: Default::default(),
         recipients: vec![Recipient::new(mailbox(to))],
         content_octets: 10_240,
     }

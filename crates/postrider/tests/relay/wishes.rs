@@ -165,3 +165,21 @@ fn mail_that_must_be_there_by_a_time_is_returned_then() {
     let report = hop.take();
     assert!(report.contains("Action: failed\r\n"), "{report}");
 }
+
+#[test]
+fn what_a_client_of_ours_leaves_out_is_added() {
+    let hop = Hop::open(|_| None);
+    let mut relay = Relay::start(&config(hop.port));
+    let mut session = Session::log_in(relay.address("submission"));
+    assert!(session.send("a@shop.example", "b@[127.0.0.1]", "just text, and\r\nno header: at all").starts_with("250"));
+    let taken = hop.take();
+    let id = relay.mail.wait("accepted").split("id=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
+    let (head, text) = taken.split_once("\r\n\r\n").unwrap();
+    for field in ["\r\nDate: ", "\r\nFrom: <a@shop.example>", &format!("\r\nMessage-ID: <{id}@relay.test>")] {
+        assert!(head.contains(field), "{field} in {taken}");
+    }
+    assert_eq!(text, "just text, and\r\nno header: at all\r\n.\r\n");
+    session.send("a@shop.example", "b@[127.0.0.1]", "From: c@d.example\r\nDate: never\r\nMessage-ID: <1@d.example>\r\n\r\nx");
+    let taken = hop.take();
+    assert!(!taken.contains("@relay.test>") && taken.matches("Date:").count() == 1, "{taken}");
+}

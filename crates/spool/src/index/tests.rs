@@ -34,6 +34,7 @@ fn message(number: u64, millis: u64, hosts: &[u8], lane: u8, priority: u8) -> Me
         priority: [Priority::Low, Priority::Normal, Priority::High][usize::from(priority) % 3],
         deadline: None,
         release_at: None,
+        mend: Default::default(),
         recipients: recipients
             .map(|(nth, host)| Recipient::new(Mailbox::parse(&format!("u{nth}@h{}.example", host % 5)).unwrap()))
             .collect(),

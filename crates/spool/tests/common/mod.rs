@@ -62,6 +62,7 @@ pub fn message(nth: u64, at_ms: u64, recipients: &[&str]) -> Message {
         priority: Priority::Normal,
         deadline: None,
         release_at: None,
+        mend: Default::default(),
         recipients: recipients.iter().map(|text| Recipient::new(Mailbox::parse(text).unwrap())).collect(),
         content_octets: 0,
     }

@@ -1,0 +1,53 @@
+//! How a message is prepared (RFC 6409 §8).
+//!
+//! **Promises.** What a client of ours submits is completed: Date, From, Message-ID. What is relayed is nobody's to complete (RFC 5321 §6.4): it gets
+//! nothing but the empty line without which our own trace field would swallow its text. The plan is made once, from what the content was found to be,
+//! and kept with the message.
+
+use postrider_mail::HeaderFacts;
+use postrider_model::{Mend, Role};
+
+/// What is added to a content when it is sent.
+pub fn mend(role: Role, facts: &HeaderFacts) -> Mend {
+    let empty_line = facts.begins_with_text();
+    match role {
+        Role::Submission | Role::Local => {
+            Mend { date: facts.date == 0, from: facts.from == 0, message_id: facts.message_id == 0, empty_line }
+        }
+        Role::Relay | Role::Report => Mend { empty_line, ..Mend::default() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postrider_mail::HeaderWatch;
+
+    fn found(content: &str) -> HeaderFacts {
+        let mut watch = HeaderWatch::new();
+        watch.feed(content.as_bytes());
+        watch.finish()
+    }
+
+    #[test]
+    fn submissions_are_completed_and_relayed_mail_is_not() {
+        let whole = "From: a@b.example\r\nDate: x\r\nMessage-ID: <1@b.example>\r\n\r\ntext";
+        for (content, mended) in [
+            (whole, [false, false, false, false]),
+            ("Subject: x\r\n\r\ntext", [true, true, true, false]),
+            ("MESSAGE-id: x\r\nfrom: y\r\n\r\n", [true, false, false, false]),
+            ("\r\ntext", [true, true, true, false]),
+            ("just text\r\nFrom: nobody", [true, true, true, true]),
+            ("", [true, true, true, false]),
+        ] {
+            let [date, from, message_id, empty_line] = mended;
+            let facts = found(content);
+            for role in [Role::Submission, Role::Local] {
+                assert_eq!(mend(role, &facts), Mend { date, from, message_id, empty_line }, "{content:?}");
+            }
+            for role in [Role::Relay, Role::Report] {
+                assert_eq!(mend(role, &facts), Mend { empty_line, ..Mend::default() }, "{content:?}");
+            }
+        }
+    }
+}
