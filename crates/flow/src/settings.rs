@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use postrider_model::doors::{Clock, Entropy, MailLog, Net, Principal, Registry, Resolver, Spool};
 use postrider_model::{Priority, Role, StreamName, TenantName};
 use postrider_smtp::Domain;
@@ -42,6 +43,8 @@ pub struct ListenerSettings {
     pub auth_in_clear: bool,
     /// MAIL needs AUTH first. Always on for submission; a relay listener offers no AUTH.
     pub auth_required: bool,
+    /// Peers from here are proxies: they must say who the client is (PROXY protocol).
+    pub proxies: Vec<IpNet>,
 }
 
 /// Bounds on what clients may do.

@@ -1,16 +1,19 @@
 //! Who may send, from the configuration file.
 //!
 //! **Promises.** A secret is 256 random bits, so its SHA-256 is enough to keep; it is compared in constant time. An unknown user takes the same
-//! way, with a digest that no secret has, so that the time tells nothing about who exists. A reload replaces all of it at once.
+//! way, with a digest that no secret has, so that the time tells nothing about who exists. A credential with networks holds from there alone; one with
+//! networks and without a secret is everybody there. A reload replaces all of it at once.
 //!
 //! **Never** counts failures: who guesses is made to wait by `core::lockout`, over whatever registry there is.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
+use ipnet::IpNet;
 use postrider_model::BoxFuture;
 use postrider_model::doors::{Principal, Registry, Secret};
 
@@ -21,53 +24,85 @@ type Table = BTreeMap<[u8; 32], Entry>;
 
 struct Entry {
     secret_sha256: [u8; 32],
+    /// Empty: from anywhere.
+    networks: Vec<IpNet>,
     principal: Principal,
+}
+
+/// All credentials.
+struct Known {
+    by_user: Table,
+    /// Who is known by address, narrow networks first.
+    by_network: Vec<(IpNet, Principal)>,
 }
 
 /// The registry of one configuration, until the next.
 pub struct ConfigRegistry {
-    table: ArcSwap<Table>,
+    known: ArcSwap<Known>,
 }
 
 impl ConfigRegistry {
     /// A registry of these credentials.
     pub fn new(credentials: &[Credential]) -> Self {
-        Self { table: ArcSwap::from_pointee(table(credentials)) }
+        Self { known: ArcSwap::from_pointee(known(credentials)) }
     }
 
     /// Other credentials hold from now on.
     pub fn replace(&self, credentials: &[Credential]) {
-        self.table.store(Arc::new(table(credentials)));
+        self.known.store(Arc::new(known(credentials)));
     }
 
-    fn look(&self, user: &str, secret: &Secret) -> Option<Principal> {
-        let table = self.table.load();
-        let entry = table.get(&sha256(user.as_bytes()));
+    fn look(&self, peer: IpAddr, user: &str, secret: &Secret) -> Option<Principal> {
+        let known = self.known.load();
+        let entry = known.by_user.get(&sha256(user.as_bytes()));
         // No octets have this digest, as far as anybody knows.
         let expected = entry.map_or([0; 32], |entry| entry.secret_sha256);
         let right = same(&sha256(&secret.0), &expected);
-        entry.filter(|_| right).map(|entry| entry.principal.clone())
+        let here = entry.is_some_and(|entry| entry.networks.is_empty() || entry.networks.iter().any(|network| holds(network, peer)));
+        entry.filter(|_| right && here).map(|entry| entry.principal.clone())
+    }
+
+    fn look_by_network(&self, peer: IpAddr) -> Option<Principal> {
+        self.known.load().by_network.iter().find(|(network, _)| holds(network, peer)).map(|(_, principal)| principal.clone())
     }
 }
 
 impl Registry for ConfigRegistry {
-    fn authenticate(&self, user: &str, secret: Secret) -> BoxFuture<'_, Option<Principal>> {
-        let found = self.look(user, &secret);
+    fn authenticate(&self, peer: IpAddr, user: &str, secret: Secret) -> BoxFuture<'_, Option<Principal>> {
+        let found = self.look(peer, user, &secret);
+        Box::pin(std::future::ready(found))
+    }
+
+    fn recognise(&self, peer: IpAddr) -> BoxFuture<'_, Option<Principal>> {
+        let found = self.look_by_network(peer);
         Box::pin(std::future::ready(found))
     }
 }
 
-fn table(credentials: &[Credential]) -> Table {
-    let entry = |credential: &Credential| Entry {
-        secret_sha256: credential.secret_sha256,
-        principal: Principal {
-            tenant: credential.tenant.clone(),
-            stream: credential.stream.clone(),
-            credential: Some(credential.user.clone()),
-            priority: credential.priority,
-        },
+fn known(credentials: &[Credential]) -> Known {
+    let principal = |credential: &Credential| Principal {
+        tenant: credential.tenant.clone(),
+        stream: credential.stream.clone(),
+        credential: Some(credential.user.clone()),
+        priority: credential.priority,
     };
-    credentials.iter().map(|credential| (sha256(credential.user.as_str().as_bytes()), entry(credential))).collect()
+    let mut known = Known { by_user: BTreeMap::new(), by_network: Vec::new() };
+    for credential in credentials {
+        match credential.secret_sha256 {
+            Some(secret_sha256) => {
+                let entry = Entry { secret_sha256, networks: credential.networks.clone(), principal: principal(credential) };
+                known.by_user.insert(sha256(credential.user.as_str().as_bytes()), entry);
+            }
+            None => known.by_network.extend(credential.networks.iter().map(|network| (*network, principal(credential)))),
+        }
+    }
+    known.by_network.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
+    known
+}
+
+/// Whether an address is of a network; an IPv4 address that came over IPv6 counts as IPv4.
+fn holds(network: &IpNet, peer: IpAddr) -> bool {
+    network.contains(&peer.to_canonical())
 }
 
 /// Compares in constant time.
@@ -104,10 +139,13 @@ mod tests {
         pub(super) static WORK: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     }
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
     fn credential(user: &str, secret: &str) -> Credential {
         Credential {
             user: user.into(),
-            secret_sha256: sha256(secret.as_bytes()),
+            secret_sha256: Some(sha256(secret.as_bytes())),
+            networks: Vec::new(),
             tenant: "shop".into(),
             stream: "receipts".into(),
             priority: Priority::High,
@@ -117,7 +155,7 @@ mod tests {
     #[test]
     fn only_the_right_secret_of_a_known_user_is_recognised() {
         let registry = ConfigRegistry::new(&[credential("app", "one"), credential("other", "two")]);
-        let look = |user: &str, secret: &str| registry.look(user, &Secret(secret.as_bytes().to_vec())).map(|p| p.credential.unwrap());
+        let look = |user: &str, secret: &str| registry.look(HERE, user, &Secret(secret.as_bytes().to_vec())).map(|p| p.credential.unwrap());
         for (user, secret, known) in [
             ("app", "one", true),
             ("other", "two", true),
@@ -134,11 +172,34 @@ mod tests {
     }
 
     #[test]
+    fn networks_narrow_a_secret_or_stand_for_it() {
+        let networks = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
+        let narrowed = Credential { networks: networks(&["10.0.0.0/8", "2001:db8::/32"]), ..credential("app", "one") };
+        let office = Credential { secret_sha256: None, networks: networks(&["10.0.0.0/8"]), ..credential("office", "") };
+        let printer = Credential { secret_sha256: None, networks: networks(&["10.1.0.0/16"]), ..credential("printer", "") };
+        let registry = ConfigRegistry::new(&[narrowed, office, printer]);
+        for (peer, proven, recognised) in [
+            ("10.9.9.9", true, Some("office")),
+            ("::ffff:10.9.9.9", true, Some("office")),
+            ("10.1.2.3", true, Some("printer")),
+            ("2001:db8::7", true, None),
+            ("11.0.0.1", false, None),
+            ("::1", false, None),
+        ] {
+            let peer: IpAddr = peer.parse().unwrap();
+            assert_eq!(registry.look(peer, "app", &Secret(b"one".to_vec())).is_some(), proven, "{peer}");
+            assert!(registry.look(peer, "office", &Secret(Vec::new())).is_none(), "no password stands for a network");
+            let name = registry.look_by_network(peer).and_then(|principal| principal.credential);
+            assert_eq!(name.as_ref().map(|name| name.as_str()), recognised, "{peer}");
+        }
+    }
+
+    #[test]
     fn an_unknown_user_and_a_wrong_secret_cost_the_same_work() {
         let registry = ConfigRegistry::new(&[credential("app", "one"), credential("other", "two")]);
         let work = |user: &str, secret: &str| {
             WORK.take();
-            assert!(registry.look(user, &Secret(secret.as_bytes().to_vec())).is_none());
+            assert!(registry.look(HERE, user, &Secret(secret.as_bytes().to_vec())).is_none());
             WORK.take()
         };
         let wrong = work("app", "xxx");

@@ -224,6 +224,7 @@ fn submission() -> ListenerSettings {
         starttls: false,
         auth_in_clear: true,
         auth_required: true,
+        proxies: Vec::new(),
     }
 }
 

@@ -67,7 +67,7 @@ impl Session<'_> {
         if self.reception.gate.lockout().locked(network, user, now).is_some() {
             return self.refuse(&format!("AUTH {user}"), reply(454, (4, 7, 0), "too many failed attempts, try again later"));
         }
-        let principal = self.reception.doors.registry.authenticate(user, Secret(password)).await;
+        let principal = self.reception.doors.registry.authenticate(self.peer.remote.ip(), user, Secret(password)).await;
         let mut lockout = self.reception.gate.lockout();
         match principal {
             Some(principal) => {

@@ -72,16 +72,37 @@ impl Gate {
     }
 }
 
+impl Pass {
+    /// The client turns out to be of another network than the proxy it came by.
+    pub(crate) fn moves_to(&mut self, peer: IpAddr, per_network_max: usize) -> Result<(), Turned> {
+        let network = network_of(peer);
+        let mut counts = self.gate.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.leave(self.network);
+        let here = counts.by_network.entry(network).or_insert(0);
+        let free = *here < per_network_max;
+        // The place is counted until the session ends, with or without leave to stay.
+        *here += 1;
+        self.network = network;
+        if free { Ok(()) } else { Err(Turned::Network) }
+    }
+}
+
+impl Counts {
+    fn leave(&mut self, network: u128) {
+        if let Some(here) = self.by_network.get_mut(&network) {
+            *here -= 1;
+            if *here == 0 {
+                self.by_network.remove(&network);
+            }
+        }
+    }
+}
+
 impl Drop for Pass {
     fn drop(&mut self) {
         let mut counts = self.gate.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.sessions -= 1;
-        if let Some(here) = counts.by_network.get_mut(&self.network) {
-            *here -= 1;
-            if *here == 0 {
-                counts.by_network.remove(&self.network);
-            }
-        }
+        counts.leave(self.network);
     }
 }
 
@@ -111,5 +132,18 @@ mod tests {
         let _again = gate.enter(from("2001:db8::ffff"), 3, 2).ok().unwrap();
         drop(third);
         assert_eq!(gate.enter(from("2001:db8:0:1::1"), 3, 2).map(|_| ()).ok(), Some(()));
+    }
+
+    #[test]
+    fn a_proxys_place_becomes_its_clients() {
+        let gate = Arc::new(Gate::default());
+        let from = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mut first = gate.enter(from("192.0.2.200"), 3, 1).ok().unwrap();
+        assert_eq!(first.moves_to(from("203.0.113.1"), 1), Ok(()));
+        let mut second = gate.enter(from("192.0.2.200"), 3, 1).ok().unwrap();
+        assert_eq!(second.moves_to(from("203.0.113.1"), 1), Err(Turned::Network));
+        assert_eq!(gate.sessions(), 2);
+        drop((first, second));
+        assert!(gate.sessions() == 0 && gate.counts.lock().unwrap().by_network.is_empty(), "all places are given back");
     }
 }

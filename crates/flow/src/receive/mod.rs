@@ -7,14 +7,15 @@
 
 mod answer;
 mod gate;
+mod proxy;
 mod transaction;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_core::admit;
-use postrider_model::TlsFacts;
 use postrider_model::doors::{Connection, Peer, Principal};
+use postrider_model::{Role, TlsFacts};
 use postrider_smtp::server::{Server, Step, Wait};
 use postrider_smtp::{EnhancedStatus, Reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,6 +29,9 @@ use transaction::Transaction;
 
 /// How long an idle session keeps its buffers: a busy client is back before, and 10,000 silent ones must cost little.
 const BUFFERS_KEPT: Duration = Duration::from_secs(2);
+
+/// How long a proxy may take to say who the client is.
+const PROXY_HEADER_TIME: Duration = Duration::from_secs(5);
 
 /// What every session of one listener shares.
 pub(crate) struct Reception {
@@ -63,6 +67,9 @@ pub(crate) struct Session<'a> {
     server: Server,
     patience: Patience,
     tls: Option<TlsFacts>,
+    /// Who the client is by its address.
+    known: Option<Principal>,
+    /// Who it proved to be, or is known as.
     principal: Option<Principal>,
     hello: Box<str>,
     esmtp: bool,
@@ -70,8 +77,24 @@ pub(crate) struct Session<'a> {
 }
 
 /// Serves one client, from its connection to its end.
-pub(crate) async fn serve(reception: Arc<Reception>, connection: Box<dyn Connection>, peer: Peer, pass: Pass) {
+pub(crate) async fn serve(reception: Arc<Reception>, mut connection: Box<dyn Connection>, mut peer: Peer, mut pass: Pass) {
     let mut patience = Patience::new(reception.limits.session_time_max);
+    if reception.settings.proxies.iter().any(|network| network.contains(&peer.remote.ip().to_canonical())) {
+        let read = proxy::real_peer(&mut *connection, peer);
+        peer = match patience.within(PROXY_HEADER_TIME, read).await {
+            Ok(Ok(real)) => real,
+            Ok(Err(_)) | Err(_) => {
+                let refusal = reply(421, (4, 3, 5), "no PROXY header from the proxy, or a broken one");
+                reception.doors.log.refused(peer.remote.ip(), "connection", &refusal);
+                return;
+            }
+        };
+        if let Err(turned) = pass.moves_to(peer.remote.ip(), reception.limits.sessions_per_network_max) {
+            let refusal = reply(421, (4, 7, 0), turned.text());
+            reception.doors.log.refused(peer.remote.ip(), "connection", &refusal);
+            return turn_away(connection, refusal, reception.settings.implicit_tls).await;
+        }
+    }
     let (connection, tls) = if reception.settings.implicit_tls {
         let handshake = reception.doors.net.accept_secure(connection);
         match patience.within(reception.limits.idle_timeout, handshake).await {
@@ -81,9 +104,18 @@ pub(crate) async fn serve(reception: Arc<Reception>, connection: Box<dyn Connect
     } else {
         (connection, None)
     };
-    let server = Server::new(reception.config.clone(), tls.is_some());
-    let mut session =
-        Session { reception: &reception, peer, server, patience, tls, principal: None, hello: "".into(), esmtp: false, transaction: None };
+    let mut server = Server::new(reception.config.clone(), tls.is_some());
+    let known = match reception.settings.role {
+        Role::Submission => reception.doors.registry.recognise(peer.remote.ip()).await,
+        // Servers of others hand over what is for us, whoever they are.
+        Role::Relay | Role::Report | Role::Local => None,
+    };
+    if known.is_some() {
+        server.trust();
+    }
+    let principal = known.clone();
+    let (hello, esmtp, transaction) = ("".into(), false, None);
+    let mut session = Session { reception: &reception, peer, server, patience, tls, known, principal, hello, esmtp, transaction };
     session.run(connection).await;
     drop(pass);
 }
@@ -173,7 +205,7 @@ impl Session<'_> {
     /// Before TLS nothing was heard (RFC 3207 §4.2).
     fn forget(&mut self) {
         self.transaction = None;
-        self.principal = None;
+        self.principal = self.known.clone();
         self.hello = "".into();
         self.esmtp = false;
     }

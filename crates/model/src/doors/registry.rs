@@ -1,11 +1,17 @@
 //! Who may send.
 
+use std::net::IpAddr;
+
 use crate::{BoxFuture, CredentialName, Priority, StreamName, TenantName};
 
 /// Looks tenants and credentials up by name.
 pub trait Registry: Send + Sync {
-    /// Who proves itself with this user name and secret; `None` for anybody unknown or a wrong secret, in the same time for both.
-    fn authenticate(&self, user: &str, secret: Secret) -> BoxFuture<'_, Option<Principal>>;
+    /// Who proves itself from this address with this user name and secret; `None` for anybody unknown, a wrong secret, or an address that the credential
+    /// is not for, in the same time for all.
+    fn authenticate(&self, peer: IpAddr, user: &str, secret: Secret) -> BoxFuture<'_, Option<Principal>>;
+
+    /// Who is known by its address alone.
+    fn recognise(&self, peer: IpAddr) -> BoxFuture<'_, Option<Principal>>;
 }
 
 /// A secret on its way to be checked; never printed.

@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use postrider_flow::{ListenerSettings, ReceiveLimits};
 use postrider_model::policy::Snapshot;
 use postrider_model::{CredentialName, Priority, StreamName, TenantName};
@@ -95,8 +96,10 @@ pub struct Tenant {
 pub struct Credential {
     /// The user name of AUTH.
     pub user: CredentialName,
-    /// SHA-256 of the secret's octets.
-    pub secret_sha256: [u8; 32],
+    /// SHA-256 of the secret's octets; `None`: whoever comes from `networks` is known without one.
+    pub secret_sha256: Option<[u8; 32]>,
+    /// Where it is good; empty: anywhere.
+    pub networks: Vec<IpNet>,
     /// Whose mail.
     pub tenant: TenantName,
     /// Which class.

@@ -158,7 +158,10 @@ fn listener(section: &Section<'_>) -> Option<ListenerConfig> {
     if role == Some(Role::Relay) && auth_in_clear {
         section.fault("auth_in_clear", "a relay listener offers no AUTH");
     }
-    Some(listener_config(name?, address?, role?, tls, auth_in_clear))
+    let proxies = section.list("proxies", values::network).unwrap_or_default();
+    let mut read = listener_config(name?, address?, role?, tls, auth_in_clear);
+    read.settings.proxies = proxies;
+    Some(read)
 }
 
 fn listener_config(name: String, address: SocketAddr, role: Role, tls: Tls, auth_in_clear: bool) -> ListenerConfig {
@@ -169,6 +172,7 @@ fn listener_config(name: String, address: SocketAddr, role: Role, tls: Tls, auth
         starttls: tls == Tls::Upgrade,
         auth_in_clear,
         auth_required: role == Role::Submission,
+        proxies: Vec::new(),
     };
     ListenerConfig { address, settings }
 }
@@ -235,9 +239,15 @@ fn credentials(top: &Section<'_>, tenants: &[Tenant]) -> Vec<Credential> {
 
 fn credential(section: &Section<'_>, tenants: &[Tenant]) -> Option<Credential> {
     let user = section.required("user", user_name);
-    let secret = section.required("secret_sha256", sha256);
+    let networks = section.list("networks", values::network).unwrap_or_default();
+    // Without networks a credential has nothing but its secret.
+    let secret_sha256 =
+        if networks.is_empty() { Some(section.required("secret_sha256", sha256)?) } else { section.optional("secret_sha256", sha256) };
+    if secret_sha256.is_none() && networks.iter().any(|network| network.prefix_len() == 0) {
+        section.fault("networks", "everybody is in it, and without secret_sha256 nobody need prove anything: that would be an open relay");
+    }
     let (tenant, stream, priority) = lane(section, "tenant", "stream", tenants)?;
-    Some(Credential { user: CredentialName::new(&user?), secret_sha256: secret?, tenant, stream, priority })
+    Some(Credential { user: CredentialName::new(&user?), secret_sha256, networks, tenant, stream, priority })
 }
 
 /// Whose mail comes by a relay listener.

@@ -1,5 +1,6 @@
 //! Readers of single values: durations, sizes, names, addresses. Each says in its error what it expected and what it found.
 
+use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -53,6 +54,17 @@ pub fn socket_address(value: &DeValue<'_>) -> Read<SocketAddr> {
 pub fn ip_address(value: &DeValue<'_>) -> Read<IpAddr> {
     let address = text(value)?;
     address.parse().map_err(|_| format!("{address:?} is not an IP address"))
+}
+
+/// A network: `10.0.0.0/8`, `2001:db8::/32`, or one address.
+pub fn network(value: &DeValue<'_>) -> Read<IpNet> {
+    let written = text(value)?;
+    let network = written.parse::<IpNet>().or_else(|_| written.parse::<IpAddr>().map(IpNet::from));
+    let network = network.map_err(|_| format!("{written:?} is not a network such as 10.0.0.0/8"))?;
+    if network.trunc() != network {
+        return Err(format!("{written:?} is an address in a network: write {} or {}", network.trunc(), network.addr()));
+    }
+    Ok(network)
 }
 
 /// A DNS server: an IP address, with a port unless it is 53.

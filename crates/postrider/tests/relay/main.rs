@@ -10,4 +10,5 @@ mod octets;
 mod reload;
 mod start;
 mod tls;
+mod trust;
 mod wishes;

@@ -60,7 +60,11 @@ async fn after<T>(pause: Duration, value: T) -> T {
 pub struct SimRegistry;
 
 impl Registry for SimRegistry {
-    fn authenticate(&self, user: &str, secret: Secret) -> BoxFuture<'_, Option<Principal>> {
+    fn recognise(&self, _peer: IpAddr) -> BoxFuture<'_, Option<Principal>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    fn authenticate(&self, _peer: IpAddr, user: &str, secret: Secret) -> BoxFuture<'_, Option<Principal>> {
         let (tenant, stream) = user.split_once('/').unwrap_or((user, "main"));
         let known = secret.0 == b"secret";
         let principal = Principal {

@@ -154,7 +154,7 @@ impl Server {
         if self.esmtp.is_none() {
             return self.refuse(replies::HELLO_FIRST);
         }
-        if self.config.auth_required && !self.authenticated {
+        if self.config.auth_required && !self.authenticated && !self.trusted {
             return self.refuse(replies::AUTH_FIRST);
         }
         if self.transaction.is_some() {

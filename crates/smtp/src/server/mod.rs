@@ -60,6 +60,8 @@ pub struct Server {
     /// None before HELO or EHLO; true for EHLO.
     esmtp: Option<bool>,
     authenticated: bool,
+    /// The driver knows the client: it need not say AUTH.
+    trusted: bool,
     transaction: Option<Transaction>,
     /// A transaction died, and the driver has yet to hear it.
     aborted: bool,
@@ -140,6 +142,7 @@ impl Server {
             tls: tls_active,
             esmtp: None,
             authenticated: false,
+            trusted: false,
             transaction: None,
             aborted: false,
             ended: false,
@@ -153,6 +156,11 @@ impl Server {
     /// [`Question::Hello`] is answered, and now and then in a long session.
     pub fn set_clock(&mut self, now_seconds: u64) {
         self.now_seconds = now_seconds;
+    }
+
+    /// The client is known by other means than AUTH (its address, its certificate), which it then need not say, but may. Holds for the whole session.
+    pub fn trust(&mut self) {
+        self.trusted = true;
     }
 
     /// Room to read into; never empty. Small while commands are awaited, up to 64 KiB while content flows.
