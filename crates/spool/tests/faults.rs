@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use common::disk::MemoryDisk;
 use common::{accept, deferred, delivered, drive, message, options, room, tiny};
-use postrider_model::doors::{Left, LendLimit, Spool, SpoolDesk, SpoolTrouble};
-use postrider_model::{Group, Timestamp};
+use postrider_model::doors::{Journal, Left, LendLimit, Spool, SpoolDesk, SpoolTrouble};
+use postrider_model::{EventKind, Group, Timestamp};
 use postrider_smtp::Host;
 use postrider_spool::EmbeddedSpool;
 
@@ -61,6 +61,50 @@ fn a_failed_sync_poisons_and_a_restart_keeps_what_was_acknowledged() {
         let disk = disk.after_crash(&mut common::disk::Dice::new(nth));
         assert_eq!(open(&disk).unwrap().count().messages, survivors + 1, "failing sync {nth}");
     }
+}
+
+/// A sync fails, the process starts again on what the kernel still shows, and the power goes while it recovers: the journal, which is synced in that
+/// recovery, tells of no message that the log has lost with the power (R3).
+#[test]
+fn history_is_not_told_of_what_a_failed_sync_left_behind() {
+    let mut cuts = 0;
+    for (failing, operation, fortune) in (0..4).flat_map(|f| (1..64).flat_map(move |o| (0..3).map(move |d| (f, o, d)))) {
+        let disk = MemoryDisk::new(64 << 20);
+        let spool = open(&disk).unwrap();
+        for number in 0..3 {
+            put(&spool, number, 500).unwrap();
+        }
+        disk.fail_sync_at(disk.operations() + failing);
+        for number in 3..500 {
+            if put(&spool, number, 500).is_err() {
+                break;
+            }
+        }
+        assert!(spool.health().poisoned.is_some(), "the sync never failed");
+        drop(spool);
+        disk.restart_process();
+        disk.crash_at(disk.operations() + operation);
+        drop(EmbeddedSpool::open_manual(&tiny(), Arc::new(disk.clone())));
+        cuts += u32::from(disk.has_crashed());
+        let disk = disk.after_crash(&mut common::disk::Dice::new(fortune * 1000 + operation * 10 + failing));
+        let spool = open(&disk).unwrap_or_else(|trouble| panic!("failing sync {failing}, operation {operation}: {trouble}"));
+        let mut next = 1;
+        while let Ok(events) = spool.read(next, 100)
+            && let Some(last) = events.last()
+        {
+            next = last.sequence + 1;
+            for event in events {
+                let EventKind::Accepted { message, .. } = event.kind else { panic!("nothing was settled") };
+                let here = drive(&spool, spool.show(message.id)).expect("an answer").is_ok();
+                assert!(
+                    here,
+                    "failing sync {failing}, power cut at operation {operation}: the journal tells of {} and nobody has it",
+                    message.id
+                );
+            }
+        }
+    }
+    assert!(cuts > 100, "the power went {cuts} times");
 }
 
 #[test]

@@ -493,13 +493,13 @@ pub const ALL: &[Mutation] = &[
         says: "C7: ",
     },
     Mutation {
-        name: "simulator: what a failed sync left behind is built upon",
+        name: "spool: what a failed sync left behind is built upon",
         file: "crates/spool/src/recover.rs",
         find: "    confirm(&found, &index, newest.into_iter().chain(superseded))?;\n",
         replace: "",
-        test: SIMULATOR,
-        check: "named_scenarios",
-        says: "custody of",
+        test: &["-p", "postrider-spool", "--test", "faults"],
+        check: "history_is_not_told_of_what_a_failed_sync_left_behind",
+        says: "nobody has it",
     },
     Mutation {
         name: "simulator: mail grows too old in line and is sent",
