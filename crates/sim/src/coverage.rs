@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use postrider_model::Timestamp;
 
-use crate::judge::{Evidence, reports_taken};
+use crate::judge::{Evidence, reports_taken, successes_told};
 use crate::scenario::Scenario;
 use crate::world::book::Outcome;
-use crate::world::clients::MailPlan;
+use crate::world::clients::{MailPlan, Wish};
 use crate::world::{BreakAt, Cause, Fact, Verdict, World, lock};
 
 /// Everything a scenario can hold, and in how many of 300 seeds it is met at least (`tests/scenarios.rs` demands it).
@@ -83,6 +83,10 @@ pub const INGREDIENTS: &[(&str, usize)] = &[
     ("a large content is taken", 95),
     ("a null reverse-path", 100),
     ("8-bit content", 100),
+    ("a sender asks for silence", 100),
+    ("a sender asks for all news", 100),
+    ("mail is held for its sender", 100),
+    ("success is told", 20),
     // What becomes of mail.
     ("deferred", 100),
     ("given up at the give-up time", 100),
@@ -109,6 +113,9 @@ pub fn met(world: &World, scenario: &Scenario, evidence: &Evidence) -> BTreeSet<
     met.extend(of_mail(scenario, evidence));
     if scenario.providers.iter().any(|plan| plan.policy.shared) {
         met.insert("several share permits");
+    }
+    if successes_told(evidence) > 0 {
+        met.insert("success is told");
     }
     if reports_taken(evidence) > 0 {
         met.insert("a report arrives");
@@ -151,6 +158,9 @@ fn of_mail(scenario: &Scenario, evidence: &Evidence) -> BTreeSet<&'static str> {
             (positive && plan.body_octets >= 256 * 1024, "a large content is taken"),
             (positive && plan.reverse_path.is_empty(), "a null reverse-path"),
             (positive && plan.eight_bit, "8-bit content"),
+            (positive && plan.wish == Wish::Silence, "a sender asks for silence"),
+            (positive && plan.wish == Wish::AllNews, "a sender asks for all news"),
+            (positive && matches!(plan.wish, Wish::Hold(_)), "mail is held for its sender"),
             (offered.verdict == Verdict::Unknown, "a client hears no reply to the final dot"),
             (offered.verdict == Verdict::Refused(452), "a client hears that the disk is full"),
             (matches!(breaks, Some(BreakAt::Mail | BreakAt::Recipients)), "a client breaks off before the content"),

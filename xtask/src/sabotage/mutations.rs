@@ -528,4 +528,22 @@ pub const ALL: &[Mutation] = &[
         check: "named_scenarios",
         says: "still holds",
     },
+    Mutation {
+        name: "simulator: mail is sent before its hold ends",
+        file: "crates/core/src/times.rs",
+        find: "    (at > arrived_at).then_some(at)",
+        replace: "    (at < arrived_at).then_some(at)",
+        test: SIMULATOR,
+        check: "seeds",
+        says: "before its hold ended",
+    },
+    Mutation {
+        name: "simulator: silence is broken",
+        file: "crates/core/src/returns.rs",
+        find: "recipient.notify.is_none_or(|notify| notify.failure).then_some(News::Failed(diagnosis))",
+        replace: "Some(News::Failed(diagnosis))",
+        test: SIMULATOR,
+        check: "seeds",
+        says: "asked for silence",
+    },
 ];

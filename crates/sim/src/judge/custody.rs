@@ -8,6 +8,7 @@ use postrider_model::{MessageId, Timestamp};
 use super::evidence::{Copy, Evidence};
 use super::returns::{Report, lost_reports, reports};
 use crate::world::book::Outcome;
+use crate::world::clients::Wish;
 use crate::world::{Fact, Offered, Verdict};
 
 pub(super) fn check(evidence: &Evidence, found: &mut Found) {
@@ -101,7 +102,8 @@ impl Case<'_> {
         let Offered { token, reverse_path, .. } = self.offered;
         let recipient = self.recipient;
         let told = self.told.iter().any(|report| report.token == *token && report.failed.contains(recipient));
-        let silent = reverse_path.is_empty() || self.lost.contains(reverse_path);
+        let wants_silence = evidence.wish(self.offered) == Wish::Silence;
+        let silent = reverse_path.is_empty() || wants_silence || self.lost.contains(reverse_path);
         let bounced = told || self.logged && silent;
         let waits = evidence.left.as_ref().is_none_or(|left| !left.is_empty());
         if self.copies.is_empty() && !bounced && !waits {
@@ -115,7 +117,7 @@ impl Case<'_> {
         {
             found.say("C1", format!("{token} to {recipient} was delivered at {} and yet bounced", Evidence::clock(at)));
         }
-        self.copies.is_empty() && self.logged && !told && !reverse_path.is_empty() && !waits
+        self.copies.is_empty() && self.logged && !told && !reverse_path.is_empty() && !wants_silence && !waits
     }
 }
 

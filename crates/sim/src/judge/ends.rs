@@ -68,10 +68,16 @@ fn in_time(evidence: &Evidence, found: &mut Found) {
     let crashes = evidence.crashes();
     let grace_ms = LAST_ATTEMPT_GRACE.as_millis() as u64 + LATE_MS;
     let mut dues: BTreeMap<(MessageId, u32), (Timestamp, Timestamp)> = BTreeMap::new();
+    let (holds_ms, hold_max_ms) = (evidence.holds_ms(), evidence.hold_max_ms());
     for (at, fact) in &evidence.facts {
         let Fact::Attempted { message, index, outcome, began, .. } = fact else { continue };
-        let give_up = message.accepted_at().millis() + evidence.give_up_ms;
+        let (accepted_ms, hold_ms) = (message.accepted_at().millis(), holds_ms.get(message));
+        let released = accepted_ms + hold_ms.copied().unwrap_or(0);
+        let give_up = accepted_ms + hold_ms.copied().unwrap_or(hold_max_ms) + evidence.give_up_ms;
         let what = format!("{message}/{index}");
+        if let Some(began) = began.filter(|began| began.millis() < released) {
+            found.say("C4", format!("{what} was attempted at {}, before its hold ended", Evidence::clock(began)));
+        }
         if let Outcome::Deferred(due) = outcome
             && due.millis() > give_up
         {

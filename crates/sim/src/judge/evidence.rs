@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use postrider_lab::Taken;
-use postrider_model::Timestamp;
 use postrider_model::policy::Provider;
+use postrider_model::{MessageId, Timestamp};
 
 use crate::scenario::{Change, ProviderPlan, Scenario};
-use crate::world::clients::{MailPlan, content};
-use crate::world::{EPOCH_MS, Fact, Offered, World, lock};
+use crate::world::clients::{MailPlan, Wish, content};
+use crate::world::{EPOCH_MS, Fact, Offered, Verdict, World, lock};
 
 /// A message in a provider's ledger.
 #[derive(Debug, Clone)]
@@ -174,6 +174,26 @@ impl Evidence {
     pub fn content(&self, offered: &Offered) -> Option<Vec<u8>> {
         let (client, mail) = offered.mail;
         self.mails.get(client)?.get(mail).map(|plan| content(plan, &offered.token))
+    }
+
+    /// What the sender of a mail asked for.
+    pub fn wish(&self, offered: &Offered) -> Wish {
+        let (client, mail) = offered.mail;
+        self.mails.get(client).and_then(|mails| mails.get(mail)).map_or(Wish::None, |plan| plan.wish)
+    }
+
+    /// How long each message is held, in milliseconds, where the client knows what became of it.
+    pub fn holds_ms(&self) -> BTreeMap<MessageId, u64> {
+        let held = self.offered().filter_map(|(_, offered)| match offered.verdict {
+            Verdict::Positive(Some(id)) => Some((id, self.wish(offered).hold_ms())),
+            _ => None,
+        });
+        held.collect()
+    }
+
+    /// The longest hold of all mails, in milliseconds: what a message may have that no client knows of.
+    pub fn hold_max_ms(&self) -> u64 {
+        self.mails.iter().flatten().map(|plan| plan.wish.hold_ms()).max().unwrap_or(0)
     }
 
     /// A time for people.

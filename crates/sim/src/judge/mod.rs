@@ -72,6 +72,11 @@ pub(crate) fn reports_taken(evidence: &Evidence) -> usize {
     returns::reports(evidence).len()
 }
 
+/// How many reports of success or delay providers took.
+pub(crate) fn successes_told(evidence: &Evidence) -> usize {
+    returns::reports(evidence).iter().filter(|report| !report.other_news.is_empty()).count()
+}
+
 /// C7.
 fn drains(evidence: &Evidence, found: &mut Found) {
     if let Some(why) = &evidence.refused_to_open {

@@ -9,6 +9,7 @@ use super::Found;
 use super::evidence::{Copy, Evidence};
 use crate::world::Fact;
 use crate::world::book::{JournalEvent, Outcome};
+use crate::world::clients::Wish;
 
 /// A report as a provider took it.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub(super) struct Report {
     pub(super) token: String,
     /// The recipients it says have failed.
     pub(super) failed: Vec<String>,
+    /// Those it says are delayed, or were taken by the next hop.
+    pub(super) other_news: Vec<String>,
     /// To whom it went.
     pub(super) to: Vec<String>,
     pub(super) copy: Copy,
@@ -29,11 +32,16 @@ pub(super) fn reports(evidence: &Evidence) -> Vec<Report> {
     let read = null.map(|told| {
         let text = String::from_utf8_lossy(&told.taken.content);
         let values = |name: &str| text.lines().filter_map(|line| line.strip_prefix(name)).map(|v| v.trim().to_owned()).collect::<Vec<_>>();
-        let failed = values("Final-Recipient:").iter().filter_map(|v| v.split_once(';')).map(|(_, v)| v.trim().to_owned()).collect();
+        let recipients = values("Final-Recipient:").into_iter().filter_map(|v| v.split_once(';').map(|(_, v)| v.trim().to_owned()));
+        // Where a report says no action, it is a failure's.
+        let actions = values("Action:").into_iter().chain(std::iter::repeat("failed".to_owned()));
+        let (failed, others): (Vec<_>, Vec<_>) = recipients.zip(actions).partition(|(_, action)| action == "failed");
+        let names = |of: Vec<(String, String)>| of.into_iter().map(|(recipient, _)| recipient).collect();
         Report {
             message_id: field(&told.taken.content, "Message-ID").unwrap_or_default().to_owned(),
             token: values("X-Token:").pop().unwrap_or_default(),
-            failed,
+            failed: names(failed),
+            other_news: names(others),
             to: told.taken.recipients.clone(),
             copy: Copy { at: told.taken.at, confirmed: told.confirmed },
         }
@@ -66,8 +74,15 @@ pub(super) fn check(evidence: &Evidence, found: &mut Found) {
         } else if report.to != [offered.reverse_path.clone()] {
             found.say("C5", format!("report {id} about {} went to {:?}, not to <{}>", report.token, report.to, offered.reverse_path));
         }
-        if report.failed.is_empty() {
+        if report.failed.is_empty() && report.other_news.is_empty() {
             found.say("C5", format!("report {id} names no recipient"));
+        }
+        let wish = evidence.wish(offered);
+        if wish == Wish::Silence {
+            found.say("C5", format!("report {id} about {}, whose sender asked for silence", report.token));
+        }
+        if wish != Wish::AllNews && !report.other_news.is_empty() {
+            found.say("C5", format!("report {id} tells of {:?} what its sender did not ask for", report.other_news));
         }
         for recipient in report.failed {
             tellers.entry((report.token.clone(), recipient)).or_default().insert(id.clone());

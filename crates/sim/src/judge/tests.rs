@@ -12,7 +12,7 @@ use super::evidence::{Evidence, Policy, Told};
 use super::judge;
 use crate::world::EPOCH_MS;
 use crate::world::book::{Cause, Fact, JournalEvent, Offered, Outcome, Verdict};
-use crate::world::clients::{MailPlan, content};
+use crate::world::clients::{MailPlan, Wish, content};
 
 const TRACE: &[u8] = b"Received: from client.example\r\n\tby relay.example\r\n";
 
@@ -32,6 +32,7 @@ fn plan(reverse_path: &str) -> MailPlan {
         body_octets: 50,
         eight_bit: false,
         break_at: None,
+        wish: Wish::None,
     }
 }
 
@@ -382,6 +383,20 @@ fn c5_sees_reports_that_should_not_be() {
         e.facts[3].1 = offered("", Verdict::Positive(Some(id())));
         reported(e, "X-Token: t", "s@p0.example");
     });
+    trips("C5", "asked for silence", |e| {
+        reported(e, "X-Token: t", "s@p0.example");
+        e.mails[0][0].wish = Wish::Silence;
+    });
+    let news = |e: &mut Evidence, wish: Wish| {
+        reported(e, "Action: relayed\r\nX-Token: t", "s@p0.example");
+        e.mails[0][0].wish = wish;
+    };
+    trips("C5", "did not ask for", |e| news(e, Wish::None));
+    passes(|e| {
+        e.told.push(report(40, "r", "Action: relayed\r\nX-Token: t", "b@p1.example", "s@p0.example"));
+        e.mails[0][0].wish = Wish::AllNews;
+    });
+    trips("C4", "before its hold ended", |e| e.mails[0][0].wish = Wish::Hold(60));
     trips("C5", "went to", |e| reported(e, "X-Token: t", "x@p0.example"));
     trips("C5", "about nothing", |e| reported(e, "Subject: a report", "s@p0.example"));
     trips("C5", "in 2 reports", |e| {

@@ -11,7 +11,7 @@ use postrider_model::policy::{Provider, ProviderMatch, RetryPolicy, Snapshot, So
 use postrider_smtp::Domain;
 
 use super::{ProviderPlan, Scenario};
-use crate::world::clients::{ClientPlan, MailPlan};
+use crate::world::clients::{ClientPlan, MailPlan, Wish};
 
 /// Octets of disk that nobody fills by accident.
 pub const ROOMY: u64 = 1 << 33;
@@ -63,6 +63,7 @@ pub fn mail(not_before_ms: u64, from: &str, recipients: &[&str]) -> MailPlan {
         body_octets: 300,
         eight_bit: false,
         break_at: None,
+        wish: Wish::None,
     }
 }
 

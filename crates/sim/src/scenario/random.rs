@@ -10,7 +10,7 @@ use super::build::{client, domain, nameless, provider, scenario};
 use super::{Change, End, How, ProviderPlan, Scenario, When};
 use crate::world::BreakAt;
 use crate::world::acts::WORKS;
-use crate::world::clients::{ClientPlan, MailPlan};
+use crate::world::clients::{ClientPlan, MailPlan, Wish};
 use crate::world::disk::{Crash, Failing, Loss};
 use crate::world::net::Reach;
 
@@ -124,6 +124,7 @@ fn mail(chance: &mut Chance, providers: usize, busy_ms: u64) -> MailPlan {
         body_octets: if chance.percent(3) { 300_000 } else { chance.between(0, 4_000) as usize },
         eight_bit: chance.percent(20),
         break_at: chance.percent(8).then_some(break_at),
+        wish: *chance.pick(&[Wish::None, Wish::None, Wish::None, Wish::None, Wish::Silence, Wish::AllNews, Wish::Hold(90)]),
     }
 }
 

@@ -44,6 +44,39 @@ pub struct MailPlan {
     pub eight_bit: bool,
     /// Where the client breaks off in its first try.
     pub break_at: Option<BreakAt>,
+    /// What its sender asks for beyond delivery.
+    pub wish: Wish,
+}
+
+/// What a sender asks for beyond delivery (RFC 3461, RFC 4865).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing: failures are told.
+    #[default]
+    None,
+    /// `NOTIFY=NEVER`.
+    Silence,
+    /// `NOTIFY=SUCCESS,FAILURE,DELAY`.
+    AllNews,
+    /// `HOLDFOR`, in seconds.
+    Hold(u32),
+}
+
+impl Wish {
+    /// The parameters of MAIL and of RCPT.
+    pub(crate) fn parameters(self) -> (String, &'static str) {
+        match self {
+            Wish::None => (String::new(), ""),
+            Wish::Silence => (String::new(), " NOTIFY=NEVER"),
+            Wish::AllNews => (" ENVID=e".into(), " NOTIFY=SUCCESS,FAILURE,DELAY"),
+            Wish::Hold(seconds) => (format!(" HOLDFOR={seconds}"), ""),
+        }
+    }
+
+    /// How long it is held.
+    pub fn hold_ms(self) -> u64 {
+        if let Wish::Hold(seconds) = self { u64::from(seconds) * 1000 } else { 0 }
+    }
 }
 
 /// A client in the world.
@@ -136,6 +169,7 @@ fn begin(world: &Arc<World>, number: usize) -> End {
         eight_bit: mail.eight_bit,
         pipelined: client.plan.pipelined,
         break_at: mail.break_at.filter(|_| client.tries == 0),
+        wish: mail.wish,
     };
     client.under_way = Some(UnderWay { token, talk: Talk::new(script), link: end.link() });
     end
@@ -229,6 +263,7 @@ mod tests {
             body_octets: 5_000,
             eight_bit: true,
             break_at: None,
+            wish: Wish::None,
         };
         let text = content(&plan, "c1m2t3");
         assert_eq!(text, content(&plan, "c1m2t3"));

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use super::book::Verdict;
 
+use super::clients::Wish;
+
 /// Where a client breaks off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakAt {
@@ -38,6 +40,7 @@ pub(crate) struct Script {
     pub(crate) eight_bit: bool,
     pub(crate) pipelined: bool,
     pub(crate) break_at: Option<BreakAt>,
+    pub(crate) wish: Wish,
 }
 
 /// A client's session with one transaction.
@@ -167,7 +170,7 @@ impl Talk {
 
     fn begin(&mut self, out: &mut Vec<u8>) {
         let body = if self.script.eight_bit { " BODY=8BITMIME" } else { "" };
-        self.say(out, &format!("MAIL FROM:<{}>{body}", self.script.reverse_path), Expect::Mail);
+        self.say(out, &format!("MAIL FROM:<{}>{body}{}", self.script.reverse_path, self.script.wish.parameters().0), Expect::Mail);
         if self.script.pipelined {
             for nth in 0..self.script.recipients.len() {
                 self.recipient(out, nth);
@@ -177,7 +180,7 @@ impl Talk {
     }
 
     fn recipient(&mut self, out: &mut Vec<u8>, nth: usize) {
-        let line = format!("RCPT TO:<{}>", self.script.recipients[nth]);
+        let line = format!("RCPT TO:<{}>{}", self.script.recipients[nth], self.script.wish.parameters().1);
         self.say(out, &line, Expect::Recipient(nth));
     }
 
@@ -255,6 +258,7 @@ mod tests {
             eight_bit: false,
             pipelined,
             break_at,
+            wish: Wish::None,
         }
     }
 
