@@ -1,6 +1,6 @@
 //! What a reply, or trouble, makes of a delivery, and whose fault it is (RFC 5321 §4.2, §4.3.2).
 //!
-//! **Promises.** Only what is named here bounces: a permanent reply to MAIL, RCPT, DATA or the end of data; the seven kinds of
+//! **Promises.** Only what is named here bounces: a permanent reply to MAIL, RCPT, DATA or the end of data; the eight kinds of
 //! [`Trouble`] that say "never"; and what a provider's rule declares permanent. Everything else waits: dropped connections, silence,
 //! 421 in every phase, failing DNS, replies nobody can make sense of, and 5yz before MAIL, which speaks of the host and not of the mail
 //! (another host may take it). 552 to RCPT is read as 452 (RFC 5321 §4.5.3.1.10).
@@ -85,7 +85,7 @@ pub fn classify_reply(provider: &Provider, phase: Phase, reply: &Reply) -> Judge
 pub fn classify_trouble(trouble: &Trouble) -> Judgement {
     let (fate, blame) = match trouble {
         Trouble::NoSuchDomain(_) | Trouble::NullMx(_) | Trouble::NoMailHost(_) | Trouble::Loop(_) => (Fate::Bounce, Blame::Site),
-        Trouble::Expired | Trouble::Unsupported(_) | Trouble::Operator(_) => (Fate::Bounce, Blame::Message),
+        Trouble::Expired | Trouble::Unsupported(_) | Trouble::TooLarge(_) | Trouble::Operator(_) => (Fate::Bounce, Blame::Message),
         Trouble::DnsFailed(..) => (Fate::Defer, Blame::Site),
         Trouble::ConnectFailed(_) | Trouble::Tls(_) => (Fate::Defer, Blame::Host),
         Trouble::Dropped(_) | Trouble::Silent(_) | Trouble::Protocol(_) | Trouble::Ambiguous(_) => (Fate::Defer, Blame::Connection),

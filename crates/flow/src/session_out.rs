@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postrider_mail::encode::SevenBit;
 use postrider_model::doors::{Connection, Net, TlsDemand};
 use postrider_model::policy::Timeouts;
 use postrider_model::{Content, Phase, Reason, TlsFacts, Trouble};
@@ -168,10 +169,15 @@ impl SessionOut {
     /// One transaction, begun when the session is ready. `Err` says that the session is over, and how.
     pub(crate) async fn transact(&mut self, transaction: Transaction, head: &[u8], content: Content) -> Result<Transacted, Broken> {
         self.transactions += 1;
+        // RFC 6152 §3: what the peer does not take as it is goes in another encoding.
+        let mut seven = (transaction.body_8bit && !self.hello().eight_bit_mime).then(SevenBit::new);
         match self.client.begin(transaction) {
             Ok(()) => {}
             Err(Unsendable::NeedsSmtpUtf8) => {
                 return Ok(Transacted::Unsendable(Trouble::Unsupported("SMTPUTF8, which this message needs".into())));
+            }
+            Err(too_large @ Unsendable::TooLarge { .. }) => {
+                return Ok(Transacted::Unsendable(Trouble::TooLarge(too_large.to_string().into())));
             }
             Err(Unsendable::NoRecipients) => {
                 return Err(Broken::trouble(Phase::Local, Trouble::Internal("a parcel without recipients".into())));
@@ -182,13 +188,13 @@ impl SessionOut {
             Came::Report(report) => return Ok(Transacted::Report(report)),
             _ => return Err(Broken::trouble(Phase::Data, Trouble::Protocol("no word on the transaction".into()))),
         }
-        self.client.content(head);
+        self.put(&mut seven, head);
         match content {
-            Content::Held(octets) => self.client.content(&octets),
+            Content::Held(octets) => self.put(&mut seven, &octets),
             Content::Streamed(mut source) => loop {
                 match source.next().await {
                     Ok(Some(chunk)) => {
-                        self.client.content(&chunk);
+                        self.put(&mut seven, &chunk);
                         match self.advance().await? {
                             Came::WantContent => {}
                             Came::Report(report) => return Ok(Transacted::Report(report)),
@@ -201,10 +207,27 @@ impl SessionOut {
                 }
             },
         }
+        if let Some(seven) = seven {
+            let mut rest = Vec::new();
+            seven.finish(&mut rest);
+            self.client.content(&rest);
+        }
         self.client.end_of_content();
         match self.advance().await? {
             Came::Report(report) => Ok(Transacted::Report(report)),
             _ => Err(Broken::trouble(Phase::EndOfData, Trouble::Protocol("no word on the end of data".into()))),
+        }
+    }
+
+    /// Content on its way, re-encoded where it must be.
+    fn put(&mut self, seven: &mut Option<SevenBit>, octets: &[u8]) {
+        match seven {
+            None => self.client.content(octets),
+            Some(seven) => {
+                let mut out = Vec::with_capacity(octets.len() + octets.len() / 4);
+                seven.feed(octets, &mut out);
+                self.client.content(&out);
+            }
         }
     }
 

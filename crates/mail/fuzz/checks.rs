@@ -1,5 +1,6 @@
 //! What holds for any octets. The fuzz targets and the replay of their corpora (`tests/corpus.rs`) both call these.
 
+use postrider_mail::encode::SevenBit;
 use postrider_mail::{Action, Fields, HeaderFacts, HeaderWatch, Received, RecipientReport, Report, With, Words, header};
 
 /// Every split of a content gives the same facts, and both readers of headers agree.
@@ -88,4 +89,22 @@ fn lines_are_ours(octets: &[u8]) {
     }
     let (cr, lf) = octets.iter().fold((0, 0), |(cr, lf), octet| (cr + usize::from(*octet == b'\r'), lf + usize::from(*octet == b'\n')));
     assert_eq!(cr, lf, "no bare CR or LF");
+}
+
+/// Every split gives the same, no line of the header is lost but the one that is replaced, and what comes out is no longer than it may be.
+pub fn seven_bit(octets: &[u8]) {
+    let convert = |slice_octets: usize| {
+        let (mut seven, mut out) = (SevenBit::new(), Vec::new());
+        octets.chunks(slice_octets).for_each(|slice| seven.feed(slice, &mut out));
+        seven.finish(&mut out);
+        out
+    };
+    let out = convert(octets.len().max(1));
+    for slice_octets in [1, 2, 5, 61] {
+        assert_eq!(convert(slice_octets), out);
+    }
+    // Three octets for one, soft breaks, and fields for each part; a part takes two octets of boundary at least.
+    assert!(out.len() <= 4 * octets.len() + 60 * (octets.iter().filter(|octet| **octet == b'\n').count() + 4));
+    let kept = Fields::of(octets).filter(|field| !field.is("Content-Transfer-Encoding")).count();
+    assert!(Fields::of(&out).count() >= kept);
 }

@@ -12,6 +12,7 @@
 
 pub mod date;
 pub mod dsn;
+pub mod encode;
 pub mod header;
 pub mod mend;
 mod text;

@@ -59,3 +59,8 @@ fn header_watch_corpus() {
 fn dsn_corpus() {
     check("dsn", checks::dsn);
 }
+
+#[test]
+fn seven_bit_corpus() {
+    check("seven_bit", checks::seven_bit);
+}

@@ -159,6 +159,9 @@ pub enum Trouble {
     /// A person decided.
     #[error("cancelled by the operator: {0}")]
     Operator(Arc<str>),
+    /// The peer said in advance that it does not take so much (RFC 1870 §6.2).
+    #[error("the message is too large for the next hop: {0}")]
+    TooLarge(Arc<str>),
 }
 
 impl Trouble {
@@ -178,6 +181,7 @@ impl Trouble {
             Trouble::Unsupported(_) => (5, 6, 3),
             Trouble::Internal(_) => (4, 3, 0),
             Trouble::Operator(_) => (5, 7, 0),
+            Trouble::TooLarge(_) => (5, 3, 4),
         };
         EnhancedStatus { class, subject, detail }
     }

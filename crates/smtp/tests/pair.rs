@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use postrider_smtp::client::{self, Client, ProtocolTrouble, Report, Transaction};
+use postrider_smtp::extension::Extensions;
 use postrider_smtp::sasl::{Credentials, Mechanism, Mechanisms};
 use postrider_smtp::server::{self, Config, Question, Server, Verdict};
 use postrider_smtp::{EnhancedStatus, ForwardPath, Reply, ReversePath};
@@ -271,9 +272,11 @@ fn the_server_ends_it_and_the_client_says_so() {
 }
 
 #[test]
-fn a_message_too_large_is_refused_at_mail() {
-    let mut pair =
-        Pair::new(Config { message_bytes_max: 10, ..config() }, true, vec![Wish::Send(message(&["<c@d.example>"], &[b'x'; 11]))]);
+fn a_message_too_large_for_a_server_that_did_not_say_so_is_refused_in_the_end() {
+    // One that says so is not asked: dialogue 47 of the client's.
+    let extensions = Extensions { size: false, ..config().extensions };
+    let narrow = Config { message_bytes_max: 10, extensions, ..config() };
+    let mut pair = Pair::new(narrow, true, vec![Wish::Send(message(&["<c@d.example>"], &[b'x'; 11]))]);
     pair.run();
     assert_eq!(pair.reports[0].recipients[0].reply.to_string(), "552 5.3.4 Message size exceeds fixed limit");
 }

@@ -271,6 +271,7 @@ fn put_trouble(out: &mut Vec<u8>, trouble: &Trouble) {
         Trouble::Unsupported(a) => (12, &[a]),
         Trouble::Internal(a) => (13, &[a]),
         Trouble::Operator(a) => (14, &[a]),
+        Trouble::TooLarge(a) => (15, &[a]),
     };
     out.octet(tag);
     texts.iter().for_each(|text| out.text(text));
@@ -293,6 +294,7 @@ fn take_trouble(from: &mut Decoder<'_>) -> Result<Trouble, Damaged> {
         12 => Trouble::Unsupported(take_arc(from)?),
         13 => Trouble::Internal(take_arc(from)?),
         14 => Trouble::Operator(take_arc(from)?),
+        15 => Trouble::TooLarge(take_arc(from)?),
         _ => return Err(Damaged),
     })
 }

@@ -4,7 +4,7 @@ use postrider_mail::HeaderWatch;
 use postrider_model::doors::{SpoolTrouble, Staging};
 use postrider_model::{BodyType, Envelope, Recipient};
 use postrider_smtp::ReversePath;
-use postrider_smtp::parameters::{Body, MailParameters};
+use postrider_smtp::parameters::MailParameters;
 
 use super::Pace;
 
@@ -38,10 +38,11 @@ impl Transaction {
         self.staging.as_mut().is_some_and(|staging| staging.append(octets))
     }
 
-    /// The envelope, with what the content needs of the next hop: declared, or found.
+    /// The envelope, with what the content was found to need of the next hop. What was declared (BODY=8BITMIME) may be more than it holds, and would then
+    /// have it re-encoded for nothing.
     pub(crate) fn envelope(&self) -> Envelope {
         let (found, declared) = (self.watch.facts(), &self.parameters);
-        let eight_bit = declared.body.is_some_and(|body| body != Body::SevenBit) || found.header_8bit || found.body_8bit;
+        let eight_bit = found.header_8bit || found.body_8bit;
         let body = if eight_bit { BodyType::EightBitMime } else { BodyType::SevenBit };
         Envelope {
             ret: declared.ret,

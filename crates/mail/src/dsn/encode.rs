@@ -1,11 +1,10 @@
 //! One part of a report, in the transfer encoding that carries it whole (RFC 2045 §6; RFC 6522 §4 allows quoted-printable for returned headers).
 
+use crate::encode::QuotedPrintable;
 use crate::text::LINE_OCTETS;
 
 /// Octets of an unencoded line (RFC 5322 §2.1.1).
 const LINE_OCTETS_MAX: usize = 998;
-/// Octets of an encoded line, its soft break included (RFC 2045 §6.7).
-const QUOTED_OCTETS_MAX: usize = 76;
 
 /// How a part travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,35 +85,12 @@ fn has_plain_lines(body: &[u8]) -> bool {
     true
 }
 
-/// RFC 2045 §6.7: CR LF stays a line end; every other CR, LF, control, `=`, octet above 126, and blank at a line's end is encoded.
+/// The body in quoted-printable.
 fn quoted_printable(body: &[u8]) -> Vec<u8> {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = Vec::with_capacity(body.len() + body.len() / 8);
-    let mut column = 0;
-    let mut at = 0;
-    while at < body.len() {
-        if body[at..].starts_with(b"\r\n") {
-            out.extend_from_slice(b"\r\n");
-            (at, column) = (at + 2, 0);
-            continue;
-        }
-        let octet = body[at];
-        let rest = &body[at + 1..];
-        let blank_at_end = matches!(octet, b' ' | b'\t') && (rest.is_empty() || rest.starts_with(b"\r\n"));
-        let plain = matches!(octet, b' ' | b'\t' | 33..=60 | 62..=126) && !blank_at_end;
-        let width = if plain { 1 } else { 3 };
-        if column + width >= QUOTED_OCTETS_MAX {
-            out.extend_from_slice(b"=\r\n");
-            column = 0;
-        }
-        if plain {
-            out.push(octet);
-        } else {
-            out.extend_from_slice(&[b'=', DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 15)]]);
-        }
-        column += width;
-        at += 1;
-    }
+    let mut encoder = QuotedPrintable::default();
+    encoder.feed(body, &mut out);
+    encoder.finish(&mut out);
     out
 }
 

@@ -183,3 +183,26 @@ fn what_a_client_of_ours_leaves_out_is_added() {
     let taken = hop.take();
     assert!(!taken.contains("@relay.test>") && taken.matches("Date:").count() == 1, "{taken}");
 }
+
+#[test]
+fn what_the_next_hop_cannot_take_as_it_is_goes_in_another_encoding_or_comes_back() {
+    let narrow = Hop::offering("250-SIZE 2000\r\n", |_| None);
+    let mut relay = Relay::start(&config(narrow.port));
+    let mut session = Session::log_in(relay.address("submission"));
+    let header = "From: a@b.example\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit";
+    assert!(session.send("a@shop.example", "b@[127.0.0.1]", &format!("{header}\r\n\r\nGrüße")).starts_with("250"));
+    let taken = narrow.take();
+    assert!(taken.is_ascii() && taken.contains("Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=C3=BC=C3=9Fe\r\n"), "{taken}");
+    let mail = narrow.hear("MAIL");
+    assert!(!mail.contains("BODY="), "{mail}");
+    session.send("sender@[127.0.0.1]", "b@[127.0.0.1]", &format!("From: a@b.example\r\n\r\n{}", "too much\r\n".repeat(400)));
+    let bounced = relay.mail.wait("bounced");
+    assert!(bounced.contains("status=5.3.4") && bounced.contains("takes 2000"), "{bounced}");
+
+    let wide = Hop::offering("250-8BITMIME\r\n", |_| None);
+    let relay = Relay::start(&config(wide.port));
+    let mut session = Session::log_in(relay.address("submission"));
+    session.send("a@shop.example", "b@[127.0.0.1]", &format!("{header}\r\n\r\nGrüße"));
+    let taken = wide.take();
+    assert!(taken.contains("Grüße") && wide.hear("MAIL").contains(" BODY=8BITMIME"), "{taken}");
+}

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Found;
+use postrider_mail::Fields;
+use postrider_mail::encode::SevenBit;
 use postrider_model::{MessageId, Timestamp};
 
 use super::evidence::{Copy, Evidence};
@@ -145,6 +147,17 @@ fn contents(evidence: &Evidence, found: &mut Found) {
         let Some(offered) = taken.token.as_deref().and_then(|token| offered.get(token)) else { continue };
         let token = &offered.token;
         let Some(content) = evidence.content(offered) else { continue };
+        // A provider that takes seven bits only is given another encoding of the same.
+        let encoded = |content: &[u8]| {
+            let head = Fields::of(&taken.content).next().map_or(&[][..], |field| field.whole);
+            let (mut seven, mut out) = (SevenBit::new(), Vec::new());
+            seven.feed(&[head, content].concat(), &mut out);
+            seven.finish(&mut out);
+            out
+        };
+        if !content.is_ascii() && taken.content.is_ascii() && taken.content == encoded(&content) {
+            continue;
+        }
         match taken.content.strip_suffix(content.as_slice()) {
             Some(head) if is_trace(head) => {}
             Some(head) => found.say("C1", format!("{token} arrived with a strange head: {:?}", String::from_utf8_lossy(head))),

@@ -54,7 +54,7 @@ pub struct Transaction {
     pub reverse_path: ReversePath,
     /// Octets of the content, told to a server that offers SIZE.
     pub size: u64,
-    /// The content holds octets above 127; told to a server that offers 8BITMIME, else sent all the same.
+    /// The content holds octets above 127; told to a server that offers 8BITMIME. For one that does not, the driver encodes the content.
     pub body_8bit: bool,
     /// The content's header is UTF-8, so the server must offer SMTPUTF8 (RFC 6531 §3.2).
     pub smtputf8: bool,
@@ -104,6 +104,14 @@ pub enum Unsendable {
     /// There is no recipient.
     #[error("the transaction has no recipient")]
     NoRecipients,
+    /// The server said which size it takes at most, and this is more (RFC 1870 §6.2).
+    #[error("the message has {octets} octets, and the server takes {limit}")]
+    TooLarge {
+        /// Those of the message.
+        octets: u64,
+        /// The server's limit.
+        limit: u64,
+    },
 }
 
 /// What became of a transaction.

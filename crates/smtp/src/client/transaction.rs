@@ -85,6 +85,9 @@ impl Client {
         if utf8 && !self.hello.smtputf8 {
             return Err(Unsendable::NeedsSmtpUtf8);
         }
+        if let Some(limit) = self.hello.message_bytes_max().filter(|limit| transaction.size > *limit) {
+            return Err(Unsendable::TooLarge { octets: transaction.size, limit });
+        }
         self.dot_is_out = false;
         let recipients = vec![None; transaction.recipients.len()];
         self.job = Some(Job { transaction, reset: self.dangling, utf8, written: 0, answered: 0, mail: None, recipients });

@@ -1,0 +1,104 @@
+use super::*;
+
+/// Every split gives the same.
+fn converted(content: &[u8]) -> Vec<u8> {
+    let split = |octets: usize| {
+        let (mut seven, mut out) = (SevenBit::new(), Vec::new());
+        content.chunks(octets).for_each(|chunk| seven.feed(chunk, &mut out));
+        seven.finish(&mut out);
+        out
+    };
+    let whole = split(content.len().max(1));
+    for octets in [1, 2, 3, 7, 64, 4096] {
+        assert_eq!(split(octets), whole, "slices of {octets}");
+    }
+    whole
+}
+
+fn check(content: &str, expected: &str) {
+    assert_eq!(String::from_utf8(converted(content.as_bytes())).unwrap(), expected);
+}
+
+/// RFC 2045 §6.7, read back.
+fn decoded(quoted: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = quoted;
+    while let Some((&octet, after)) = rest.split_first() {
+        rest = after;
+        if octet != b'=' {
+            out.push(octet);
+        } else if let Some(after) = rest.strip_prefix(b"\r\n") {
+            rest = after;
+        } else {
+            out.push(u8::from_str_radix(std::str::from_utf8(&rest[..2]).unwrap(), 16).unwrap());
+            rest = &rest[2..];
+        }
+    }
+    out
+}
+
+#[test]
+fn a_text_becomes_quoted_printable() {
+    check(
+        "From: a@b.example\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\nSubject: x\r\n\r\nGrüße = 1 \r\n.\r\n",
+        "From: a@b.example\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nSubject: x\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nGr=C3=BC=C3=9Fe =3D 1=20\r\n.\r\n",
+    );
+    check(
+        "From: a@b.example\r\n\r\nü\r\n",
+        "From: a@b.example\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=unknown-8bit\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=C3=BC\r\n",
+    );
+}
+
+#[test]
+fn each_part_goes_its_own_way() {
+    let mixed = |text: &str, encoding: &str| {
+        format!(
+            "MIME-Version: 1.0\r\nContent-Type: multipart/mixed;\r\n\tcharset=x; boundary=\"a b\"\r\n{}\r\npreamble\r\n--a b\r\nContent-Type: text/html\r\n{}\r\n<p>{text}</p>\r\n--a b\r\nContent-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--a b\r\nContent-Type: multipart/alternative; boundary=in\r\n\r\n--in\r\n{}\r\n{text}\r\n--in--\r\nepilogue\r\n--a b--\r\n--a b\r\nlast\r\n",
+            if encoding == "8bit" { "Content-Transfer-Encoding: 8bit\r\n" } else { "Content-Transfer-Encoding: 7bit\r\n" },
+            if encoding == "8bit" { "Content-Transfer-Encoding: 8BIT\r\n" } else { "Content-Transfer-Encoding: quoted-printable\r\n" },
+            if encoding == "8bit" { "" } else { "Content-Transfer-Encoding: quoted-printable\r\n" },
+        )
+    };
+    check(&mixed("é", "8bit"), &mixed("=C3=A9", "7bit"));
+}
+
+#[test]
+fn a_message_in_a_message_is_converted_and_what_is_signed_is_not() {
+    check(
+        "MIME-Version: 1.0\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\nSubject: inner\r\nContent-Transfer-Encoding: 8bit\r\n\r\né\r\n",
+        "MIME-Version: 1.0\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit\r\n\r\nSubject: inner\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=C3=A9\r\n",
+    );
+    let signed = "MIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=s\r\n\r\n--s\r\nContent-Transfer-Encoding: 8bit\r\n\r\né\r\n--s--\r\n";
+    check(signed, signed);
+    let seven = "MIME-Version: 1.0\r\nContent-Transfer-Encoding: 7bit\r\n\r\nas it is =\r\n";
+    check(seven, seven);
+}
+
+#[test]
+fn strange_messages_keep_their_octets() {
+    // No header at all, an end in the header, a part without its empty line, a boundary that never comes, a header that never ends.
+    for (content, expected) in [
+        ("", ""),
+        ("A: b\r\nContent-Transfer-Encoding: base64", "A: b\r\nContent-Transfer-Encoding: base64"),
+        (
+            "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n--b\r\n\r\né\r\n",
+            "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\nContent-Transfer-Encoding: quoted-printable\r\n--b\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=C3=A9\r\n",
+        ),
+    ] {
+        check(content, expected);
+    }
+    let endless = format!("A: {}", "ü".repeat(HEADER_OCTETS_MAX));
+    assert!(converted(endless.as_bytes()).len() >= HEADER_OCTETS_MAX);
+}
+
+#[test]
+fn every_octet_comes_back_and_lines_are_short() {
+    let all: Vec<u8> = (0..=255u8).cycle().take(10_000).collect();
+    for body in [&all[..], b" \r\n\t\r\n \t", b"\r\r\n\n\r", &[b'='; 300], &[0xff; 5000], b"x".repeat(5000).as_slice()] {
+        let content = [b"MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n", body].concat();
+        let out = converted(&content);
+        let (_, quoted) = crate::header::split(&out);
+        assert_eq!(decoded(quoted), body);
+        assert!(out.is_ascii() && out.split(|octet| *octet == b'\n').all(|line| line.len() <= 77));
+    }
+}
