@@ -51,6 +51,10 @@ impl Insight for RelayInsight {
         })
     }
 
+    fn connections_out(&self) -> BoxFuture<'_, Option<u64>> {
+        Box::pin(self.ask(Command::Connections))
+    }
+
     fn sites(&self) -> BoxFuture<'_, Vec<SiteView>> {
         Box::pin(async move {
             let facts = self.ask(|answer| Command::Sites(None, answer)).await.unwrap_or_default();

@@ -240,6 +240,11 @@ impl Relay {
         self.gate.sessions()
     }
 
+    /// Sessions with clients that began, since the start.
+    pub fn sessions_begun(&self) -> u64 {
+        self.gate.begun()
+    }
+
     /// Takes no new work, lets transactions under way end within `limit`, hands loans back, and syncs. Nothing is lost.
     pub async fn drain(&self, limit: Duration) {
         self.closing.say();

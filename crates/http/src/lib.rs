@@ -5,7 +5,9 @@
 //! lists are paged ([`PAGE_MAX`]), and a message's content is streamed, never held whole. Only the user who runs the relay, and root, are
 //! answered.
 //!
-//! **Never** listens on the network, and never shows or takes a secret.
+//! Beside it, only where the configuration asks for it, a private TCP listener with metrics and health ([`serve_metrics`]); it changes nothing.
+//!
+//! **Never** offers the control API on the network, and never shows or takes a secret.
 //!
 //! **Does badly.** A page of the queue is not a snapshot: deliveries that move while somebody pages are seen once, twice or not at all.
 //! `/v1/submit` holds its message in memory, at most [`SUBMITS_MAX`] at once.
@@ -16,6 +18,7 @@ mod body;
 #[doc(hidden)]
 pub mod checks;
 mod doors;
+mod metrics;
 mod queue;
 mod relay;
 mod routes;
@@ -27,6 +30,7 @@ mod trouble;
 pub mod wire;
 
 pub use doors::{About, ControlDoors, Intake, IntakeTrouble, Listeners, LocalMail, Reload};
+pub use metrics::{CountingLog, History, MetricsDoors, NAMES_MAX, Refusals, follow, serve_metrics};
 pub use serve::serve;
 pub use submit::encode_submission;
 

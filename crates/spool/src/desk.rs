@@ -77,7 +77,15 @@ impl SpoolDesk for EmbeddedSpool {
         let octets = u64::from(core.slots.ground.segment_octets);
         let contents_octets = core.staging.contents_octets.load(Ordering::Relaxed);
         let journal_octets = core.journal_octets.load(Ordering::Relaxed);
+        let (messages, deliveries, lent, live_octets) = {
+            let index = lock(&core.index);
+            let (messages, deliveries, lent) = index.live_counts();
+            (messages, deliveries, lent, index.segments.live_octets())
+        };
         SpoolHealth {
+            messages,
+            deliveries,
+            lent,
             syncs: core.counters.syncs.load(Ordering::Relaxed),
             accepted: core.counters.accepted.load(Ordering::Relaxed),
             settled: core.counters.settled.load(Ordering::Relaxed),
@@ -86,7 +94,7 @@ impl SpoolDesk for EmbeddedSpool {
             disk_octets: (open + free) as u64 * octets + contents_octets + journal_octets,
             contents_octets,
             journal_octets,
-            live_octets: lock(&core.index).segments.live_octets(),
+            live_octets,
             full: core.full.load(Ordering::Relaxed),
             poisoned: core.poisoned.get().cloned(),
         }
@@ -200,6 +208,10 @@ impl Journal for EmbeddedSpool {
 
     fn wait(&self, sequence: u64) -> BoxFuture<'_, ()> {
         Box::pin(self.core.ring.wait(sequence))
+    }
+
+    fn end(&self) -> u64 {
+        self.core.ring.end()
     }
 }
 

@@ -61,6 +61,11 @@ impl Ring {
         Ok(row.events.range(skip..).take(max).cloned().collect())
     }
 
+    /// The sequence after the last event.
+    pub(crate) fn end(&self) -> u64 {
+        lock(&self.events).next
+    }
+
     pub(crate) async fn wait(&self, sequence: u64) {
         loop {
             let grown = self.grown.notified();

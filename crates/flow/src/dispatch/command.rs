@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Position(MessageId, oneshot::Sender<Option<u64>>),
     /// Every Site, or one.
     Sites(Option<SiteName>, oneshot::Sender<Vec<SiteFacts>>),
+    /// How many connections out there are.
+    Connections(oneshot::Sender<u64>),
 }
 
 /// What is known of a Site.
@@ -55,6 +57,10 @@ impl Dispatcher {
             }
             Command::Position(message, answer) => {
                 let _ = answer.send(self.schedule.position(message).map(|ahead| ahead as u64));
+                None
+            }
+            Command::Connections(answer) => {
+                let _ = answer.send(self.workers.len() as u64);
                 None
             }
             Command::Sites(wanted, answer) => {

@@ -16,6 +16,8 @@ pub(crate) struct Gate {
 #[derive(Default)]
 struct Counts {
     sessions: usize,
+    /// Sessions that began, since the start.
+    begun: u64,
     by_network: BTreeMap<u128, usize>,
 }
 
@@ -58,6 +60,7 @@ impl Gate {
         }
         *here += 1;
         counts.sessions += 1;
+        counts.begun += 1;
         Ok(Pass { gate: self.clone(), network })
     }
 
@@ -69,6 +72,11 @@ impl Gate {
     /// Sessions at present.
     pub(crate) fn sessions(&self) -> usize {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).sessions
+    }
+
+    /// Sessions that began, since the start.
+    pub(crate) fn begun(&self) -> u64 {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).begun
     }
 }
 
@@ -128,7 +136,7 @@ mod tests {
         let third = gate.enter(from("2001:db8::1"), 3, 2).ok().unwrap();
         assert_eq!(gate.enter(from("192.0.2.9"), 3, 2).err(), Some(Turned::Full));
         drop(first);
-        assert_eq!(gate.sessions(), 2);
+        assert_eq!((gate.sessions(), gate.begun()), (2, 3));
         let _again = gate.enter(from("2001:db8::ffff"), 3, 2).ok().unwrap();
         drop(third);
         assert_eq!(gate.enter(from("2001:db8:0:1::1"), 3, 2).map(|_| ()).ok(), Some(()));

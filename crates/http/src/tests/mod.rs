@@ -1,5 +1,6 @@
 //! Requests over a real socket to doors that are played.
 
+mod metrics;
 mod played;
 
 use std::path::PathBuf;

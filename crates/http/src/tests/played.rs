@@ -20,6 +20,8 @@ pub struct Played {
     pub deliveries: u32,
     pub asked: Mutex<Vec<String>>,
     pub intake: Option<IntakeTrouble>,
+    pub connections_out: Option<u64>,
+    pub health: Mutex<Option<SpoolHealth>>,
 }
 
 impl Played {
@@ -124,7 +126,8 @@ impl SpoolDesk for Played {
     }
 
     fn health(&self) -> SpoolHealth {
-        SpoolHealth { syncs: 3, poisoned: Some("EIO".to_owned()), ..SpoolHealth::default() }
+        let played = self.health.lock().unwrap().clone();
+        played.unwrap_or_else(|| SpoolHealth { syncs: 3, poisoned: Some("EIO".to_owned()), ..SpoolHealth::default() })
     }
 }
 
@@ -132,6 +135,10 @@ impl Insight for Played {
     fn explain(&self, _: MessageId) -> BoxFuture<'_, Vec<(u32, Waiting)>> {
         let waiting = Waiting { reason: "the Site rests".to_owned(), since: Some(NOW), until: None, ahead: Some(4) };
         Box::pin(std::future::ready(vec![(0, waiting)]))
+    }
+
+    fn connections_out(&self) -> BoxFuture<'_, Option<u64>> {
+        Box::pin(std::future::ready(self.connections_out))
     }
 
     fn sites(&self) -> BoxFuture<'_, Vec<SiteView>> {

@@ -99,6 +99,12 @@ pub struct QueueCount {
 /// How the spool is.
 #[derive(Debug, Clone, Default)]
 pub struct SpoolHealth {
+    /// Messages with a live delivery.
+    pub messages: u64,
+    /// Live deliveries.
+    pub deliveries: u64,
+    /// Of them lent.
+    pub lent: u64,
     /// Syncs of the log since the start.
     pub syncs: u64,
     /// Messages accepted since the start.
@@ -130,6 +136,9 @@ pub trait Journal: Send + Sync {
 
     /// Returns when an event at `sequence` can be read.
     fn wait(&self, sequence: u64) -> BoxFuture<'_, ()>;
+
+    /// The sequence that the next event will have: where a follower begins that wants no history.
+    fn end(&self) -> u64;
 }
 
 /// Why a reader of the journal gets no events.
@@ -150,6 +159,9 @@ pub trait Insight: Send + Sync {
 
     /// Every Site the schedule knows.
     fn sites(&self) -> BoxFuture<'_, Vec<SiteView>>;
+
+    /// Connections out at present; `None` when the schedule does not answer any more.
+    fn connections_out(&self) -> BoxFuture<'_, Option<u64>>;
 }
 
 /// Why a delivery waits: what holds it, since when, until when.

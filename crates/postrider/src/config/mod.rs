@@ -69,6 +69,8 @@ pub struct Config {
     pub log: LogConfig,
     /// What `check` dials.
     pub probe: String,
+    /// Where metrics and health are answered; `None` is nowhere.
+    pub metrics: Option<SocketAddr>,
     /// Things worth knowing that are no faults.
     pub notes: Vec<String>,
 }

@@ -50,6 +50,10 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     });
     spool.finish();
 
+    let metrics_section = top.section("metrics");
+    let metrics = metrics_section.optional("listen", values::socket_address);
+    metrics_section.finish();
+
     let check = top.section("check");
     let probe = check.or("probe", "gmail-smtp-in.l.google.com:25".to_owned(), host_and_port);
     check.finish();
@@ -69,6 +73,7 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
         drain_timeout,
         log: log(top.section("log"), directory),
         probe,
+        metrics,
         notes,
     }
 }

@@ -93,6 +93,10 @@ impl Insight for CaptureInsight {
         })
     }
 
+    fn connections_out(&self) -> BoxFuture<'_, Option<u64>> {
+        Box::pin(std::future::ready(Some(0)))
+    }
+
     fn sites(&self) -> BoxFuture<'_, Vec<SiteView>> {
         Box::pin(std::future::ready(Vec::new()))
     }

@@ -8,6 +8,7 @@ mod control;
 mod first_start;
 mod listeners;
 mod logging;
+mod metrics;
 mod reload;
 mod running;
 

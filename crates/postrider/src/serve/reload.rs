@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use postrider_edge::ServerTls;
 use postrider_edge::tls::Certified;
 use postrider_flow::Relay;
+use postrider_model::policy::Snapshot;
 
 use super::listeners::Listeners;
 use crate::config::{Config, Tenant};
@@ -25,6 +26,8 @@ pub struct Reloader {
     pub current: Mutex<Config>,
     /// What it said at the start, which still holds where a reload does not reach.
     pub at_start: Config,
+    /// The policy in force.
+    pub snapshot: ArcSwap<Snapshot>,
     /// The relay.
     pub relay: Arc<Relay>,
     /// The listening sockets.
@@ -55,7 +58,9 @@ impl Reloader {
         self.tls.replace(certified).map_err(|trouble| stays(trouble.to_string()))?;
         self.registry.replace(&config.credentials);
         self.tenants.store(Arc::new(config.tenants.clone()));
-        self.relay.reload(Arc::new(config.snapshot.clone()), Arc::new(config.receive.clone()));
+        let snapshot = Arc::new(config.snapshot.clone());
+        self.snapshot.store(snapshot.clone());
+        self.relay.reload(snapshot, Arc::new(config.receive.clone()));
         let mut said = vec![format!("the configuration {} is in force", self.file.display())];
         said.extend(self.listeners.make(&self.relay, change));
         let later = not_yet(&self.at_start, &config);
@@ -64,6 +69,11 @@ impl Reloader {
         }
         *current = config;
         Ok(said.join("; "))
+    }
+
+    /// The policy of the file that was read last.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
     }
 
     /// How long a stop may take, by the file that was read last.
@@ -78,6 +88,7 @@ fn not_yet(at_start: &Config, now: &Config) -> Vec<&'static str> {
         ("relay.workers", at_start.workers != now.workers),
         ("[dns]", at_start.dns_servers != now.dns_servers || at_start.ipv6 != now.ipv6),
         ("[spool]", at_start.segment_octets != now.segment_octets),
+        ("[metrics]", at_start.metrics != now.metrics),
         ("[log]", at_start.log != now.log),
     ];
     differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use postrider_edge::tls::Certified;
 use postrider_edge::{ClientTls, DnsResolver, ResolverSettings, ServerTls, SystemClock, SystemEntropy, TcpNet};
 use postrider_flow::{Doors, Relay};
 use postrider_http::{About, ControlDoors};
-use postrider_model::Role;
 use postrider_model::doors::{Entropy, MailLog, SpoolTrouble};
+use postrider_model::{Role, SiteName};
 use postrider_spool::{EmbeddedSpool, Options};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -22,6 +23,7 @@ use super::first_start::FirstStart;
 use super::listener_line;
 use super::listeners::Listeners;
 use super::logging::Logs;
+use super::metrics::{Metrics, MetricsParts};
 use super::reload::Reloader;
 use crate::config::{Config, ListenerConfig};
 use crate::data::DataDirectory;
@@ -76,16 +78,23 @@ struct Running {
     reloader: Arc<Reloader>,
     socket: ControlSocket,
     serving: JoinHandle<()>,
+    draining: Arc<AtomicBool>,
 }
 
 impl Running {
     async fn start(start: Start<'_>) -> anyhow::Result<Self> {
         let Start { directory, file, config, capture, logs, first } = start;
         let listeners = Arc::new(Listeners::bind(&config.listeners)?);
+        let draining = Arc::new(AtomicBool::new(false));
+        let metrics = Metrics::bind(config.metrics, &draining).await?;
         let tls = Arc::new(ServerTls::new(Certified::from_files(&config.certificate, &config.key)?)?);
         let spool = open_spool(&directory, &config, capture)?;
         let registry = Arc::new(ConfigRegistry::new(&config.credentials));
-        let doors = doors(&config, &spool, &registry, &tls, logs.door)?;
+        let log = match &metrics {
+            Some(metrics) => metrics.count(logs.door),
+            None => logs.door,
+        };
+        let doors = doors(&config, &spool, &registry, &tls, log)?;
         let clock = doors.clock.clone();
         let relay = Relay::start(doors, Arc::new(config.snapshot.clone()), Arc::new(config.receive.clone()), !capture);
         let bound = listeners.bound();
@@ -97,6 +106,7 @@ impl Running {
             directory: directory.clone(),
             file,
             at_start: config.clone(),
+            snapshot: ArcSwap::from_pointee(config.snapshot.clone()),
             current: Mutex::new(config),
             relay: relay.clone(),
             listeners: listeners.clone(),
@@ -105,11 +115,18 @@ impl Running {
             tls,
             writer: logs.writer,
         });
+        let insight = if capture { Arc::new(CaptureInsight::new(spool.clone())) } else { relay.insight(spool.clone()) };
+        if let Some(metrics) = metrics {
+            let current = reloader.clone();
+            let provider_of = Arc::new(move |host: &str| current.snapshot().provider_for(&SiteName::new(host)).name.to_string());
+            let started_ms = about.started_ms;
+            metrics.start(MetricsParts { relay: relay.clone(), spool: spool.clone(), insight: insight.clone(), provider_of, started_ms });
+        }
         let (reload, views) = (reloader.clone(), listeners.clone());
         let control = ControlDoors {
             desk: spool.clone(),
             spool: spool.clone(),
-            insight: if capture { Arc::new(CaptureInsight::new(spool.clone())) } else { relay.insight(spool.clone()) },
+            insight,
             intake: Arc::new(RelayIntake::new(relay.clone(), tenants)),
             clock,
             reload: Arc::new(move || say_reload(&reload)),
@@ -123,11 +140,12 @@ impl Running {
         if let Some(first) = first {
             first.tell(directory.root(), first_submission(&bound), &host_name, capture);
         }
-        Ok(Self { relay, spool, reloader, socket, serving })
+        Ok(Self { relay, spool, reloader, socket, serving, draining })
     }
 
     /// Ends transactions, hands loans back, closes the spool.
     async fn drain(&self, limit: Duration) -> anyhow::Result<()> {
+        self.draining.store(true, Ordering::Relaxed);
         self.relay.drain(limit).await;
         self.serving.abort();
         let spool = self.spool.clone();

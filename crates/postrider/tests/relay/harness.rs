@@ -112,6 +112,11 @@ impl Lines {
         }
     }
 
+    /// A line with `part` among those that came already.
+    pub fn seen(&self, part: &str) -> String {
+        self.seen.iter().find(|line| line.contains(part)).unwrap_or_else(|| panic!("no {part:?} in:\n{}", self.seen.join("\n"))).clone()
+    }
+
     /// Everything until the pipe's end.
     pub fn all(&mut self) -> String {
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {

@@ -6,6 +6,7 @@ mod custody;
 mod guessing;
 mod harness;
 mod hostile;
+mod metrics;
 mod octets;
 mod reload;
 mod start;

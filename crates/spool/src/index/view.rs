@@ -126,6 +126,11 @@ impl Index {
         live.map(|delivery| delivery.index).collect()
     }
 
+    /// Messages with a live delivery, live deliveries, and those of them that are lent: what costs nothing to know.
+    pub(crate) fn live_counts(&self) -> (u64, u64, u64) {
+        (self.live_messages, self.live, self.lent)
+    }
+
     pub(crate) fn count(&self) -> QueueCount {
         let mut groups: Vec<(String, u64)> = Vec::new();
         for (_, group) in self.groups.iter().filter(|(_, group)| group.waiting > 0) {

@@ -1,0 +1,54 @@
+//! Metrics and health on a private HTTP listener, for Prometheus and for whoever decides whether the relay is to be restarted or sent clients.
+//!
+//! **Promises.** `/metrics` is the OpenMetrics text. What happened to mail is counted by following the journal, and what was refused by one atomic
+//! addition beside the mail log, so that no session and no worker waits for a scrape. Labels are bounded: outcomes, roles, reasons and classes of status
+//! are closed lists; tenants and providers are names of the configuration, at most [`NAMES_MAX`] of each, and `other` from there on. `/livez` asks
+//! the dispatcher whether it still answers; `/readyz` says in one sentence why no client should be sent here.
+//!
+//! **Never** names a mailbox, a domain or an address, and never changes anything.
+//!
+//! **Does badly.** The counts begin at zero with each start, as Prometheus expects. A follower that fell behind what history is kept goes on at its
+//! end and counts the events it missed.
+
+mod follow;
+mod history;
+mod refusals;
+mod serve;
+mod state;
+
+use std::sync::Arc;
+
+use postrider_model::doors::{Insight, Journal, SpoolDesk};
+
+pub use follow::follow;
+pub use history::History;
+pub use refusals::{CountingLog, Refusals};
+pub use serve::serve_metrics;
+
+/// Different tenants, and different providers, that get a label of their own.
+pub const NAMES_MAX: usize = 100;
+
+/// What the metrics are made from.
+#[derive(Clone)]
+pub struct MetricsDoors {
+    /// The spool's state.
+    pub desk: Arc<dyn SpoolDesk>,
+    /// What happened.
+    pub journal: Arc<dyn Journal>,
+    /// The live schedule.
+    pub insight: Arc<dyn Insight>,
+    /// The name of the provider that a host belongs to, by the policy in force.
+    pub provider_of: Arc<dyn Fn(&str) -> String + Send + Sync>,
+    /// Sessions with clients at present, and those that began since the start.
+    pub sessions: Arc<dyn Fn() -> (usize, u64) + Send + Sync>,
+    /// Whether the relay is about to stop.
+    pub draining: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// What was counted of the journal.
+    pub history: Arc<History>,
+    /// What was refused.
+    pub refusals: Arc<Refusals>,
+    /// The program's version.
+    pub version: String,
+    /// When it started, in milliseconds since the epoch.
+    pub started_ms: u64,
+}

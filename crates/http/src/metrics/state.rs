@@ -1,0 +1,87 @@
+//! How the relay is at the instant of a scrape.
+
+use postrider_model::doors::SpoolHealth;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::{Metric, Registry};
+
+use super::MetricsDoors;
+
+/// The prefix of every name.
+const PREFIX: &str = "postrider";
+
+/// The whole text of a scrape.
+pub(super) async fn text(doors: &MetricsDoors) -> Result<String, std::fmt::Error> {
+    let mut registry = Registry::with_prefix(PREFIX);
+    doors.history.register(&mut registry);
+    spool(&mut registry, &doors.desk.health());
+    sessions(&mut registry, doors);
+    refusals(&mut registry, doors);
+    if let Some(connections) = doors.insight.connections_out().await {
+        gauge(&mut registry, "connections_out", "Connections to next hops, those that are being made included", connections);
+    }
+    let draining = u64::from((doors.draining)());
+    gauge(&mut registry, "draining", "1 while the relay is about to stop", draining);
+    registry.register(
+        "start_time_seconds",
+        "When the relay started, in seconds since 1970",
+        ConstGauge::new(doors.started_ms as f64 / 1_000.0),
+    );
+    let version: Family<Vec<(String, String)>, Gauge> = Family::default();
+    version.get_or_create(&vec![("version".to_owned(), doors.version.clone())]).set(1);
+    registry.register("build_info", "Always 1; the label tells the version", version);
+    let mut text = String::new();
+    encode_registry(&mut text, &registry)?;
+    encode_eof(&mut text)?;
+    Ok(text)
+}
+
+fn spool(registry: &mut Registry, health: &SpoolHealth) {
+    gauge(registry, "queue_messages", "Messages with a recipient that is neither delivered nor bounced", health.messages);
+    gauge(registry, "queue_deliveries", "Recipients that are neither delivered nor bounced", health.deliveries);
+    gauge(registry, "queue_deliveries_lent", "Of them those with a worker", health.lent);
+    counter(registry, "spool_syncs", "Syncs of the log", health.syncs);
+    counter(registry, "spool_settled", "Outcomes settled, deferrals included", health.settled);
+    gauge(registry, "spool_segments", "Segments of the log, free ones included", health.segments);
+    gauge(registry, "spool_segments_free", "Segments that wait to be used", health.segments_free);
+    gauge(registry, "spool_disk_octets", "Octets on disk: segments, contents and journal", health.disk_octets);
+    gauge(registry, "spool_contents_octets", "Of them the contents in files of their own", health.contents_octets);
+    gauge(registry, "spool_journal_octets", "Of them the journal", health.journal_octets);
+    gauge(registry, "spool_live_octets", "Octets of the segments that waiting mail needs", health.live_octets);
+    gauge(registry, "spool_full", "1 while new mail is refused for want of disk", u64::from(health.full));
+    gauge(
+        registry,
+        "spool_poisoned",
+        "1 after a failed sync: nothing is taken or sent until a restart",
+        u64::from(health.poisoned.is_some()),
+    );
+}
+
+fn sessions(registry: &mut Registry, doors: &MetricsDoors) {
+    let (now, begun) = (doors.sessions)();
+    gauge(registry, "sessions", "Sessions with clients", now as u64);
+    counter(registry, "sessions_begun", "Sessions with clients that began", begun);
+}
+
+fn refusals(registry: &mut Registry, doors: &MetricsDoors) {
+    let refused: Family<[(&'static str, &'static str); 1], prometheus_client::metrics::counter::Counter> = Family::default();
+    for (reason, count) in doors.refusals.counts() {
+        refused.get_or_create(&[("reason", reason)]).inc_by(count);
+    }
+    registry.register("refused", "What clients were refused, by reason", refused);
+    counter(registry, "alarms", "Alarms in the log", doors.refusals.alarms());
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    put(registry, name, help, ConstGauge::new(value));
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    put(registry, name, help, ConstCounter::new(value));
+}
+
+fn put(registry: &mut Registry, name: &str, help: &str, metric: impl Metric) {
+    registry.register(name, help, metric);
+}

@@ -1,0 +1,94 @@
+//! Metrics and health of the real program.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::harness::{Folder, Hop, Relay, Session, config};
+
+/// The relay with a metrics listener on a port that is free.
+fn start(smtp_port: u16) -> (Relay, SocketAddr) {
+    let folder = Folder::new();
+    folder.configure(&format!("{}[metrics]\nlisten = \"127.0.0.1:0\"\n", config(smtp_port)));
+    let relay = Relay::start_in(folder, &[]);
+    let line = relay.said.seen("metrics on http://");
+    let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
+    (relay, address)
+}
+
+fn get(address: SocketAddr, path: &str) -> Result<(String, String), std::io::Error> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    Ok((head.split(' ').nth(1).unwrap_or_default().to_owned(), body.to_owned()))
+}
+
+/// Asks until the text has the line: the follower counts a moment behind the fact.
+fn await_line(address: SocketAddr, line: &str) {
+    let mut text = String::new();
+    for _ in 0..5_000 {
+        text = get(address, "/metrics").unwrap().1;
+        if text.lines().any(|found| found == line) {
+            return;
+        }
+    }
+    panic!("{line}\n{text}");
+}
+
+#[test]
+fn mail_refusals_and_health_are_told() {
+    let hop = Hop::open(|rcpt| rcpt.contains("nobody").then_some("550 5.1.1 unknown"));
+    let (relay, address) = start(hop.port);
+    assert_eq!(get(address, "/readyz").unwrap(), ("200".to_owned(), "ready\n".to_owned()));
+    assert_eq!(get(address, "/livez").unwrap().0, "200");
+    relay.folder.said(&["send", "--from", "", "--to", "a@[127.0.0.1]"]);
+    hop.take();
+    relay.folder.said(&["send", "--from", "", "--to", "nobody@[127.0.0.1]"]);
+    let mut session = Session::open(relay.address("relay"));
+    session.say("MAIL FROM:<a@b.example>");
+    assert!(session.say("RCPT TO:<c@d.example>").starts_with("554"));
+    for line in [
+        "postrider_messages_accepted_total{tenant=\"default\",role=\"local\"} 2",
+        "postrider_deliveries_total{outcome=\"delivered\",provider=\"default\"} 1",
+        "postrider_deliveries_total{outcome=\"bounced\",provider=\"default\"} 1",
+        "postrider_delivery_failures_total{outcome=\"bounced\",status=\"5.1\"} 1",
+        "postrider_refused_total{reason=\"relay_denied\"} 1",
+        "postrider_sessions 1",
+        "postrider_queue_deliveries 0",
+        "postrider_draining 0",
+    ] {
+        await_line(address, line);
+    }
+}
+
+#[test]
+fn a_relay_that_drains_is_alive_and_not_ready() {
+    let (relay, address) = start(1);
+    // A transaction under way holds the drain up.
+    let mut session = Session::log_in(relay.address("submission"));
+    session.say("MAIL FROM:<a@shop.example>");
+    relay.signal("TERM");
+    let mut seen = get(address, "/readyz").unwrap();
+    for _ in 0..10_000 {
+        if seen.0 == "503" {
+            break;
+        }
+        seen = get(address, "/readyz").unwrap();
+    }
+    assert!(seen.0 == "503" && seen.1.starts_with("draining"), "{seen:?}");
+    assert_eq!(get(address, "/livez").unwrap().0, "200");
+    drop(session);
+    let (status, ..) = relay.ended();
+    assert!(status.success());
+}
+
+#[test]
+fn a_port_in_use_is_told_with_its_remedy() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = Folder::new();
+    let port = taken.local_addr().unwrap().port();
+    folder.configure(&format!("{}[metrics]\nlisten = \"127.0.0.1:{port}\"\n", config(1)));
+    let (said, status) = folder.complained(&["serve"]);
+    assert!(status == 1 && said.contains("(metrics)") && said.contains("choose another address under [metrics] listen"), "{said}");
+}
