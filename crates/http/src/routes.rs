@@ -21,6 +21,7 @@ pub(crate) fn routes(doors: ControlDoors) -> Router {
         .route("/v1/submit", post(submit::submit))
         .layer(DefaultBodyLimit::max(submit_max))
         .layer(middleware::from_fn_with_state(state.clone(), in_turn))
+        .route("/v1/intake", get(submit::intake))
         .with_state(state);
     Router::new()
         .route("/v1/status", get(relay::status))

@@ -42,6 +42,11 @@ pub fn encode_submission(envelope: &wire::Submission, content: &[u8]) -> serde_j
     Ok(octets.into())
 }
 
+pub(crate) async fn intake(State(state): State<SubmitDoors>) -> Json<wire::Intake> {
+    let about = &state.doors.about;
+    Json(wire::Intake { host_name: about.host_name.clone(), message_octets_max: about.message_octets_max })
+}
+
 pub(crate) async fn submit(State(state): State<SubmitDoors>, body: Bytes) -> Result<Json<wire::Accepted>, Refusal> {
     let mail = decode(&body)?;
     let receipt = state.doors.intake.submit(mail).await?;

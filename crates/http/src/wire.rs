@@ -287,6 +287,15 @@ pub struct Submission {
     pub stream: Option<String>,
 }
 
+/// `GET /v1/intake`: what whoever hands mail over must know.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Intake {
+    /// The name the relay is known by: the domain of local names.
+    pub host_name: String,
+    /// Octets of one message.
+    pub message_octets_max: u64,
+}
+
 /// Custody began.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Accepted {

@@ -82,6 +82,14 @@ pub fn dsn(octets: &[u8]) {
     assert!(Fields::of(&field).next().is_some_and(|one| one.is("Received") && one.whole == field));
 }
 
+/// No mailbox is empty, holds a line end that could become one of ours, or is longer than what was given.
+pub fn mailboxes(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    let found = postrider_mail::mailboxes(octets);
+    assert!(found.iter().all(|mailbox| !mailbox.is_empty() && !mailbox.contains(['\r', '\n'])), "{found:?}");
+    assert!(found.iter().map(String::len).sum::<usize>() <= text.len() + 1, "{found:?}");
+}
+
 fn lines_are_ours(octets: &[u8]) {
     for line in octets.strip_suffix(b"\r\n").expect("a last line end").split(|octet| *octet == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);

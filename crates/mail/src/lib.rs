@@ -14,6 +14,7 @@ pub mod date;
 pub mod dsn;
 pub mod encode;
 pub mod header;
+mod mailboxes;
 pub mod mend;
 mod text;
 pub mod trace;
@@ -21,5 +22,6 @@ mod watch;
 
 pub use dsn::{Action, RecipientReport, Report, Words};
 pub use header::{Field, Fields};
+pub use mailboxes::mailboxes;
 pub use trace::{Received, With};
 pub use watch::{HeaderFacts, HeaderWatch};

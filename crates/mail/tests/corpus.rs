@@ -56,6 +56,11 @@ fn header_watch_corpus() {
 }
 
 #[test]
+fn mailboxes_corpus() {
+    check("mailboxes", checks::mailboxes);
+}
+
+#[test]
 fn dsn_corpus() {
     check("dsn", checks::dsn);
 }

@@ -26,6 +26,10 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    if let Some(name) = cli::sendmail::called_as(words.next().as_deref()) {
+        return cli::sendmail::run(name, words.collect(), None);
+    }
     let arguments = cli::Arguments::parse();
     match cli::run(arguments) {
         Ok(code) => code,

@@ -16,9 +16,9 @@ use crate::bench::BenchArguments;
     after_help = "The first start makes everything it needs:\n  postrider serve\n\nEach command explains itself: postrider help queue"
 )]
 pub struct Arguments {
-    /// The data directory: configuration, certificate, spool, control socket.
-    #[arg(long, global = true, value_name = "DIR", default_value = "data")]
-    pub data: PathBuf,
+    /// The data directory: configuration, certificate, spool, control socket [default: data, and /var/lib/postrider for sendmail].
+    #[arg(long, global = true, value_name = "DIR", env = "POSTRIDER_DATA", hide_env_values = true)]
+    pub data: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -43,6 +43,8 @@ pub enum Command {
     Spool(SpoolArguments),
     /// Measure a relay over SMTP on loopback.
     Bench(BenchArguments),
+    /// Hand over mail, or list the queue, as sendmail(1) does; also when called as sendmail, mailq or newaliases.
+    Sendmail(SendmailArguments),
     /// How the running relay is.
     Status(JsonArguments),
     /// Make the running relay read its configuration again (as SIGHUP does).
@@ -228,6 +230,25 @@ pub struct JsonArguments {
     /// JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `sendmail`
+#[derive(Debug, Clone, Args)]
+#[command(
+    disable_help_flag = true,
+    after_help = "Examples:
+  postrider sendmail -t -i < message.eml             recipients from To, Cc and Bcc; Bcc is removed
+  postrider sendmail -f shop@example.com you@example.com < message.eml
+  postrider sendmail -bs                             SMTP on standard input and output
+  postrider sendmail -bp                             the queue (mailq)
+  postrider sendmail -q                              all that waits is due now
+
+Without -i a line with a dot alone ends the message. Exit status: 0 the relay took custody, 75 try again later, else as sysexits.h says."
+)]
+pub struct SendmailArguments {
+    /// Options and recipients.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION|RECIPIENT")]
+    pub words: Vec<String>,
 }
 
 /// `capture`

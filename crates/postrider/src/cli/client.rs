@@ -19,6 +19,34 @@ use crate::shown::Clean;
 /// Octets of one JSON answer: a page of a thousand deliveries is half a megabyte.
 const ANSWER_OCTETS_MAX: usize = 16 * 1024 * 1024;
 
+/// Whose fault it is that a request came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TroubleKind {
+    /// No relay runs there.
+    NotThere,
+    /// This user may not ask it.
+    NotAllowed,
+    /// The request is not acceptable, now or later.
+    Refused,
+    /// The relay cannot do it now.
+    NotNow,
+}
+
+impl TroubleKind {
+    /// What kind an error of a [`Client`] is; `None` for all that is neither the relay's word nor its absence.
+    pub fn of(trouble: &anyhow::Error) -> Option<Self> {
+        trouble.downcast_ref::<RelayTrouble>().map(|trouble| trouble.kind)
+    }
+}
+
+/// The relay's word, or its absence, as one sentence.
+#[derive(Debug, thiserror::Error)]
+#[error("{sentence}")]
+struct RelayTrouble {
+    kind: TroubleKind,
+    sentence: String,
+}
+
 /// A connection to the control socket.
 pub struct Client {
     sender: SendRequest<Full<Bytes>>,
@@ -76,7 +104,8 @@ impl Client {
             return Ok(answer);
         }
         let octets = collect(answer).await.unwrap_or_default();
-        bail!(refusal(status, &octets))
+        let kind = if status.is_server_error() { TroubleKind::NotNow } else { TroubleKind::Refused };
+        Err(RelayTrouble { kind, sentence: refusal(status, &octets) }.into())
     }
 }
 
@@ -94,19 +123,23 @@ fn refusal(status: StatusCode, octets: &[u8]) -> String {
     }
 }
 
-fn not_running(data: &Path, socket: &Path, trouble: &io::Error) -> anyhow::Error {
+fn not_running(data: &Path, socket: &Path, trouble: &io::Error) -> RelayTrouble {
     let data = data.display();
-    match trouble.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => anyhow!(
-            "no relay runs on the data directory {data} (nobody answers at {}); start one with: postrider --data {data} serve, \
-             or name its directory with --data",
-            socket.display()
+    let (kind, sentence) = match trouble.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => (
+            TroubleKind::NotThere,
+            format!(
+                "no relay runs on the data directory {data} (nobody answers at {}); start one with: postrider --data {data} serve, \
+                 or name its directory with --data",
+                socket.display()
+            ),
         ),
         io::ErrorKind::PermissionDenied => {
-            anyhow!("not allowed to open {}: only the user who runs the relay, and root, may", socket.display())
+            (TroubleKind::NotAllowed, format!("not allowed to open {}: only the user who runs the relay, and root, may", socket.display()))
         }
-        _ => anyhow!("cannot open {}: {trouble}", socket.display()),
-    }
+        _ => (TroubleKind::NotThere, format!("cannot open {}: {trouble}", socket.display())),
+    };
+    RelayTrouble { kind, sentence }
 }
 
 /// A path with its parameters, each value escaped (RFC 3986 §2.1).

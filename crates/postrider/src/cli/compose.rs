@@ -62,7 +62,7 @@ pub fn compose(draft: &Draft<'_>) -> anyhow::Result<Vec<u8>> {
 }
 
 /// RFC 2047 §2: words of at most 75 characters, none split inside a letter.
-fn encoded_words(text: &str) -> String {
+pub(super) fn encoded_words(text: &str) -> String {
     if text.bytes().all(|octet| (b' '..=b'~').contains(&octet)) && text.len() <= 900 {
         return text.to_owned();
     }

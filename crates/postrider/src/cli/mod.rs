@@ -7,10 +7,12 @@ mod client;
 mod compose;
 mod queue;
 mod send;
+pub mod sendmail;
 mod smtp_session;
 mod spool;
 mod status;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -21,8 +23,10 @@ pub use client::Client;
 
 /// Does what was asked. An error is one sentence for the person at the terminal.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let data = arguments.data.as_path();
+    let data = arguments.data.clone().unwrap_or_else(|| PathBuf::from("data"));
+    let data = data.as_path();
     match arguments.command {
+        Command::Sendmail(sendmail) => return Ok(sendmail::run("sendmail", sendmail.words, arguments.data)),
         Command::Serve(serve) => return crate::serve::run(data, &serve).map(|()| ExitCode::SUCCESS),
         Command::Check(check) => return check::run(data, &check),
         Command::Spool(spool) => return spool::run(data, &spool),
@@ -50,6 +54,8 @@ async fn ask(data: &std::path::Path, command: Command) -> anyhow::Result<()> {
         Command::Capture(capture) => capture::run(data, &capture).await,
         Command::Status(status) => status::run(data, &status).await,
         Command::Reload => status::reload(data).await,
-        Command::Serve(_) | Command::Check(_) | Command::Spool(_) | Command::Bench(_) => unreachable!("done without a relay"),
+        Command::Serve(_) | Command::Check(_) | Command::Spool(_) | Command::Bench(_) | Command::Sendmail(_) => {
+            unreachable!("done without a relay")
+        }
     }
 }

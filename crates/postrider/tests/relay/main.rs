@@ -9,6 +9,7 @@ mod hostile;
 mod metrics;
 mod octets;
 mod reload;
+mod sendmail;
 mod start;
 mod tls;
 mod trust;

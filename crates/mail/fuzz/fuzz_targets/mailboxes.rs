@@ -1,0 +1,8 @@
+//! See `checks::mailboxes`. Run with `cargo xtask fuzz mailboxes SECONDS`.
+#![no_main]
+
+#[allow(dead_code)]
+#[path = "../checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| checks::mailboxes(octets));
