@@ -51,6 +51,8 @@ pub struct Config {
     pub certificate: PathBuf,
     /// Its key, PEM.
     pub key: PathBuf,
+    /// How often the two are looked at for a change.
+    pub look_every: Duration,
     /// Whose mail may be sent; at least one, each with at least one stream.
     pub tenants: Vec<Tenant>,
     /// Who may send.

@@ -32,6 +32,8 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     let tls = top.section("tls");
     let certificate = directory.join(tls.or("certificate", "tls/certificate.pem".to_owned(), values::text));
     let key = directory.join(tls.or("key", "tls/key.pem".to_owned(), values::text));
+    let look_every =
+        tls.or("look_every", Duration::from_secs(30), |v| values::duration(v, Duration::from_millis(100)..=Duration::from_secs(3600)));
     tls.finish();
 
     let limits = limits(top.section("limits"));
@@ -64,6 +66,7 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
         listeners,
         certificate,
         key,
+        look_every,
         tenants,
         credentials,
         dns_servers,

@@ -10,6 +10,7 @@ use postrider_edge::tls::Certified;
 use postrider_flow::Relay;
 use postrider_model::policy::Snapshot;
 
+use super::certificate::Seen;
 use super::listeners::Listeners;
 use crate::config::{Config, Tenant};
 use crate::data::DataDirectory;
@@ -38,6 +39,8 @@ pub struct Reloader {
     pub tenants: Arc<ArcSwap<Vec<Tenant>>>,
     /// The certificate.
     pub tls: Arc<ServerTls>,
+    /// The certificate's files, as they were when they were read last.
+    pub seen: Mutex<Seen>,
     /// The mail log.
     pub writer: Option<Arc<Writer>>,
 }
@@ -53,9 +56,11 @@ impl Reloader {
         // One at a time: a signal and the command may meet.
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let config = Config::load(&self.file, self.directory.root()).map_err(|trouble| stays(trouble.to_string()))?;
+        let seen = Seen::now(&config);
         let certified = Certified::from_files(&config.certificate, &config.key).map_err(|trouble| stays(trouble.to_string()))?;
         let change = self.listeners.change(&config.listeners).map_err(|trouble| stays(format!("{trouble:#}")))?;
         self.tls.replace(certified).map_err(|trouble| stays(trouble.to_string()))?;
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         self.registry.replace(&config.credentials);
         self.tenants.store(Arc::new(config.tenants.clone()));
         let snapshot = Arc::new(config.snapshot.clone());
@@ -74,6 +79,30 @@ impl Reloader {
     /// The policy of the file that was read last.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// Reads the certificate again when its files are others than they were. Both are lines for people; `None`: nothing changed.
+    pub fn renew_certificate(&self) -> Option<Result<String, String>> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let (certificate, key) = (&current.certificate, &current.key);
+        let now = Seen::now(&current);
+        // What is seen is remembered even when it is of no use, so that it is told once.
+        if std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), now.clone()) == now {
+            return None;
+        }
+        let renewed = Certified::from_files(certificate, key).and_then(|certified| self.tls.replace(certified));
+        Some(match renewed {
+            Ok(()) => Ok(format!("the certificate {} has changed, and is in force for new sessions", certificate.display())),
+            Err(trouble) => Err(format!(
+                "the certificate {} or its key has changed and cannot be used: {trouble}; the old one stays in force until the files are right",
+                certificate.display()
+            )),
+        })
+    }
+
+    /// How often the certificate's files are looked at.
+    pub fn look_every(&self) -> Duration {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).look_every
     }
 
     /// How long a stop may take, by the file that was read last.

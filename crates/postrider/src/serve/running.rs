@@ -18,6 +18,7 @@ use postrider_spool::{EmbeddedSpool, Options};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use super::certificate::{self, Seen};
 use super::control::{CaptureInsight, ControlSocket, RelayIntake};
 use super::first_start::FirstStart;
 use super::listener_line;
@@ -87,6 +88,7 @@ impl Running {
         let listeners = Arc::new(Listeners::bind(&config.listeners)?);
         let draining = Arc::new(AtomicBool::new(false));
         let metrics = Metrics::bind(config.metrics, &draining).await?;
+        let seen = Mutex::new(Seen::now(&config));
         let tls = Arc::new(ServerTls::new(Certified::from_files(&config.certificate, &config.key)?)?);
         let spool = open_spool(&directory, &config, capture)?;
         let registry = Arc::new(ConfigRegistry::new(&config.credentials));
@@ -113,6 +115,7 @@ impl Running {
             registry,
             tenants: tenants.clone(),
             tls,
+            seen,
             writer: logs.writer,
         });
         let insight = if capture { Arc::new(CaptureInsight::new(spool.clone())) } else { relay.insight(spool.clone()) };
@@ -137,6 +140,7 @@ impl Running {
         let owner = rustix::process::geteuid().as_raw();
         let serving = tokio::spawn(postrider_http::serve(listener, control, Some(owner)));
         listeners.start(&relay);
+        tokio::spawn(certificate::watch(reloader.clone()));
         if let Some(first) = first {
             first.tell(directory.root(), first_submission(&bound), &host_name, capture);
         }

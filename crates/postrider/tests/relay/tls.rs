@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,22 +15,27 @@ use crate::harness::{Folder, Hop, Relay, Session, config};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn with_implicit_tls(smtp_port: u16) -> String {
+pub fn with_implicit_tls(smtp_port: u16) -> String {
     let listener = "[[listener]]\nname = \"submissions\"\naddress = \"127.0.0.1:0\"\nrole = \"submission\"\ntls = \"implicit\"\n";
     format!("{}{listener}", config(smtp_port))
 }
 
 /// A client that trusts this relay's own certificate and no other.
-struct Tls {
+pub struct Tls {
     connection: ClientConnection,
     stream: TcpStream,
 }
 
 impl Tls {
-    fn over(mut stream: TcpStream, folder: &Folder) -> Self {
+    fn over(stream: TcpStream, folder: &Folder) -> Self {
+        Self::trusting(stream, &folder.data().join("tls/certificate.pem"))
+    }
+
+    /// A session with whoever has this certificate; a panic with anybody else.
+    pub fn trusting(mut stream: TcpStream, certificate: &Path) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(folder.data().join("tls/certificate.pem")).unwrap()).unwrap();
+        roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions().unwrap();
         let config = config.with_root_certificates(roots).with_no_client_auth();
         let mut connection = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
