@@ -158,8 +158,16 @@ impl TcpListenerDoor {
         }
         socket.bind(&SockAddr::from(address))?;
         socket.listen(BACKLOG)?;
+        Self::over(socket.into())
+    }
+
+    /// Takes over a socket that listens already, as a service manager opens it. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// The socket's, as the system said it.
+    pub fn over(socket: std::net::TcpListener) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(socket.into())?;
+        let listener = TcpListener::from_std(socket)?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
     }

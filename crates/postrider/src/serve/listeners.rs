@@ -15,6 +15,7 @@ use postrider_model::Role;
 use postrider_model::doors::Listener;
 
 use super::bind_trouble;
+use super::handed::Handed;
 use crate::config::ListenerConfig;
 
 /// All listeners of a relay.
@@ -35,8 +36,15 @@ pub struct Change {
 
 impl Listeners {
     /// Binds every socket; nobody is taken yet. A port in use is the usual trouble, and costs nothing this early.
-    pub fn bind(wanted: &[ListenerConfig]) -> anyhow::Result<Self> {
-        let open = |config: &ListenerConfig| Ok(Open { config: config.clone(), socket: socket(config)?, taking: None });
+    /// What a service manager handed over is taken instead of bound.
+    pub fn bind(wanted: &[ListenerConfig], handed: &mut Handed) -> anyhow::Result<Self> {
+        let open = |config: &ListenerConfig| {
+            let socket = match handed.give(config) {
+                Some(given) => Arc::new(TcpListenerDoor::over(given).map_err(|trouble| bind_trouble(config, &trouble))?),
+                None => socket(config)?,
+            };
+            Ok(Open { config: config.clone(), socket, taking: None })
+        };
         Ok(Self(Mutex::new(wanted.iter().map(open).collect::<anyhow::Result<_>>()?)))
     }
 

@@ -7,8 +7,10 @@
 mod certificate;
 mod control;
 mod first_start;
+mod handed;
 mod listeners;
 mod logging;
+mod manager;
 mod metrics;
 mod reload;
 mod running;
@@ -25,17 +27,19 @@ use crate::cli::ServeArguments;
 use crate::config::{Config, ListenerConfig};
 use crate::data::DataDirectory;
 use first_start::FirstStart;
+use handed::Handed;
 
 /// File descriptors below which the limits on sessions and connections mean little.
 const DESCRIPTORS_FEW: u64 = 4_096;
 
 /// `serve`
 pub fn run(data: &Path, arguments: &ServeArguments) -> anyhow::Result<()> {
+    let handed = Handed::take()?;
     let directory = DataDirectory::new(data);
     let guard = directory.take()?;
     let file = arguments.config.clone().unwrap_or_else(|| directory.config_file());
     let made = if arguments.config.is_none() && !file.exists() { Some(first_start::make_config(&file)?) } else { None };
-    let ended = run_in(directory, file, arguments, made.as_ref());
+    let ended = run_in(directory, file, arguments, made.as_ref(), handed);
     if let (Err(_), Some(first)) = (&ended, &made) {
         // The secret stands nowhere else: it is shown even when the start went no further.
         first.tell_secret(data);
@@ -44,7 +48,13 @@ pub fn run(data: &Path, arguments: &ServeArguments) -> anyhow::Result<()> {
     ended
 }
 
-fn run_in(directory: DataDirectory, file: PathBuf, arguments: &ServeArguments, first: Option<&FirstStart>) -> anyhow::Result<()> {
+fn run_in(
+    directory: DataDirectory,
+    file: PathBuf,
+    arguments: &ServeArguments,
+    first: Option<&FirstStart>,
+    handed: Handed,
+) -> anyhow::Result<()> {
     let data = directory.root().to_owned();
     let config = Config::load(&file, &data)?;
     first_start::make_certificate(&config)?;
@@ -55,7 +65,7 @@ fn run_in(directory: DataDirectory, file: PathBuf, arguments: &ServeArguments, f
         builder.worker_threads(workers);
     }
     let runtime = builder.enable_all().build().context("cannot start the runtime")?;
-    let start = running::Start { directory, file, config, capture: arguments.capture, logs, first };
+    let start = running::Start { directory, file, config, capture: arguments.capture, logs, first, handed };
     let ended = runtime.block_on(running::run(start));
     // Whatever a task still holds, the spool is closed: nothing of value is under way.
     runtime.shutdown_timeout(Duration::from_secs(2));

@@ -21,11 +21,12 @@ use tokio::task::JoinHandle;
 use super::certificate::{self, Seen};
 use super::control::{CaptureInsight, ControlSocket, RelayIntake};
 use super::first_start::FirstStart;
-use super::listener_line;
+use super::handed::Handed;
 use super::listeners::Listeners;
 use super::logging::Logs;
 use super::metrics::{Metrics, MetricsParts};
 use super::reload::Reloader;
+use super::{listener_line, manager};
 use crate::config::{Config, ListenerConfig};
 use crate::data::DataDirectory;
 use crate::registry::ConfigRegistry;
@@ -47,6 +48,8 @@ pub struct Start<'a> {
     pub logs: Logs,
     /// What the first start made.
     pub first: Option<&'a FirstStart>,
+    /// Sockets that a service manager opened.
+    pub handed: Handed,
 }
 
 /// Runs a relay until it is told to stop.
@@ -55,8 +58,10 @@ pub async fn run(start: Start<'_>) -> anyhow::Result<()> {
     let mut signals = Signals::catch()?;
     let running = Running::start(start).await?;
     tracing::info!("ready");
+    manager::ready();
     let reloader = running.reloader.clone();
     signals.wait_for_stop(|| drop(say_reload(&reloader))).await;
+    manager::stopping();
     let limit = running.reloader.drain_timeout();
     tracing::info!("stopping: transactions under way have {} s to end (a second signal ends them now)", limit.as_secs());
     tokio::select! { biased;
@@ -84,8 +89,13 @@ struct Running {
 
 impl Running {
     async fn start(start: Start<'_>) -> anyhow::Result<Self> {
-        let Start { directory, file, config, capture, logs, first } = start;
-        let listeners = Arc::new(Listeners::bind(&config.listeners)?);
+        let Start { directory, file, config, capture, logs, first, mut handed } = start;
+        let listeners = Arc::new(Listeners::bind(&config.listeners, &mut handed)?);
+        for socket in handed.left_over() {
+            tracing::warn!(
+                "the socket {socket} that the service manager handed over fits no [[listener]] by name or address; it is closed"
+            );
+        }
         let draining = Arc::new(AtomicBool::new(false));
         let metrics = Metrics::bind(config.metrics, &draining).await?;
         let seen = Mutex::new(Seen::now(&config));
@@ -125,6 +135,7 @@ impl Running {
             let started_ms = about.started_ms;
             metrics.start(MetricsParts { relay: relay.clone(), spool: spool.clone(), insight: insight.clone(), provider_of, started_ms });
         }
+        tokio::spawn(manager::keep_watchdog_quiet(insight.clone()));
         let (reload, views) = (reloader.clone(), listeners.clone());
         let control = ControlDoors {
             desk: spool.clone(),

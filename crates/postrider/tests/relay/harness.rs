@@ -147,8 +147,13 @@ impl Relay {
     /// Starts on what is there, and waits until it is ready.
     pub fn start_in(folder: Folder, words: &[&str]) -> Self {
         let mut command = program();
-        command.arg("--data").arg(folder.data()).arg("serve").args(words);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command.arg("--data").arg(folder.data()).arg("serve").args(words).stdin(Stdio::null());
+        Self::start_as(folder, command)
+    }
+
+    /// Starts by a command of a test's own, and waits until it is ready.
+    pub fn start_as(folder: Folder, mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = Lines::of(child.stderr.take().unwrap());
         let mail = Lines::of(child.stdout.take().unwrap());
         said.wait("ready");

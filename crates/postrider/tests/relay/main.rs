@@ -12,6 +12,7 @@ mod octets;
 mod reload;
 mod sendmail;
 mod start;
+mod systemd;
 mod tls;
 mod trust;
 mod wishes;
