@@ -70,6 +70,8 @@ pub struct LocalMail {
     pub tenant: Option<TenantName>,
     /// Its class; `None` is the tenant's first stream.
     pub stream: Option<StreamName>,
+    /// The user of this machine who hands it over, where anybody may.
+    pub user: Option<u32>,
     /// Header and body, with CR LF.
     pub content: Bytes,
 }

@@ -3,7 +3,7 @@
 //! **Promises.** The relay is reached only through doors ([`ControlDoors`]); nothing here decides about mail. Whatever octets arrive on the
 //! socket, the process lives on: a bad request ends its own connection. Requests are bounded in size and time, connections in number,
 //! lists are paged ([`PAGE_MAX`]), and a message's content is streamed, never held whole. Only the user who runs the relay, and root, are
-//! answered.
+//! answered; on a socket of its own, where the configuration asks for it, every user may hand mail over ([`serve_public`]).
 //!
 //! Beside it, only where the configuration asks for it, a private TCP listener with metrics and health ([`serve_metrics`]); it changes nothing.
 //!
@@ -19,6 +19,7 @@ mod body;
 pub mod checks;
 mod doors;
 mod metrics;
+mod public;
 mod queue;
 mod relay;
 mod routes;
@@ -31,6 +32,7 @@ pub mod wire;
 
 pub use doors::{About, ControlDoors, Intake, IntakeTrouble, Listeners, LocalMail, Reload};
 pub use metrics::{CountingLog, History, MetricsDoors, NAMES_MAX, Refusals, follow, serve_metrics};
+pub use public::{USER_CONNECTIONS_MAX, serve_public};
 pub use serve::serve;
 pub use submit::encode_submission;
 

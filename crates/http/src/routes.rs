@@ -15,14 +15,6 @@ use crate::{JSON_OCTETS_MAX, REQUEST_TIMEOUT_MS, queue, relay, submit};
 
 /// All routes over the doors.
 pub(crate) fn routes(doors: ControlDoors) -> Router {
-    let submit_max = usize::try_from(doors.about.message_octets_max).unwrap_or(usize::MAX).saturating_add(ENVELOPE_OCTETS_MAX);
-    let state = SubmitDoors::new(doors.clone());
-    let submission = Router::new()
-        .route("/v1/submit", post(submit::submit))
-        .layer(DefaultBodyLimit::max(submit_max))
-        .layer(middleware::from_fn_with_state(state.clone(), in_turn))
-        .route("/v1/intake", get(submit::intake))
-        .with_state(state);
     Router::new()
         .route("/v1/status", get(relay::status))
         .route("/v1/health", get(relay::health))
@@ -35,10 +27,26 @@ pub(crate) fn routes(doors: ControlDoors) -> Router {
         .route("/v1/message/{id}/content", get(queue::content))
         .route("/v1/retry", post(queue::retry))
         .layer(DefaultBodyLimit::max(JSON_OCTETS_MAX))
-        .with_state(doors)
-        .merge(submission)
+        .with_state(doors.clone())
+        .merge(submission(doors))
         .fallback(async || Refusal::nothing_here())
         .layer(middleware::from_fn(in_time))
+}
+
+/// What every user of the machine may do: hand mail over.
+pub(crate) fn public_routes(doors: ControlDoors) -> Router {
+    submission(doors).fallback(async || Refusal::nothing_here()).layer(middleware::from_fn(in_time))
+}
+
+fn submission(doors: ControlDoors) -> Router {
+    let submit_max = usize::try_from(doors.about.message_octets_max).unwrap_or(usize::MAX).saturating_add(ENVELOPE_OCTETS_MAX);
+    let state = SubmitDoors::new(doors);
+    Router::new()
+        .route("/v1/submit", post(submit::submit))
+        .layer(DefaultBodyLimit::max(submit_max))
+        .layer(middleware::from_fn_with_state(state.clone(), in_turn))
+        .route("/v1/intake", get(submit::intake))
+        .with_state(state)
 }
 
 /// A client that begins a request and says no more does not keep its seat.

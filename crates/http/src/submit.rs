@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Json;
 use axum::extract::State;
 use bytes::Bytes;
@@ -47,8 +48,17 @@ pub(crate) async fn intake(State(state): State<SubmitDoors>) -> Json<wire::Intak
     Json(wire::Intake { host_name: about.host_name.clone(), message_octets_max: about.message_octets_max })
 }
 
-pub(crate) async fn submit(State(state): State<SubmitDoors>, body: Bytes) -> Result<Json<wire::Accepted>, Refusal> {
-    let mail = decode(&body)?;
+/// The user at the other end of a socket that is open to all.
+#[derive(Clone, Copy)]
+pub(crate) struct User(pub(crate) u32);
+
+pub(crate) async fn submit(
+    State(state): State<SubmitDoors>,
+    user: Option<Extension<User>>,
+    body: Bytes,
+) -> Result<Json<wire::Accepted>, Refusal> {
+    let mut mail = decode(&body)?;
+    mail.user = user.map(|Extension(User(id))| id);
     let receipt = state.doors.intake.submit(mail).await?;
     Ok(Json(wire::Accepted { id: receipt.message.to_string(), at: receipt.at.to_string() }))
 }
@@ -67,7 +77,7 @@ pub(crate) fn decode(body: &Bytes) -> Result<LocalMail, Refusal> {
     let content = body.slice(end + 1..);
     check_lines(&content)?;
     let (tenant, stream) = (envelope.tenant.as_deref().map(TenantName::new), envelope.stream.as_deref().map(StreamName::new));
-    Ok(LocalMail { reverse_path, recipients, tenant, stream, content })
+    Ok(LocalMail { reverse_path, recipients, tenant, stream, user: None, content })
 }
 
 /// The same law as for SMTP: a bare CR or LF, or a NUL, is how mail is smuggled, so it is refused here, too.

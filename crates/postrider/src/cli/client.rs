@@ -56,8 +56,13 @@ impl Client {
     /// Connects to the relay that runs on this data directory.
     pub async fn connect(data: &Path) -> anyhow::Result<Self> {
         let socket = DataDirectory::new(data).control_socket();
-        let (_held, path) = crate::data::reachable(&socket)?;
-        let stream = UnixStream::connect(&path).await.map_err(|trouble| not_running(data, &socket, &trouble))?;
+        Self::connect_to(data, &socket).await
+    }
+
+    /// Connects to a socket of the relay that runs on this data directory.
+    pub async fn connect_to(data: &Path, socket: &Path) -> anyhow::Result<Self> {
+        let (_held, path) = crate::data::reachable(socket)?;
+        let stream = UnixStream::connect(&path).await.map_err(|trouble| not_running(data, socket, &trouble))?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.context("the control socket does not speak HTTP")?;
         // Its end is seen by the sender, too.
         tokio::spawn(connection);

@@ -73,6 +73,8 @@ pub struct Config {
     pub probe: String,
     /// Where metrics and health are answered; `None` is nowhere.
     pub metrics: Option<SocketAddr>,
+    /// A socket where every user of the machine may hand mail over; `None` is nowhere.
+    pub sendmail_socket: Option<PathBuf>,
     /// Things worth knowing that are no faults.
     pub notes: Vec<String>,
 }

@@ -56,6 +56,10 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     let metrics = metrics_section.optional("listen", values::socket_address);
     metrics_section.finish();
 
+    let sendmail = top.section("sendmail");
+    let sendmail_socket = sendmail.optional("socket", values::text).map(|path| directory.join(path));
+    sendmail.finish();
+
     let check = top.section("check");
     let probe = check.or("probe", "gmail-smtp-in.l.google.com:25".to_owned(), host_and_port);
     check.finish();
@@ -77,6 +81,7 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
         log: log(top.section("log"), directory),
         probe,
         metrics,
+        sendmail_socket,
         notes,
     }
 }

@@ -1,7 +1,7 @@
 //! The relay as the control socket sees it.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use postrider_flow::{Relay, SubmitTrouble};
 use postrider_http::{Intake, IntakeTrouble, LocalMail};
 use postrider_model::doors::{Insight, Principal, Receipt, SiteView, SpoolDesk, SpoolTrouble, Waiting};
-use postrider_model::{BoxFuture, MessageId};
+use postrider_model::{BoxFuture, CredentialName, MessageId};
 use tokio::net::UnixListener;
 
 use crate::config::Tenant;
@@ -43,7 +43,9 @@ fn principal(tenants: &[Tenant], mail: &LocalMail) -> Result<Principal, IntakeTr
         None => tenant.streams.first(),
     };
     let (stream, priority) = stream.cloned().ok_or_else(|| IntakeTrouble::Refused("the tenant has no such stream".to_owned()))?;
-    Ok(Principal { tenant: tenant.name.clone(), stream, credential: None, priority })
+    // Who of the machine's users it was is told with the message, as the user of AUTH is.
+    let credential = mail.user.map(|user| CredentialName::new(&format!("uid-{user}")));
+    Ok(Principal { tenant: tenant.name.clone(), stream, credential, priority })
 }
 
 impl Intake for RelayIntake {
@@ -111,14 +113,27 @@ impl ControlSocket {
     /// Listens on the control socket. The directory's lock is held, so a file that is there was left by a relay that was killed.
     pub fn bind(directory: &DataDirectory) -> anyhow::Result<(Self, UnixListener)> {
         let path = directory.control_socket();
-        let trouble = || format!("cannot listen on the control socket {}", path.display());
+        Self::bind_at(path.clone(), 0o600, || format!("cannot listen on the control socket {}", path.display()))
+    }
+
+    /// Listens where every user of the machine may come.
+    pub fn bind_public(path: &Path) -> anyhow::Result<(Self, UnixListener)> {
+        Self::bind_at(path.to_owned(), 0o666, || {
+            format!(
+                "cannot listen on {} (sendmail): its directory must be there, and be writable for the relay's user; or leave [sendmail] socket away",
+                path.display()
+            )
+        })
+    }
+
+    fn bind_at(path: PathBuf, mode: u32, trouble: impl Fn() -> String) -> anyhow::Result<(Self, UnixListener)> {
         match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(trouble),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(&trouble),
             _ => {}
         }
-        let (_held, short) = reachable(&path).with_context(trouble)?;
-        let listener = UnixListener::bind(short).with_context(trouble)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).with_context(trouble)?;
+        let (_held, short) = reachable(&path).with_context(&trouble)?;
+        let listener = UnixListener::bind(short).with_context(&trouble)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).with_context(&trouble)?;
         Ok((Self { path }, listener))
     }
 }
@@ -152,7 +167,7 @@ mod tests {
             (Some("nobody"), None, None),
         ] {
             let (tenant, stream) = (tenant.map(Into::into), stream.map(Into::into));
-            let mail = LocalMail { reverse_path: ReversePath::Null, recipients: vec![], tenant, stream, content: Bytes::new() };
+            let mail = LocalMail { reverse_path: ReversePath::Null, recipients: vec![], tenant, stream, user: None, content: Bytes::new() };
             let principal = principal(&tenants, &mail).ok();
             let expected = found.map(|(tenant, stream, priority)| Principal {
                 tenant: tenant.into(),

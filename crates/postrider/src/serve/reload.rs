@@ -117,6 +117,7 @@ fn not_yet(at_start: &Config, now: &Config) -> Vec<&'static str> {
         ("relay.workers", at_start.workers != now.workers),
         ("[dns]", at_start.dns_servers != now.dns_servers || at_start.ipv6 != now.ipv6),
         ("[spool]", at_start.segment_octets != now.segment_octets),
+        ("[sendmail]", at_start.sendmail_socket != now.sendmail_socket),
         ("[metrics]", at_start.metrics != now.metrics),
         ("[log]", at_start.log != now.log),
     ];

@@ -82,8 +82,8 @@ struct Running {
     relay: Arc<Relay>,
     spool: Arc<EmbeddedSpool>,
     reloader: Arc<Reloader>,
-    socket: ControlSocket,
-    serving: JoinHandle<()>,
+    sockets: Vec<ControlSocket>,
+    serving: Vec<JoinHandle<()>>,
     draining: Arc<AtomicBool>,
 }
 
@@ -114,6 +114,7 @@ impl Running {
         let tenants = Arc::new(ArcSwap::from_pointee(config.tenants.clone()));
         let about = Arc::new(about(&config, clock.now().millis(), capture));
         let host_name = config.snapshot.host_name.clone();
+        let sendmail_socket = config.sendmail_socket.clone();
         let reloader = Arc::new(Reloader {
             directory: directory.clone(),
             file,
@@ -148,28 +149,36 @@ impl Running {
             about,
         };
         let (socket, listener) = ControlSocket::bind(&directory)?;
+        let mut sockets = vec![socket];
+        let mut serving = Vec::new();
+        if let Some(path) = &sendmail_socket {
+            let (socket, listener) = ControlSocket::bind_public(path)?;
+            tracing::info!("every user may hand mail over on {}", path.display());
+            sockets.push(socket);
+            serving.push(tokio::spawn(postrider_http::serve_public(listener, control.clone())));
+        }
         let owner = rustix::process::geteuid().as_raw();
-        let serving = tokio::spawn(postrider_http::serve(listener, control, Some(owner)));
+        serving.push(tokio::spawn(postrider_http::serve(listener, control, Some(owner))));
         listeners.start(&relay);
         tokio::spawn(certificate::watch(reloader.clone()));
         if let Some(first) = first {
             first.tell(directory.root(), first_submission(&bound), &host_name, capture);
         }
-        Ok(Self { relay, spool, reloader, socket, serving, draining })
+        Ok(Self { relay, spool, reloader, sockets, serving, draining })
     }
 
     /// Ends transactions, hands loans back, closes the spool.
     async fn drain(&self, limit: Duration) -> anyhow::Result<()> {
         self.draining.store(true, Ordering::Relaxed);
         self.relay.drain(limit).await;
-        self.serving.abort();
+        self.serving.iter().for_each(JoinHandle::abort);
         let spool = self.spool.clone();
         tokio::task::spawn_blocking(move || spool.close()).await.context("the spool did not close")
     }
 
     /// What is left to do however it ended.
     fn leave(self) {
-        drop(self.socket);
+        drop(self.sockets);
         if let Some(writer) = &self.reloader.writer {
             writer.flush();
         }

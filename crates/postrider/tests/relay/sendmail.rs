@@ -128,6 +128,35 @@ fn what_cannot_be_sent_is_told_with_a_status() {
 }
 
 #[test]
+fn a_user_who_may_not_open_the_data_directory_hands_over_by_the_open_socket() {
+    let hop = Hop::open(|_| None);
+    let folder = Folder::new();
+    let socket = folder.0.join("sendmail.sock");
+    folder.configure(&format!("{}[sendmail]\nsocket = {socket:?}\n", config(hop.port)));
+    let mut relay = Relay::start_in(folder, &[]);
+    assert_eq!(crate::harness::mode(&socket), 0o666);
+    let mut command = program();
+    command.arg0("sendmail").args(["-i", "a@[127.0.0.1]"]).env("POSTRIDER_DATA", "/nonexistent").env("POSTRIDER_SENDMAIL", &socket);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"Subject: by the open door\n\n").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(relay.mail.wait("accepted").contains("uid-"), "who it was is kept");
+    assert!(arrived(&hop).contains("Subject: by the open door"));
+    // Nothing but handing over is possible there.
+    use std::io::Read;
+    for path in ["/v1/queue", "/v1/status", "/v1/reload"] {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
+    }
+    relay.signal("TERM");
+    assert!(relay.ended().0.success());
+    assert!(!socket.exists());
+}
+
+#[test]
 fn without_a_relay_it_is_tried_again_later() {
     let folder = Folder::new();
     let said = refused(&called("sendmail", &folder.data(), &["-t"], "To: a@b.example\n\n"), 75);

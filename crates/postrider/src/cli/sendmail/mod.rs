@@ -29,6 +29,9 @@ use options::{Mode, Options};
 /// Where a packaged relay keeps its data.
 pub const PACKAGED_DATA: &str = "/var/lib/postrider";
 
+/// Where a packaged relay lets every user hand mail over; POSTRIDER_SENDMAIL names another place.
+pub const PACKAGED_SOCKET: &str = "/run/postrider/sendmail.sock";
+
 /// Octets of one message. The relay has its own limit, and tells it.
 const MESSAGE_OCTETS_MAX: u64 = 1 << 30;
 
@@ -172,16 +175,27 @@ impl Handover {
         Ok(Self { data, runtime })
     }
 
+    /// The control socket; for who may not open it, or sees none, the one that is open to all.
+    async fn connect(&self) -> anyhow::Result<Client> {
+        let refused = match Client::connect(&self.data).await {
+            Ok(client) => return Ok(client),
+            Err(trouble) if TroubleKind::of(&trouble).is_some() => trouble,
+            Err(trouble) => return Err(trouble),
+        };
+        let public = std::env::var_os("POSTRIDER_SENDMAIL").map_or_else(|| PathBuf::from(PACKAGED_SOCKET), PathBuf::from);
+        // When neither answers, the first one's sentence tells more.
+        Client::connect_to(&self.data, &public).await.map_err(|_| refused)
+    }
+
     /// What the relay is called, and what it takes.
     fn about(&self) -> anyhow::Result<wire::Intake> {
-        self.runtime.block_on(async { Client::connect(&self.data).await?.get("/v1/intake").await })
+        self.runtime.block_on(async { self.connect().await?.get("/v1/intake").await })
     }
 
     /// Hands one message over; its id.
     fn submit(&self, envelope: &wire::Submission, content: &[u8]) -> anyhow::Result<String> {
         let body = encode_submission(envelope, content).context("the envelope cannot be written")?;
-        let accepted: wire::Accepted =
-            self.runtime.block_on(async { Client::connect(&self.data).await?.post("/v1/submit", body).await })?;
+        let accepted: wire::Accepted = self.runtime.block_on(async { self.connect().await?.post("/v1/submit", body).await })?;
         Ok(accepted.id)
     }
 
