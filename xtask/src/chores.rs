@@ -82,7 +82,7 @@ fn relay() -> Result<PathBuf> {
 }
 
 /// Python with the harness; as root, because Postfix wants it.
-fn python(relay: &Path) -> Result<Command> {
+fn python(relay: &Path, package: Option<&Path>) -> Result<Command> {
     let root_already = output(program("id").arg("-u"))?.trim() == "0";
     let mut command = if root_already {
         program("env")
@@ -92,6 +92,9 @@ fn python(relay: &Path) -> Result<Command> {
         sudo
     };
     command.arg(format!("POSTRIDER_BIN={}", relay.display())).args(["PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1"]);
+    if let Some(package) = package {
+        command.arg(format!("POSTRIDER_DEB={}", package.display()));
+    }
     // Debian's own: another Python in PATH may lack what the suite was written for.
     command.arg(if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" });
     command.current_dir(root().join("tests-interop"));
@@ -104,7 +107,8 @@ pub fn interop(names: &[String]) -> Result<()> {
 }
 
 fn interop_with(relay: &Path, names: &[String]) -> Result<()> {
-    let mut command = python(relay)?;
+    let package = crate::deb::build(relay, &target_dir().join("deb"))?;
+    let mut command = python(relay, Some(&package))?;
     command.args(["-m", "unittest"]);
     if names.is_empty() {
         command.args(["discover", "-p", "test_*.py"]);
@@ -126,7 +130,7 @@ pub fn kill(arguments: &[String]) -> Result<()> {
 }
 
 fn kill_with(relay: &Path, times: &str, signal: &str) -> Result<()> {
-    step(&format!("kill -{signal}, {times} times"), python(relay)?.args(["kill.py", times, signal])).map(|_| ())
+    step(&format!("kill -{signal}, {times} times"), python(relay, None)?.args(["kill.py", times, signal])).map(|_| ())
 }
 
 /// Runs one fuzz target for some seconds.

@@ -164,6 +164,17 @@ fn the_built_in_providers_are_sound_and_can_be_changed() {
 }
 
 #[test]
+fn the_packaged_file_is_sound() {
+    let packaged = include_str!("../../../../packaging/debian/postrider.toml");
+    let config = parse(packaged).unwrap_or_else(|faults| panic!("{faults}"));
+    let ports: Vec<u16> = config.listeners.iter().map(|listener| listener.address.port()).collect();
+    assert_eq!(ports, [587, 465, 25]);
+    assert!(config.listeners.iter().all(|listener| listener.address.ip().is_loopback()), "nothing is open to the world as it comes");
+    let socket = config.sendmail_socket.unwrap();
+    assert_eq!(socket, Path::new(crate::cli::sendmail::PACKAGED_SOCKET));
+}
+
+#[test]
 fn a_wrong_provider_is_told() {
     for (keys, said) in [
         ("match = []", "2: provider.match: an empty list matches nothing; leave the key away to match every Site"),
