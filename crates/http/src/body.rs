@@ -29,8 +29,9 @@ pub(crate) fn content_body(content: Content) -> Body {
     }
 }
 
-struct Chunks {
-    chunks: mpsc::Receiver<Result<Bytes, SpoolTrouble>>,
+/// Chunks as they come.
+pub(crate) struct Chunks {
+    pub(crate) chunks: mpsc::Receiver<Result<Bytes, SpoolTrouble>>,
 }
 
 impl hyper::body::Body for Chunks {

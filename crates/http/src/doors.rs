@@ -26,6 +26,8 @@ pub struct ControlDoors {
     pub reload: Reload,
     /// What listens where, now.
     pub listeners: Listeners,
+    /// Where what a backup copies stands; a reload may change it.
+    pub places: Arc<dyn Fn() -> wire::Places + Send + Sync>,
     /// What does not change while the relay runs.
     pub about: Arc<About>,
 }

@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod body;
 #[doc(hidden)]
 pub mod checks;

@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use crate::doors::ControlDoors;
 use crate::submit::{ENVELOPE_OCTETS_MAX, SubmitDoors};
 use crate::trouble::Refusal;
-use crate::{JSON_OCTETS_MAX, REQUEST_TIMEOUT_MS, queue, relay, submit};
+use crate::{JSON_OCTETS_MAX, REQUEST_TIMEOUT_MS, backup, queue, relay, submit};
 
 /// All routes over the doors.
 pub(crate) fn routes(doors: ControlDoors) -> Router {
@@ -20,6 +20,7 @@ pub(crate) fn routes(doors: ControlDoors) -> Router {
         .route("/v1/health", get(relay::health))
         .route("/v1/sites", get(relay::sites))
         .route("/v1/reload", post(relay::reload))
+        .route("/v1/backup", get(backup::backup))
         .route("/v1/queue", get(queue::page))
         .route("/v1/queue/count", get(queue::count))
         .route("/v1/queue/{id}", get(queue::show))

@@ -305,6 +305,41 @@ pub struct Accepted {
     pub at: String,
 }
 
+/// The first line of `GET /v1/backup`. While the rest of the answer lasts, what it names can be copied.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Backup {
+    /// The program's version.
+    pub version: String,
+    /// Where everything stands.
+    pub places: Places,
+    /// The spool's files, beside all under `contents/`.
+    pub files: Vec<HeldFile>,
+}
+
+/// Where what a backup copies stands.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Places {
+    /// The spool's folder.
+    pub spool: String,
+    /// The configuration file.
+    pub configuration: String,
+    /// The certificate's file.
+    pub certificate: String,
+    /// Its key's.
+    pub key: String,
+}
+
+/// One file of the spool.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct HeldFile {
+    /// Its name, from the spool's folder on.
+    pub name: String,
+    /// Its length; what is not copied of it reads as zero.
+    pub octets: u64,
+    /// How much of it, from its beginning, belongs to the copy.
+    pub octets_to_copy: u64,
+}
+
 /// The answer to `POST /v1/reload`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Reloaded {

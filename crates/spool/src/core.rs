@@ -13,6 +13,7 @@ use crate::compact::Compaction;
 use crate::forms::FileName;
 use crate::frame::{Frame, Purpose, SettlePurpose};
 use crate::handoff::{Handoff, Patience, Weight};
+use crate::hold::Holds;
 use crate::index::{Extra, Index, MessageEntry, NewMessage, Place};
 use crate::journal::Archive;
 use crate::log::{Committed, Done, Log};
@@ -59,6 +60,8 @@ pub(crate) struct Core {
     pub(crate) doomed: Mutex<Vec<(FileName, u64)>>,
     /// Something for the keeper to do.
     pub(crate) keeper_bell: Handoff<()>,
+    /// Who copies what stands on disk.
+    pub(crate) holds: Holds,
     pub(crate) compaction: Mutex<Compaction>,
     /// Compaction's copies on their way to the log.
     pub(crate) copies: AtomicUsize,

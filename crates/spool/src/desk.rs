@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use postrider_model::doors::{
-    Alteration, DeliveryView, Journal, JournalTrouble, QueueCount, QueueFilter, SpoolDesk, SpoolHealth, SpoolTrouble,
+    Alteration, DeliveryView, Hold, Journal, JournalTrouble, QueueCount, QueueFilter, SpoolDesk, SpoolHealth, SpoolTrouble,
 };
 use postrider_model::{BoxFuture, DeliveryId, Diagnosis, Event, Message, MessageId};
 
@@ -69,6 +69,10 @@ impl SpoolDesk for EmbeddedSpool {
             });
         }
         outcome.map(|()| count)
+    }
+
+    fn hold(&self) -> BoxFuture<'_, Result<Box<dyn Hold>, SpoolTrouble>> {
+        Box::pin(self.begin_hold())
     }
 
     fn health(&self) -> SpoolHealth {

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use postrider_model::doors::SpoolTrouble;
+use postrider_model::doors::{HeldFile, SpoolTrouble};
 use postrider_model::{Event, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -89,6 +89,12 @@ struct File {
 }
 
 impl Archive {
+    /// Its files, as far as they are written.
+    pub(crate) fn files(&self) -> Vec<HeldFile> {
+        let held = |file: &File| HeldFile { name: file.name.clone(), octets: file.octets, octets_to_copy: file.octets };
+        self.files.iter().map(held).collect()
+    }
+
     /// Opens what is there, and repairs the newest file's end.
     pub(crate) fn open(disk: Arc<dyn Disk>, log: u128, limits: JournalLimits) -> Result<Self, SpoolTrouble> {
         let failed = |trouble: io::Error| io_trouble(FOLDER, &trouble);

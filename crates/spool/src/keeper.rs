@@ -1,6 +1,7 @@
 //! Housekeeping, one bounded step at a time, beside the committer and never in its way.
 //!
-//! Steps, in order: remove contents files of ended messages (R9), free dead segments (R2), keep free slots ready, compact (R7).
+//! Steps, in order: remove contents files of ended messages (R9), free dead segments (R2), keep free slots ready, compact (R7). While somebody holds
+//! (`hold`), nothing is given back.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -52,6 +53,10 @@ impl Core {
     }
 
     fn step(&self) -> Result<bool, SpoolTrouble> {
+        let (_nobody_begins, free) = self.holds.step(self.full.load(Ordering::Relaxed));
+        if !free {
+            return Ok(self.archive()? || self.prepare_slot());
+        }
         Ok(self.remove_doomed() || self.archive()? || self.free_dead()? || self.prepare_slot() || self.compact() || self.drop_surplus()?)
     }
 

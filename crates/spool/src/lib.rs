@@ -30,6 +30,7 @@ mod footer;
 mod forms;
 mod frame;
 mod handoff;
+mod hold;
 mod index;
 pub mod inspect;
 mod journal;

@@ -102,6 +102,11 @@ impl Log {
         self.next_sequence
     }
 
+    /// The file that is written, and up to where it is synced.
+    pub(crate) fn tail(&self) -> Option<(String, u32)> {
+        self.tail.as_ref().map(|tail| (tail.slot.name.clone(), tail.synced_to))
+    }
+
     /// Whether mail must be refused although the tail has room, because the tail is of the reserve and the reserve is not whole again.
     fn is_reserved(&mut self) -> bool {
         let Some(tail) = &mut self.tail else { return false };

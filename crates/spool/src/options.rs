@@ -13,6 +13,7 @@ use crate::core::{Core, Counters, Writer};
 use crate::disk::{Disk, RealDisk};
 use crate::engine::EmbeddedSpool;
 use crate::handoff::Handoff;
+use crate::hold::Holds;
 use crate::journal::{Archive, JournalLimits};
 use crate::offload::{InPlace, Offload, Threads};
 use crate::recover::{Recovered, recover};
@@ -151,6 +152,7 @@ fn assemble(recovered: Recovered, disk: Arc<dyn Disk>, offload: Arc<dyn Offload>
         counters: Counters::default(),
         doomed: Mutex::new(Vec::new()),
         keeper_bell: Handoff::new(),
+        holds: Holds::new(),
         compaction: Mutex::default(),
         copies: AtomicUsize::new(0),
         no_room_for_copies: AtomicBool::new(false),

@@ -116,6 +116,11 @@ impl Slots {
         Some(table.free.swap_remove(oldest))
     }
 
+    /// The files of the slots in use.
+    pub(crate) fn open_names(&self) -> Vec<String> {
+        lock(&self.table).open.values().map(|slot| slot.name.clone()).collect()
+    }
+
     /// Slots in use, and free ones.
     pub(crate) fn count(&self) -> (usize, usize) {
         let table = lock(&self.table);

@@ -124,6 +124,20 @@ async fn a_message_is_shown_and_explained() {
 }
 
 #[tokio::test]
+async fn a_hold_tells_what_to_copy_and_ends_with_the_answer() {
+    let played = played(1);
+    let socket = Socket::open(&played);
+    let (status, body) = socket.ask("GET", "/v1/backup", b"").await;
+    // The answer has no length beforehand, so it comes in chunks; the line is one of them.
+    let text = String::from_utf8(body).unwrap();
+    let line = text.lines().find(|line| line.starts_with('{')).unwrap();
+    let backup: wire::Backup = serde_json::from_str(line).unwrap();
+    assert_eq!(status, 200);
+    assert_eq!((backup.files[0].name.as_str(), backup.files[0].octets, backup.files[0].octets_to_copy), ("log/seg-00001", 9, 5));
+    assert_eq!(played.asked(), ["hold"]);
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_refused_with_a_sentence() {
     let socket = Socket::open(&played(0));
     let unknown = "00000000-0000-7000-8000-000000000000";

@@ -8,7 +8,7 @@ use postrider_model::doors::*;
 use postrider_model::*;
 use postrider_smtp::{Host, Mailbox, ReversePath};
 
-use crate::{About, ControlDoors, Intake, IntakeTrouble, LocalMail};
+use crate::{About, ControlDoors, Intake, IntakeTrouble, LocalMail, wire};
 
 /// An instant that the played clock stands at.
 pub const NOW: Timestamp = Timestamp::from_millis(1_795_466_220_000);
@@ -38,6 +38,7 @@ impl Played {
                 if reload.deliveries == 0 { Err("line 3 is wrong".to_owned()) } else { Ok("in force".to_owned()) }
             }),
             listeners: Arc::new(Vec::new),
+            places: Arc::new(wire::Places::default),
             about: Arc::new(About {
                 version: "1".to_owned(),
                 started_ms: NOW.millis() - 5_000,
@@ -125,9 +126,30 @@ impl SpoolDesk for Played {
         Ok(7)
     }
 
+    fn hold(&self) -> BoxFuture<'_, Result<Box<dyn Hold>, SpoolTrouble>> {
+        self.note("hold");
+        let hold = PlayedHold { files: vec![HeldFile { name: "log/seg-00001".to_owned(), octets: 9, octets_to_copy: 5 }] };
+        Box::pin(std::future::ready(Ok(Box::new(hold) as Box<dyn Hold>)))
+    }
+
     fn health(&self) -> SpoolHealth {
         let played = self.health.lock().unwrap().clone();
         played.unwrap_or_else(|| SpoolHealth { syncs: 3, poisoned: Some("EIO".to_owned()), ..SpoolHealth::default() })
+    }
+}
+
+/// A hold that is broken at once.
+struct PlayedHold {
+    files: Vec<HeldFile>,
+}
+
+impl Hold for PlayedHold {
+    fn files(&self) -> &[HeldFile] {
+        &self.files
+    }
+
+    fn broken(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
     }
 }
 

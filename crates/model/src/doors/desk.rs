@@ -20,8 +20,31 @@ pub trait SpoolDesk: Send + Sync {
     /// Changes waiting deliveries that match; says how many. On stable storage soon, like a settlement.
     fn alter(&self, filter: &QueueFilter, alteration: Alteration) -> Result<usize, SpoolTrouble>;
 
+    /// Holds still for a copy: what the hold names can be read at leisure, and mail goes on (docs/custody.md, A copy while running).
+    fn hold(&self) -> BoxFuture<'_, Result<Box<dyn Hold>, SpoolTrouble>>;
+
     /// How the spool is.
     fn health(&self) -> SpoolHealth;
+}
+
+/// While it lives, nothing that it names is given back to the disk. It may end before, for want of disk.
+pub trait Hold: Send + Sync {
+    /// What has to be copied, beside all files under `contents/`.
+    fn files(&self) -> &[HeldFile];
+
+    /// Returns when the hold was broken: what was copied is worth nothing then.
+    fn broken(&self) -> BoxFuture<'_, ()>;
+}
+
+/// One file of the spool, as a copy needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldFile {
+    /// Its name, from the spool's folder on.
+    pub name: String,
+    /// Its length; what is not copied of it reads as zero.
+    pub octets: u64,
+    /// How much of it, from its beginning, belongs to the copy.
+    pub octets_to_copy: u64,
 }
 
 /// A message with its live deliveries, and why each was deferred last.

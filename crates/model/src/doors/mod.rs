@@ -10,8 +10,8 @@ mod resolver;
 mod spool;
 
 pub use desk::{
-    Alteration, DeliveryState, DeliveryView, Insight, Journal, JournalTrouble, QueueCount, QueueFilter, Shown, SiteView, SpoolDesk,
-    SpoolHealth, Waiting,
+    Alteration, DeliveryState, DeliveryView, HeldFile, Hold, Insight, Journal, JournalTrouble, QueueCount, QueueFilter, Shown, SiteView,
+    SpoolDesk, SpoolHealth, Waiting,
 };
 pub use mail_log::MailLog;
 pub use net::{Connection, Listener, Net, NetTrouble, Peer, Secured, TlsDemand};

@@ -41,6 +41,10 @@ pub enum Command {
     Capture(CaptureArguments),
     /// Read the spool's files; the relay must not run.
     Spool(SpoolArguments),
+    /// Copy queue, configuration and keys to a directory, while the relay runs.
+    Backup(BackupArguments),
+    /// Put a copy back into an empty data directory.
+    Restore(RestoreArguments),
     /// Measure a relay over SMTP on loopback.
     Bench(BenchArguments),
     /// Hand over mail, or list the queue, as sendmail(1) does; also when called as sendmail, mailq or newaliases.
@@ -286,6 +290,34 @@ pub struct CaptureListArguments {
     /// One JSON object a line.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `backup`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  postrider --data /var/lib/postrider backup /var/backups/postrider-2026-11-26
+  tar -C /var/backups -cf postrider.tar postrider-2026-11-26
+
+The copy has every message acknowledged before the backup began that had not ended by then. It holds mail and a private key: keep it closed.")]
+pub struct BackupArguments {
+    /// A directory that is not there yet, or is empty.
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// The configuration file, when no relay runs [default: postrider.toml in the data directory].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `restore`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  postrider --data /var/lib/postrider restore /var/backups/postrider-2026-11-26
+
+The data directory must hold neither queue nor configuration. Run it as the user who will run the relay, or give the files to that user afterwards.")]
+pub struct RestoreArguments {
+    /// A directory that `backup` made.
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
 }
 
 /// `spool`

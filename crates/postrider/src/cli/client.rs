@@ -99,6 +99,21 @@ impl Client {
         Ok(())
     }
 
+    /// Asks for an answer whose first line tells something, and which then lasts as long as it is held.
+    pub async fn hold<T: DeserializeOwned>(mut self, path: &str) -> anyhow::Result<(T, Held)> {
+        let mut body = self.request(Method::GET, path, Bytes::new()).await?.into_body();
+        let mut line = Vec::new();
+        while !line.ends_with(b"\n") {
+            let frame = body.frame().await.context("the relay said nothing")?.context("the answer broke off")?;
+            line.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
+            if line.len() > ANSWER_OCTETS_MAX {
+                bail!("the relay's answer has no end");
+            }
+        }
+        let told = serde_json::from_slice(&line).context("the relay's answer is not understood: is it another version?")?;
+        Ok((told, Held { body, _client: self }))
+    }
+
     async fn request(&mut self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Response<Incoming>> {
         self.sender.ready().await.context("the relay closed the connection")?;
         let json = matches!(path, "/v1/retry").then_some("application/json").unwrap_or("application/octet-stream");
@@ -111,6 +126,19 @@ impl Client {
         let octets = collect(answer).await.unwrap_or_default();
         let kind = if status.is_server_error() { TroubleKind::NotNow } else { TroubleKind::Refused };
         Err(RelayTrouble { kind, sentence: refusal(status, &octets) }.into())
+    }
+}
+
+/// An answer that lasts.
+pub struct Held {
+    body: Incoming,
+    _client: Client,
+}
+
+impl Held {
+    /// Whether the relay ended it, or ends it within this time.
+    pub async fn ends(mut self, within: std::time::Duration) -> bool {
+        tokio::time::timeout(within, self.body.frame()).await.is_ok()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: what can be said, and who does it.
 
 mod arguments;
+mod backup;
 mod capture;
 mod check;
 mod client;
@@ -29,6 +30,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Sendmail(sendmail) => return Ok(sendmail::run("sendmail", sendmail.words, arguments.data)),
         Command::Serve(serve) => return crate::serve::run(data, &serve).map(|()| ExitCode::SUCCESS),
         Command::Check(check) => return check::run(data, &check),
+        Command::Backup(wanted) => return backup::backup(data, &wanted).map(|()| ExitCode::SUCCESS),
+        Command::Restore(wanted) => return backup::restore(data, &wanted).map(|()| ExitCode::SUCCESS),
         Command::Spool(spool) => return spool::run(data, &spool),
         Command::Bench(bench) => return crate::own_relay::bench(bench).map(|()| ExitCode::SUCCESS),
         command => {
@@ -54,7 +57,13 @@ async fn ask(data: &std::path::Path, command: Command) -> anyhow::Result<()> {
         Command::Capture(capture) => capture::run(data, &capture).await,
         Command::Status(status) => status::run(data, &status).await,
         Command::Reload => status::reload(data).await,
-        Command::Serve(_) | Command::Check(_) | Command::Spool(_) | Command::Bench(_) | Command::Sendmail(_) => {
+        Command::Serve(_)
+        | Command::Check(_)
+        | Command::Spool(_)
+        | Command::Bench(_)
+        | Command::Sendmail(_)
+        | Command::Backup(_)
+        | Command::Restore(_) => {
             unreachable!("done without a relay")
         }
     }

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use postrider_edge::ServerTls;
 use postrider_edge::tls::Certified;
 use postrider_flow::Relay;
+use postrider_http::wire;
 use postrider_model::policy::Snapshot;
 
 use super::certificate::Seen;
@@ -98,6 +99,18 @@ impl Reloader {
                 certificate.display()
             )),
         })
+    }
+
+    /// Where what a backup copies stands.
+    pub fn places(&self, capture: bool) -> wire::Places {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let absolute = |path: &std::path::Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+        wire::Places {
+            spool: absolute(&self.directory.spool(capture)),
+            configuration: absolute(&self.file),
+            certificate: absolute(&current.certificate),
+            key: absolute(&current.key),
+        }
     }
 
     /// How often the certificate's files are looked at.

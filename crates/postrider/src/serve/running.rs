@@ -137,7 +137,7 @@ impl Running {
             metrics.start(MetricsParts { relay: relay.clone(), spool: spool.clone(), insight: insight.clone(), provider_of, started_ms });
         }
         tokio::spawn(manager::keep_watchdog_quiet(insight.clone()));
-        let (reload, views) = (reloader.clone(), listeners.clone());
+        let (reload, placed, views) = (reloader.clone(), reloader.clone(), listeners.clone());
         let control = ControlDoors {
             desk: spool.clone(),
             spool: spool.clone(),
@@ -146,6 +146,7 @@ impl Running {
             clock,
             reload: Arc::new(move || say_reload(&reload)),
             listeners: Arc::new(move || views.views()),
+            places: Arc::new(move || placed.places(capture)),
             about,
         };
         let (socket, listener) = ControlSocket::bind(&directory)?;

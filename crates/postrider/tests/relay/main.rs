@@ -1,6 +1,7 @@
 //! The real program, as a person at a terminal meets it: started, asked, reloaded, stopped, killed.
 
 mod abuse;
+mod backup;
 mod certificates;
 mod control;
 mod custody;
