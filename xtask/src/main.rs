@@ -10,6 +10,7 @@
 mod bench;
 mod chores;
 mod deb;
+mod docs;
 mod sabotage;
 mod steps;
 mod tidy;
@@ -28,6 +29,7 @@ cargo xtask COMMAND
   kill N [TERM]     kill -9 the relay N times under load (or SIGTERM), then count what was lost and what came twice
   sabotage [NAME]   builds known mutations and demands that the named check fails for each
   fuzz TARGET SECS  runs one fuzz target (`fuzz list` names them); needs cargo-fuzz
+  docs              writes the pages that are made from the code: docs/configuration.md, docs/rfc.md
   deb [--binary FILE] [--out DIR]  the Debian package; without a program it is built with optimisation
   bench [ARGS]      runs `postrider bench` on a journaled file system of its own (a loop mount; needs root)
 ";
@@ -53,6 +55,7 @@ fn run() -> Result<()> {
         Some("kill") => chores::kill(rest),
         Some("sabotage") => sabotage::run(rest),
         Some("fuzz") => chores::fuzz(rest),
+        Some("docs") => docs::run(),
         Some("deb") => deb::run(rest),
         Some("bench") => bench::run(rest),
         Some("help" | "--help" | "-h") | None => {

@@ -26,6 +26,16 @@ impl File {
         Self { path: path.into(), text: text.into() }
     }
 
+    /// Its path from the root.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Its text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     fn is(&self, ending: &str) -> bool {
         self.path.ends_with(ending)
     }
@@ -39,7 +49,8 @@ pub struct Complaint {
 }
 
 impl Complaint {
-    fn new(file: &File, line: usize, what: impl Into<String>) -> Self {
+    /// A complaint about a line of a file.
+    pub fn new(file: &File, line: usize, what: impl Into<String>) -> Self {
         Self { place: format!("{}:{line}", file.path), what: what.into() }
     }
 }
@@ -66,12 +77,13 @@ fn complaints() -> Result<Vec<Complaint>> {
         }
     }
     found.extend(security::judge(&tree));
+    found.extend(crate::docs::judge(&tree));
     found.extend(law::judge_house()?);
     Ok(found)
 }
 
 /// The files git knows or would add: what is ignored is nobody's concern.
-fn tree(root: &Path) -> Result<Vec<File>> {
+pub fn tree(root: &Path) -> Result<Vec<File>> {
     let names = output(program("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]))?;
     let mut files = Vec::new();
     for path in names.split('\0').filter(|path| !path.is_empty()) {

@@ -80,8 +80,9 @@ pub struct ServeArguments {
 /// `check`
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
-  postrider check                          all that is wrong in the configuration, and a try at port 25
-  postrider check --offline                no network
+  postrider check                          all that is wrong in the configuration and on this machine, and a try at port 25
+  postrider check --offline                no network, and no try at the listeners' ports
+  postrider check --reference              every key with its type, default and meaning
   postrider check --providers              the provider table in force
 
 Exit status: 0 all is well, 1 the configuration is wrong, 3 only port 25 is blocked.")]
@@ -95,6 +96,9 @@ pub struct CheckArguments {
     /// Print the provider table in force.
     #[arg(long)]
     pub providers: bool,
+    /// Print the reference of every key (docs/configuration.md).
+    #[arg(long)]
+    pub reference: bool,
 }
 
 /// `send`

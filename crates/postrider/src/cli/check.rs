@@ -21,6 +21,10 @@ const BLOCKED: u8 = 3;
 
 /// `check`
 pub fn run(data: &Path, arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
+    if arguments.reference {
+        say(crate::config::reference().trim_end())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let directory = DataDirectory::new(data);
     let file = arguments.config.clone().unwrap_or_else(|| directory.config_file());
     let config = if !file.exists() && arguments.config.is_none() {
@@ -41,7 +45,11 @@ pub fn run(data: &Path, arguments: &CheckArguments) -> anyhow::Result<ExitCode> 
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let sound = tell(&config, &file)?;
+    let mut sound = tell(&config, &file)?;
+    for fault in super::surroundings::faults(&config, &directory, arguments.offline) {
+        say(format_args!("WRONG          {fault}"))?;
+        sound = false;
+    }
     if !sound {
         return Ok(ExitCode::FAILURE);
     }

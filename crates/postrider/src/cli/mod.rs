@@ -12,6 +12,7 @@ pub mod sendmail;
 mod smtp_session;
 mod spool;
 mod status;
+mod surroundings;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ mod fault;
 mod policy;
 mod provider;
 mod reader;
+mod reference;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use fault::Collector;
 pub use fault::Faults;
 pub use provider::in_toml as provider_in_toml;
 use reader::Section;
+pub use reference::page as reference;
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "postrider.toml";

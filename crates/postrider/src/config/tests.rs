@@ -174,6 +174,15 @@ fn the_packaged_file_is_sound() {
     assert_eq!(socket, Path::new(crate::cli::sendmail::PACKAGED_SOCKET));
 }
 
+/// A page that shows a configuration which is refused would cost somebody an evening.
+#[test]
+fn the_configuration_of_the_production_page_is_sound() {
+    let page = include_str!("../../../../docs/production.md");
+    let text = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let config = parse(&text.replace("\"...\"", &format!("\"{}\"", "5e".repeat(32)))).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!((config.listeners.len(), config.credentials.len(), config.snapshot.sources.len()), (2, 1, 1));
+}
+
 #[test]
 fn a_wrong_provider_is_told() {
     for (keys, said) in [

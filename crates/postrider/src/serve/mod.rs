@@ -92,7 +92,7 @@ pub fn listener_line(listener: &ListenerConfig, address: SocketAddr, config: &Co
 }
 
 /// The remedy for a listener that cannot be bound.
-fn bind_trouble(listener: &ListenerConfig, trouble: &std::io::Error) -> anyhow::Error {
+pub fn bind_trouble(listener: &ListenerConfig, trouble: &std::io::Error) -> anyhow::Error {
     let (name, address) = (&listener.settings.name, listener.address);
     match trouble.kind() {
         std::io::ErrorKind::AddrInUse => anyhow!(

@@ -92,3 +92,41 @@ fn a_port_in_use_is_told_with_its_remedy() {
     let (said, status) = folder.complained(&["serve"]);
     assert!(status == 1 && said.contains("(metrics)") && said.contains("choose another address under [metrics] listen"), "{said}");
 }
+
+#[test]
+fn garbage_on_the_metrics_port_and_on_the_open_socket_never_ends_the_process() {
+    let folder = Folder::new();
+    let open = folder.0.join("sendmail.sock");
+    folder.configure(&format!("{}[metrics]\nlisten = \"127.0.0.1:0\"\n[sendmail]\nsocket = {open:?}\n", config(1)));
+    let relay = Relay::start_in(folder, &[]);
+    let line = relay.said.seen("metrics on http://");
+    let address: SocketAddr = line.split("http://").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
+    let before = relay.holds();
+    for garbage in [
+        vec![0; 4096],
+        vec![0xff; 4096],
+        b"QUIT\r\n".to_vec(),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        [b"GET /".to_vec(), b"a".repeat(1 << 20), b" HTTP/1.1\r\n\r\n".to_vec()].concat(),
+        [b"GET /metrics HTTP/1.1\r\n".to_vec(), b"x: y\r\n".repeat(100_000)].concat(),
+        b"POST /metrics HTTP/1.1\r\nhost: x\r\ncontent-length: 18446744073709551616\r\n\r\n".to_vec(),
+        b"POST /v1/submit HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n\0\0\0\0\0".to_vec(),
+        b"POST /v1/submit HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n{}".to_vec(),
+    ] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let _ = stream.write_all(&garbage);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new());
+        let mut stream = std::os::unix::net::UnixStream::connect(&open).unwrap();
+        let _ = stream.write_all(&garbage);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    // Many who say half a request: on the open socket one user has two places, and the control socket is not touched.
+    let halves: Vec<_> = (0..40).map(|_| std::os::unix::net::UnixStream::connect(&open).unwrap()).collect();
+    halves.iter().for_each(|mut half| drop(half.write_all(b"GET /v1/intake HTT")));
+    assert!(relay.folder.said(&["status"]).contains("delivers"));
+    drop(halves);
+    assert_eq!(get(address, "/readyz").unwrap().0, "200");
+    relay.await_holding(before);
+}

@@ -130,10 +130,52 @@ fn check_tells_everything_and_tries_the_port() {
 }
 
 #[test]
+fn check_tells_what_this_machine_lacks_all_at_once() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let folder = Folder::new();
+    let more = format!(
+        "mail_log = \"/nonexistent/mail.log\"\n[[source]]\nname = \"far\"\naddress = \"192.0.2.1\"\n[sendmail]\nsocket = \"/nonexistent/s.sock\"\n\
+         [metrics]\nlisten = \"127.0.0.1:{port}\"\n[check]\nprobe = \"127.0.0.1:1\"\n"
+    );
+    let text = config(1).replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1);
+    folder.configure(&format!("{text}{more}"));
+    let (said, status) = folder.complained(&["check"]);
+    assert_eq!(status, 1);
+    for part in [
+        "log.mail_log: there is no directory /nonexistent; make it, or choose another place",
+        "sendmail.socket: there is no directory /nonexistent",
+        "[[source]] far: 192.0.2.1 cannot be sent from",
+        "another program listens there. Stop it",
+        "metrics.listen: ",
+    ] {
+        assert!(said.lines().any(|line| line.starts_with("WRONG ") && line.contains(part)), "{part}\n{said}");
+    }
+    // A relay that runs has its ports itself, and that is no fault.
+    let relay = Relay::start(&config(1).replace("[dns]", "[check]\nprobe = \"127.0.0.1:1\"\n[dns]"));
+    let (said, status) = relay.folder.complained(&["check"]);
+    assert_eq!(status, 3, "{said}");
+}
+
+#[test]
 fn every_command_explains_itself() {
-    for words in
-        ["", "serve", "check", "send", "queue", "queue list", "queue retry", "explain", "capture", "spool", "bench", "status", "reload"]
-    {
+    for words in [
+        "",
+        "serve",
+        "check",
+        "send",
+        "queue",
+        "queue list",
+        "queue retry",
+        "explain",
+        "capture",
+        "spool",
+        "backup",
+        "restore",
+        "bench",
+        "status",
+        "reload",
+    ] {
         let output = program().args(words.split_whitespace()).arg("--help").output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success() && text.contains("Usage: postrider") && text.len() > 200, "{words}: {text}");
