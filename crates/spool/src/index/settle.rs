@@ -142,10 +142,10 @@ impl Index {
     pub(super) fn ended(&mut self, slot: u32, index: u32, life: u32) {
         let entry = &mut self.messages[slot];
         let on = entry.place.life;
-        if let Ok(nth) = entry.deliveries.binary_search_by_key(&index, |delivery| delivery.index) {
-            if let Some(delivery) = entry.deliveries.remove(nth) {
-                self.forget_delivery(&delivery);
-            }
+        if let Ok(nth) = entry.deliveries.binary_search_by_key(&index, |delivery| delivery.index)
+            && let Some(delivery) = entry.deliveries.remove(nth)
+        {
+            self.forget_delivery(&delivery);
         }
         self.segments.depend(life, on);
     }
