@@ -1,9 +1,8 @@
-//! A message from standard input: its lines, its recipients, and what is missing in its header.
+//! A message from standard input: its lines, its recipients, and what does not stay in its header. What is missing there the relay adds itself.
 
 use std::io::{self, BufRead};
 
 use postrider_mail::{Fields, header, mailboxes};
-use postrider_model::Timestamp;
 
 use super::super::compose::encoded_words;
 
@@ -49,49 +48,36 @@ pub fn recipients(content: &[u8]) -> Vec<String> {
     fields.flat_map(|field| mailboxes(field.value)).collect()
 }
 
-/// What a header without From, Date or Message-ID gets (RFC 6409 §8).
-pub struct Missing<'a> {
-    /// The reverse-path's mailbox; empty for none.
-    pub sender: &'a str,
+/// The sender as the command line names him, for a message without From; without a name the relay adds the field itself.
+pub struct Author<'a> {
+    /// A mailbox.
+    pub mailbox: &'a str,
     /// His name.
-    pub full_name: Option<&'a str>,
-    /// Now.
-    pub at: Timestamp,
-    /// What makes the Message-ID unlike any other.
-    pub unique: [u8; 16],
-    /// The right side of the Message-ID.
-    pub host_name: &'a str,
+    pub full_name: &'a str,
 }
 
-/// The message with its header mended. A text without a header gets one.
-pub fn mended(content: &[u8], missing: &Missing<'_>) -> Vec<u8> {
+/// The message without what it does not keep, and with its author where he is named and missing. A text without a header gets one then.
+pub fn cleaned(content: &[u8], author: Option<&Author<'_>>) -> Vec<u8> {
     let (_, body) = header::split(content);
     let mut out = Vec::with_capacity(content.len() + 512);
-    let has = |name: &str| Fields::of(content).any(|field| field.is(name));
-    for field in Fields::of(content).filter(|field| !DROPPED.iter().any(|name| field.is(name))) {
-        out.extend_from_slice(field.whole);
+    let (mut fields, mut has_from) = (0, false);
+    for field in Fields::of(content) {
+        fields += 1;
+        has_from |= field.is("From");
+        if !DROPPED.iter().any(|name| field.is(name)) {
+            out.extend_from_slice(field.whole);
+        }
     }
-    if !has("From") {
-        let sender = match missing.sender {
-            "" => format!("MAILER-DAEMON@{}", missing.host_name),
-            sender => sender.to_owned(),
-        };
-        let field = match missing.full_name.map(phrase).filter(|name| !name.is_empty()) {
-            Some(name) => format!("From: {name} <{sender}>\r\n"),
-            None => format!("From: {sender}\r\n"),
-        };
-        out.extend_from_slice(field.as_bytes());
+    if let Some(author) = author.filter(|_| !has_from) {
+        fields += 1;
+        out.extend_from_slice(format!("From: {} <{}>\r\n", phrase(author.full_name), author.mailbox).as_bytes());
     }
-    if !has("Date") {
-        out.extend_from_slice(format!("Date: {}\r\n", postrider_mail::date::date_time(missing.at.seconds())).as_bytes());
+    if fields > 0 {
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(body);
+        return out;
     }
-    if !has("Message-ID") {
-        let unique: String = missing.unique.iter().map(|octet| format!("{octet:02x}")).collect();
-        out.extend_from_slice(format!("Message-ID: <{unique}@{}>\r\n", missing.host_name).as_bytes());
-    }
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(body);
-    out
+    content.to_vec()
 }
 
 /// A name in front of an address: in quotes where it needs them (RFC 5322 §3.2.5), encoded where it is not ASCII (RFC 2047 §5).
@@ -145,28 +131,23 @@ mod tests {
         }
     }
 
-    fn with(content: &str, full_name: Option<&str>) -> String {
-        let missing =
-            Missing { sender: "app@x", full_name, at: Timestamp::from_millis(1_795_466_220_000), unique: [7; 16], host_name: "relay.x" };
-        String::from_utf8(mended(content.as_bytes(), &missing)).unwrap()
-    }
-
     #[test]
-    fn what_is_missing_is_put_in_and_nothing_else() {
-        const DATE: &str = "Date: Mon, 23 Nov 2026 20:37:00 +0000\r\nMessage-ID: <07070707070707070707070707070707@relay.x>\r\n";
-        for (content, name, expected) in [
-            ("Subject: s\r\n\r\nbody\r\n", None, format!("Subject: s\r\nFrom: app@x\r\n{DATE}\r\nbody\r\n")),
-            ("just text\r\n", Some("A. B"), format!("From: \"A. B\" <app@x>\r\n{DATE}\r\njust text\r\n")),
-            ("From: me\r\nDate: d\r\nMessage-id: m\r\n\r\n", Some("x"), "From: me\r\nDate: d\r\nMessage-id: m\r\n\r\n".to_owned()),
-            (
-                "From: me\r\nBcc: b@x\r\nDate: d\r\nMessage-ID: m\r\nReturn-Path: <x>\r\n",
-                None,
-                "From: me\r\nDate: d\r\nMessage-ID: m\r\n\r\n".to_owned(),
-            ),
-            ("", None, format!("From: app@x\r\n{DATE}\r\n")),
+    fn what_does_not_stay_goes_and_a_named_author_comes() {
+        let author = |full_name| Some(Author { mailbox: "app@x", full_name });
+        for (content, author, expected) in [
+            ("Subject: s\r\n\r\nbody\r\n", None, "Subject: s\r\n\r\nbody\r\n"),
+            ("Subject: s\r\nbody\r\n", None, "Subject: s\r\n\r\nbody\r\n"),
+            ("just text\r\n", None, "just text\r\n"),
+            ("\r\njust text\r\n", None, "\r\njust text\r\n"),
+            ("just text\r\n", author("A. B"), "From: \"A. B\" <app@x>\r\n\r\njust text\r\n"),
+            ("\r\njust text\r\n", author("B"), "From: B <app@x>\r\n\r\njust text\r\n"),
+            ("From: me\r\n\r\n", author("x"), "From: me\r\n\r\n"),
+            ("From: me\r\nBcc: b@x,\r\n c@x\r\nReturn-Path: <x>\r\n\r\nBcc: d\r\n", None, "From: me\r\n\r\nBcc: d\r\n"),
+            ("", None, ""),
+            ("", author("Gr\u{fc}n\r\nBcc: x@y"), "From: =?utf-8?B?R3LDvG4gIEJjYzogeEB5?= <app@x>\r\n\r\n"),
         ] {
-            assert_eq!(with(content, name), expected, "{content:?}");
+            let cleaned = cleaned(content.as_bytes(), author.as_ref());
+            assert_eq!(String::from_utf8(cleaned).unwrap(), expected, "{content:?}");
         }
-        assert!(with("", Some("Gr\u{fc}n\r\nBcc: x@y")).starts_with("From: =?utf-8?B?R3LDvG4gIEJjYzogeEB5?= <app@x>\r\n"));
     }
 }

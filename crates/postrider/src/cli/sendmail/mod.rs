@@ -2,7 +2,7 @@
 //!
 //! **Promises.** Exit status 0 means that the relay took custody. Otherwise the status is one of sysexits.h, and 75 (EX_TEMPFAIL) where trying again helps:
 //! the relay is not there, or cannot take mail now. Options that have no meaning here are taken as Postfix takes them. The message is kept as
-//! it came but for line ends, Bcc and its like, and the fields From, Date and Message-ID where they are missing.
+//! it came but for line ends, Bcc and its like; From, Date and Message-ID are added by the relay where they are missing.
 //!
 //! **Does badly.** Wishes for reports (`-N`, `-R`, `-V`) are taken and not carried out. A message is held in memory until the relay has it.
 
@@ -16,14 +16,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use postrider_edge::{SystemClock, SystemEntropy};
 use postrider_http::{encode_submission, wire};
 use postrider_mail::mailboxes;
-use postrider_model::doors::{Clock, Entropy};
 use postrider_smtp::Mailbox;
 
 use super::client::{Client, TroubleKind, path_with};
-use content::Missing;
+use content::Author;
 use options::{Mode, Options};
 
 /// Where a packaged relay keeps its data.
@@ -137,11 +135,9 @@ fn deliver(handover: &Handover, options: &Options) -> Result<(), Failure> {
         Some(text) => mailboxes(text.as_bytes()).first().map(|mailbox| whole(mailbox)).transpose()?.unwrap_or_default(),
         None => whole(&user_name())?,
     };
-    let mut unique = [0; 16];
-    SystemEntropy::new().fill(&mut unique);
-    let full_name = options.full_name.as_deref();
-    let missing = Missing { sender: &from, full_name, at: SystemClock.now(), unique, host_name: &about.host_name };
-    let content = content::mended(&content, &missing);
+    let author = options.full_name.as_deref().filter(|name| !name.trim().is_empty() && !from.is_empty());
+    let author = author.map(|full_name| Author { mailbox: &from, full_name });
+    let content = content::cleaned(&content, author.as_ref());
     let envelope = wire::Submission { from, to: recipients, ..wire::Submission::default() };
     handover.submit(&envelope, &content)?;
     Ok(())
