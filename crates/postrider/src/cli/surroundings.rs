@@ -57,9 +57,9 @@ fn room(data: &Path) -> Option<String> {
     })
 }
 
-/// The data directory itself is made by the first start.
+/// The data directory itself is made by the first start, and what is under /run by the service manager (`RuntimeDirectory=`).
 fn folder_of(file: &Path, key: &str, data: &Path) -> Option<String> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty() && *folder != data)?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty() && *folder != data && !folder.starts_with("/run"))?;
     (!folder.is_dir()).then(|| format!("{key}: there is no directory {}; make it, or choose another place", folder.display()))
 }
 

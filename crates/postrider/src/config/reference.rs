@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::fault::Collector;
-use super::{HostName, commented_file, read};
+use super::{FirstCredential, HostName, commented_file, read};
 
 /// One key.
 struct Entry {
@@ -27,7 +27,8 @@ struct Part {
 /// The whole page.
 pub fn page() -> String {
     let host_name = HostName { name: "mail.example.com".to_owned(), guessed: false };
-    let file = commented_file(&host_name, 4, None);
+    let credential = FirstCredential { user: "app".to_owned(), secret_sha256: String::new() };
+    let file = commented_file(&host_name, 4, Some(&credential));
     let mut page = String::from(
         "# Configuration\n\nMade by `cargo xtask docs` from the code; a test holds it current. One TOML file, `postrider.toml` in the data directory or the one that \
          `serve --config` names. An\nunknown key is refused, with its line. `postrider check` tells all that is wrong; `postrider reload` or SIGHUP takes a changed file into \
@@ -55,7 +56,7 @@ pub fn page() -> String {
 /// Reads the commented file as a person does: what stands above a key, or above the keys before it, is about it.
 fn parts(file: &str) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
-    let mut comment: Vec<&str> = Vec::new();
+    let mut comment: Vec<String> = Vec::new();
     let mut told = String::new();
     for line in file.lines() {
         // An example is set in from the comment; its lines are keys without a default.
@@ -82,8 +83,10 @@ fn parts(file: &str) -> Vec<Part> {
                 let default = bare.filter(|_| !is_example).map(|_| value.to_owned());
                 part.entries.push(Entry { key: key.to_owned(), default, meaning: told.clone() });
             }
+        } else if let Some(command) = line.strip_prefix("#   ") {
+            comment.push(format!("`{command}`."));
         } else if let Some(text) = line.strip_prefix("# ") {
-            comment.push(text);
+            comment.push(text.to_owned());
         } else {
             comment.clear();
         }
