@@ -1,8 +1,8 @@
 //! Decisions: pure functions and pure machines.
 //!
 //! **Promises.** The same arguments give the same decision: time comes as `now`, chance as a number, policy as a value. Nothing here waits,
-//! reads, writes, logs or spawns, and no decision calls another; `flow` composes them. The two machines, [`schedule::Schedule`] and
-//! [`shape::Shape`], hold bounded memory and pay at most the logarithm of what they hold.
+//! reads, writes, logs or spawns, and no decision calls another; `flow` composes them. The machines, [`schedule::Schedule`],
+//! [`shape::Shape`] and [`quota::Quota`], hold bounded memory and pay at most the logarithm of what they hold.
 //!
 //! **Never** makes a delivery permanent by default: what bounces is named, one by one, in [`classify`].
 //!
@@ -10,7 +10,10 @@
 //! |---|---|
 //! | [`admit`] | may this client say this, here? |
 //! | [`lockout`] | may this client try another password? |
+//! | [`local`] | who has the mail of a name in a domain of ours? |
+//! | [`route::table`] | which rule says where this mail goes? |
 //! | [`route`] | which hosts, in which order, and which addresses? |
+//! | [`quota`] | may a smart host be given more, now? |
 //! | [`schedule`] | whose mail goes next at this Site? |
 //! | [`shape`] | may a connection be opened, a message be sent, now? |
 //! | [`classify`] | what does this reply, or this trouble, make of the delivery? |
@@ -23,8 +26,10 @@
 pub mod admit;
 pub mod classify;
 pub mod explain;
+pub mod local;
 pub mod lockout;
 pub mod plan;
+pub mod quota;
 pub mod retry;
 pub mod returns;
 pub mod route;

@@ -8,6 +8,8 @@
 //!
 //! **Does badly.** It knows ourselves by name only; an exchanger of another name with an address of ours is found out by the hop count.
 
+pub mod table;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -2,9 +2,11 @@
 
 mod provider;
 mod retry;
+mod routing;
 
 pub use provider::{Provider, ProviderMatch, Rate, ReplyRule, RuleAction};
 pub use retry::RetryPolicy;
+pub use routing::{DomainMatch, LmtpServer, LocalDomain, QuotaLimits, Remote, Routing, Rule, SenderMatch, SmartHost, Target, TlsLevel};
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -22,6 +24,8 @@ pub struct Snapshot {
     pub sources: Vec<Source>,
     /// Rule sets in order; the first that matches a Site rules. The last matches all.
     pub providers: Vec<Provider>,
+    /// Which mail goes to which next hop.
+    pub routing: Routing,
     /// When to try again, and when to give up.
     pub retry: RetryPolicy,
     /// Bounds on waiting for a peer.

@@ -1,0 +1,106 @@
+//! Which rule says where a mail goes.
+//!
+//! **Promises.** Rules are asked in order, and the first of which all is true counts; a domain whose mail ends here is asked before any rule, and mail that no
+//! rule takes goes to the hosts of its domain. [`by_host`] tells when the recipient's domain alone decides, so that mail of such a domain is placed once, however
+//! much of it there is; otherwise each mail is asked about by [`by_mail`]. Both give the same answer where both have one.
+//!
+//! **Never** looks at the content, and never keeps an answer: after a reload the same mail may go elsewhere.
+
+use postrider_model::policy::{DomainMatch, Routing, Rule, SenderMatch, Target};
+use postrider_model::{StreamName, TenantName};
+use postrider_smtp::{Domain, Host, ReversePath};
+
+/// What the recipient's host alone decides.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ByHost<'a> {
+    /// All mail for it goes there.
+    All(&'a Target),
+    /// It depends on whose mail it is.
+    Depends,
+}
+
+/// What is known of a mail.
+#[derive(Debug, Clone, Copy)]
+pub struct Mail<'a> {
+    /// Whose.
+    pub tenant: &'a TenantName,
+    /// Which class.
+    pub stream: &'a StreamName,
+    /// Its reverse-path, once somebody has looked.
+    pub sender: Option<&'a ReversePath>,
+}
+
+/// Where all mail for this host goes, if that is one place.
+pub fn by_host<'a>(routing: &'a Routing, host: &Host) -> ByHost<'a> {
+    if let Some(target) = local(routing, host) {
+        return ByHost::All(target);
+    }
+    match routing.rules.iter().find(|rule| is_for(rule, host)) {
+        None => ByHost::All(&Target::Mx),
+        Some(rule) if rule.senders.is_empty() && rule.tenants.is_empty() && rule.streams.is_empty() => ByHost::All(&rule.target),
+        Some(_) => ByHost::Depends,
+    }
+}
+
+/// Where this mail goes; `None` when that depends on its sender, and nobody has looked.
+pub fn by_mail<'a>(routing: &'a Routing, host: &Host, mail: &Mail<'_>) -> Option<&'a Target> {
+    if let Some(target) = local(routing, host) {
+        return Some(target);
+    }
+    for rule in routing.rules.iter().filter(|rule| is_for(rule, host)) {
+        let asked_of = (rule.tenants.is_empty() || rule.tenants.contains(mail.tenant))
+            && (rule.streams.is_empty() || rule.streams.contains(mail.stream));
+        if !asked_of {
+            continue;
+        }
+        if rule.senders.is_empty() {
+            return Some(&rule.target);
+        }
+        let sender = mail.sender?;
+        if rule.senders.iter().any(|set| has_sender(set, sender)) {
+            return Some(&rule.target);
+        }
+    }
+    Some(&Target::Mx)
+}
+
+fn local<'a>(routing: &'a Routing, host: &Host) -> Option<&'a Target> {
+    let Host::Domain(domain) = host else { return None };
+    routing.local.get(&*domain.to_ascii()).map(|local| &local.target)
+}
+
+fn is_for(rule: &Rule, host: &Host) -> bool {
+    rule.recipients.is_empty() || rule.recipients.iter().any(|set| has_host(set, host))
+}
+
+fn has_host(set: &DomainMatch, host: &Host) -> bool {
+    match host {
+        Host::Domain(domain) => has_domain(set, domain),
+        Host::Literal(_) => *set == DomainMatch::Every,
+    }
+}
+
+fn has_domain(set: &DomainMatch, domain: &Domain) -> bool {
+    match set {
+        DomainMatch::Every => true,
+        DomainMatch::Exact(name) => domain.to_ascii() == name.as_str(),
+        // The dot in front keeps "notexample.com" out of ".example.com".
+        DomainMatch::Suffix(suffix) => domain.to_ascii().ends_with(suffix.as_str()),
+    }
+}
+
+fn has_sender(set: &SenderMatch, sender: &ReversePath) -> bool {
+    match (set, sender.mailbox()) {
+        (SenderMatch::Null, mailbox) => mailbox.is_none(),
+        (SenderMatch::Domain(_) | SenderMatch::Mailbox(_), None) => false,
+        (SenderMatch::Domain(set), Some(mailbox)) => has_host(set, mailbox.host()),
+        // RFC 5321 §2.4 lets case matter in a local part; nobody who writes a rule means that it does.
+        (SenderMatch::Mailbox(wanted), Some(mailbox)) => {
+            wanted.host() == mailbox.host() && wanted.local_part().eq_ignore_ascii_case(mailbox.local_part())
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

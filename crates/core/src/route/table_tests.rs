@@ -1,0 +1,167 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use postrider_model::policy::LocalDomain;
+use postrider_smtp::Mailbox;
+
+use super::*;
+
+fn set(text: &str) -> DomainMatch {
+    match text {
+        "*" => DomainMatch::Every,
+        suffix if suffix.starts_with('.') => DomainMatch::Suffix(suffix.to_owned()),
+        name => DomainMatch::Exact(name.to_owned()),
+    }
+}
+
+fn senders(text: &str) -> SenderMatch {
+    match text {
+        "<>" => SenderMatch::Null,
+        mailbox if mailbox.contains('@') => SenderMatch::Mailbox(Mailbox::parse(mailbox).unwrap()),
+        domain => SenderMatch::Domain(set(domain)),
+    }
+}
+
+/// `to=a.example,.b.example from=<> tenant=shop stream=news => NAME`: it goes to a maildir of that name.
+fn rule(text: &str) -> Rule {
+    let (conditions, target) = text.rsplit_once("=> ").unwrap();
+    let mut rule = Rule {
+        name: target.to_owned(),
+        recipients: Vec::new(),
+        senders: Vec::new(),
+        tenants: Vec::new(),
+        streams: Vec::new(),
+        target: if target == "mx" { Target::Mx } else { Target::Maildir(target.to_owned()) },
+    };
+    for condition in conditions.split_whitespace() {
+        let (key, values) = condition.split_once('=').unwrap();
+        for value in values.split(',') {
+            match key {
+                "to" => rule.recipients.push(set(value)),
+                "from" => rule.senders.push(senders(value)),
+                "tenant" => rule.tenants.push(value.into()),
+                "stream" => rule.streams.push(value.into()),
+                _ => panic!("{key}"),
+            }
+        }
+    }
+    rule
+}
+
+fn routing(rules: &[&str]) -> Routing {
+    Routing { rules: rules.iter().map(|text| rule(text)).collect(), ..Routing::default() }
+}
+
+fn said(target: &Target) -> String {
+    match target {
+        Target::Maildir(name) => name.clone(),
+        Target::Mx => "mx".to_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What the host decides; what the mail decides without its sender, and with it.
+fn check(routing: &Routing, to: &str, from: &str, (tenant, stream): (&str, &str), expected: [&str; 3]) {
+    let host = Host::parse(to).unwrap();
+    let by_host = match by_host(routing, &host) {
+        ByHost::All(target) => said(target),
+        ByHost::Depends => "depends".to_owned(),
+    };
+    let sender = ReversePath::parse(from).unwrap();
+    let (tenant, stream) = (tenant.into(), stream.into());
+    let mail = |sender| by_mail(routing, &host, &Mail { tenant: &tenant, stream: &stream, sender }).map_or("sender?".to_owned(), said);
+    assert_eq!([by_host, mail(None), mail(Some(&sender))], expected, "{to} {from} {tenant} {stream}");
+}
+
+#[test]
+fn the_first_rule_that_matches_counts() {
+    let rules = routing(&[
+        "to=a.example => a",
+        "to=.b.example => b",
+        "to=xn--bcher-kva.example => books",
+        "to=a.example => never",
+        "to=.org,c.example => c",
+    ]);
+    for (to, goes) in [
+        ("a.example", "a"),
+        ("A.Example", "a"),
+        ("x.a.example", "mx"),
+        ("b.example", "mx"),
+        ("x.b.example", "b"),
+        ("y.x.b.example", "b"),
+        ("notb.example", "mx"),
+        ("bücher.example", "books"),
+        ("xn--bcher-kva.example", "books"),
+        ("c.example", "c"),
+        ("x.org", "c"),
+        ("[192.0.2.1]", "mx"),
+    ] {
+        check(&rules, to, "<s@s.example>", ("t", "s"), [goes, goes, goes]);
+    }
+}
+
+#[test]
+fn a_star_takes_all_and_a_rule_without_recipients_too() {
+    for all in ["to=* => all", "=> all"] {
+        for to in ["a.example", "[192.0.2.1]", "[IPv6:2001:db8::1]"] {
+            check(&routing(&[all]), to, "<>", ("t", "s"), ["all", "all", "all"]);
+        }
+    }
+}
+
+#[test]
+fn whose_mail_it_is_decides_where_a_rule_asks() {
+    let rules = routing(&[
+        "to=a.example tenant=shop stream=news => one",
+        "to=a.example,b.example tenant=shop => two",
+        "tenant=bank => three",
+    ]);
+    for (to, whose, goes) in [
+        ("a.example", ("shop", "news"), "one"),
+        ("a.example", ("shop", "mail"), "two"),
+        ("b.example", ("shop", "news"), "two"),
+        ("b.example", ("bank", "news"), "three"),
+        ("c.example", ("shop", "news"), "mx"),
+    ] {
+        check(&rules, to, "<>", whose, ["depends", goes, goes]);
+    }
+}
+
+#[test]
+fn the_sender_is_looked_at_only_where_it_matters() {
+    let rules = routing(&["tenant=shop from=a@s.example,.t.example,<> => one", "to=b.example => two", "from=* => three"]);
+    for (from, goes) in [
+        ("<A@S.example>", "one"),
+        ("<b@s.example>", "three"),
+        ("<x@u.t.example>", "one"),
+        ("<x@t.example>", "three"),
+        ("<>", "one"),
+    ] {
+        check(&rules, "a.example", from, ("shop", "s"), ["depends", "sender?", goes]);
+    }
+    check(&rules, "b.example", "<x@x.example>", ("bank", "s"), ["depends", "two", "two"]);
+    // A report has no sender, so "every sender" is not it: `<>` says that it is.
+    check(&rules, "a.example", "<>", ("bank", "s"), ["depends", "sender?", "mx"]);
+}
+
+#[test]
+fn a_rule_that_asks_more_splits_no_domain_it_is_not_for() {
+    let rules = routing(&["to=a.example tenant=shop => one", "to=* => rest"]);
+    check(&rules, "b.example", "<>", ("shop", "s"), ["rest", "rest", "rest"]);
+    check(&rules, "a.example", "<>", ("bank", "s"), ["depends", "rest", "rest"]);
+}
+
+#[test]
+fn local_domains_come_first() {
+    let domain = LocalDomain {
+        name: Domain::parse("here.example").unwrap(),
+        mailboxes: BTreeSet::new(),
+        aliases: BTreeMap::new(),
+        catch_all: None,
+        delimiter: None,
+        target: Target::Maildir("here".to_owned()),
+    };
+    let rules = Routing { local: BTreeMap::from([("here.example".into(), Arc::new(domain))]), ..routing(&["tenant=shop => away"]) };
+    check(&rules, "Here.example", "<>", ("shop", "s"), ["here", "here", "here"]);
+    check(&rules, "x.here.example", "<>", ("shop", "s"), ["depends", "away", "away"]);
+}

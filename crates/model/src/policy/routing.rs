@@ -1,0 +1,201 @@
+//! Where mail goes: rules in order, the first that matches counts; and domains whose mail ends here.
+//!
+//! A rule is a line of policy, and a Route (`core::shape`) is what comes of it: a Source and a Site. Nothing of this is ever stored with mail:
+//! queued mail is routed anew whenever its next hop is asked for, so a changed rule reaches it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use postrider_smtp::sasl::Credentials;
+use postrider_smtp::{Domain, Mailbox};
+
+use crate::{SiteName, StreamName, TenantName};
+
+/// All that decides about next hops.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Routing {
+    /// The first that matches counts; mail that none matches goes to the hosts of its domain.
+    pub rules: Vec<Rule>,
+    /// Domains whose mail ends here, by their names in A-labels. They are asked before any rule.
+    pub local: BTreeMap<Box<str>, Arc<LocalDomain>>,
+}
+
+/// One line of policy. An empty list asks for nothing; all that is asked must be so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// How people call it.
+    pub name: String,
+    /// The recipient's domain is one of these.
+    pub recipients: Vec<DomainMatch>,
+    /// The reverse-path is one of these.
+    pub senders: Vec<SenderMatch>,
+    /// The tenant is one of these.
+    pub tenants: Vec<TenantName>,
+    /// The stream is one of these.
+    pub streams: Vec<StreamName>,
+    /// Where it goes.
+    pub target: Target,
+}
+
+/// A set of domains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DomainMatch {
+    /// `*`: every domain, and every address literal.
+    Every,
+    /// One domain, in A-labels.
+    Exact(String),
+    /// `.example.com`: the domains under it, and not itself. With the dot, in A-labels, in lower case.
+    Suffix(String),
+}
+
+/// A set of reverse-paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SenderMatch {
+    /// `<>`: reports.
+    Null,
+    /// A domain of the reverse-path.
+    Domain(DomainMatch),
+    /// One mailbox.
+    Mailbox(Mailbox),
+}
+
+/// A next hop.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Target {
+    /// The mail exchangers of the recipient's domain.
+    Mx,
+    /// Smart hosts, in the order of trying; never empty.
+    SmartHosts(Vec<Arc<SmartHost>>),
+    /// A mailbox server near by (RFC 2033).
+    Lmtp(LmtpServer),
+    /// Files of one mail each. The path may hold `{user}` and `{domain}`.
+    Maildir(String),
+    /// Nowhere: the client is told at RCPT, and the sender of mail that waits is told by a report.
+    Reject(String),
+}
+
+impl Target {
+    /// The Site it is, where it does not depend on the DNS.
+    pub fn site(&self) -> Option<SiteName> {
+        let name = match self {
+            Target::Mx | Target::Reject(_) => return None,
+            Target::SmartHosts(hosts) => {
+                format!("smarthost:{}", hosts.iter().map(|host| host.name.as_str()).collect::<Vec<_>>().join(","))
+            }
+            Target::Lmtp(server) => format!("lmtp:{}", server.name()),
+            Target::Maildir(path) => format!("maildir:{path}"),
+        };
+        Some(SiteName::new(&name))
+    }
+}
+
+/// A server that takes mail of ours and hands it on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SmartHost {
+    /// How people, quotas and the queue call it.
+    pub name: String,
+    /// Its name or address.
+    pub host: Remote,
+    /// Its port.
+    pub port: u16,
+    /// How the session must be secured.
+    pub tls: TlsLevel,
+    /// Nothing older than TLS 1.3.
+    pub tls13_only: bool,
+    /// What we prove ourselves with.
+    pub credentials: Option<Credentials>,
+    /// What it lets through in a time.
+    pub quota: QuotaLimits,
+    /// Connections at once.
+    pub connections_max: u32,
+}
+
+/// A host by its name or address. The name's addresses are looked up, not its mail exchangers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remote {
+    /// A name in the DNS.
+    Name(Domain),
+    /// An address.
+    Address(IpAddr),
+}
+
+impl std::fmt::Display for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Remote::Name(name) => f.write_str(name.as_str()),
+            Remote::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
+            Remote::Address(IpAddr::V4(address)) => address.fmt(f),
+        }
+    }
+}
+
+/// How a session must be secured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsLevel {
+    /// Not at all: a server on this machine.
+    None,
+    /// STARTTLS where it is offered, any certificate; in the clear otherwise (RFC 7435).
+    Opportunistic,
+    /// STARTTLS or nothing, any certificate.
+    Required,
+    /// STARTTLS or nothing, and a certificate that proves the name.
+    Verified,
+    /// TLS from the first octet (RFC 8314 §3.3), and a certificate that proves the name.
+    Implicit,
+}
+
+/// Recipients that a smart host takes in a time; `None` is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QuotaLimits {
+    /// In a second.
+    pub per_second: Option<u32>,
+    /// In any hour.
+    pub per_hour: Option<u32>,
+    /// In any 24 hours.
+    pub per_day: Option<u32>,
+}
+
+impl QuotaLimits {
+    /// Recipients that may go in one transaction at most; `None` when nothing is limited.
+    pub fn at_once(&self) -> Option<u32> {
+        [self.per_second, self.per_hour, self.per_day].into_iter().flatten().min()
+    }
+}
+
+/// Where a mailbox server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LmtpServer {
+    /// On a socket of this machine.
+    Unix(PathBuf),
+    /// On a port.
+    Tcp(Remote, u16),
+}
+
+impl LmtpServer {
+    /// `unix:/run/dovecot/lmtp` or `host:24`.
+    pub fn name(&self) -> String {
+        match self {
+            LmtpServer::Unix(path) => format!("unix:{}", path.display()),
+            LmtpServer::Tcp(host, port) => format!("{host}:{port}"),
+        }
+    }
+}
+
+/// A domain whose mail ends here. Local parts stand in lower case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalDomain {
+    /// Its name.
+    pub name: Domain,
+    /// Who has a mailbox.
+    pub mailboxes: BTreeSet<Box<str>>,
+    /// Other names of mailboxes, here or elsewhere.
+    pub aliases: BTreeMap<Box<str>, Vec<Mailbox>>,
+    /// Who has the mail of all other names.
+    pub catch_all: Option<Mailbox>,
+    /// What stands between a user and a detail (`user+detail`); `None` is no sub-addressing.
+    pub delimiter: Option<char>,
+    /// Where the mail of its mailboxes goes: LMTP or Maildir.
+    pub target: Target,
+}
