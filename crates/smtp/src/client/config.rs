@@ -15,12 +15,14 @@ pub struct Config {
     pub name: String,
     /// Use PIPELINING where it is offered (RFC 2920). Off for servers that offer it and cannot do it.
     pub pipelining: bool,
+    /// Speak LMTP (RFC 2033): LHLO, and after the end of data one reply for each recipient that was taken.
+    pub lmtp: bool,
 }
 
 impl Config {
     /// The usual, under a name.
     pub fn new(name: impl Into<String>) -> Config {
-        Config { name: name.into(), pipelining: true }
+        Config { name: name.into(), pipelining: true, lmtp: false }
     }
 }
 
@@ -122,7 +124,7 @@ pub struct Report {
     /// The last word on each recipient, in order: that of MAIL or RCPT where they refused, else that of DATA or of the end of data. Positive
     /// only where the server took the mail for this recipient.
     pub recipients: Vec<LastWord>,
-    /// The reply to the end of data, or to DATA when it was refused; none when it did not come so far.
+    /// The reply to the end of data (of several, the last), or to DATA when it was refused; none when it did not come so far.
     pub data: Option<Reply>,
     /// The server ends the session (421, RFC 5321 §3.8), or cannot be talked to any more.
     pub closing: bool,

@@ -1,4 +1,4 @@
-//! The sender's machine: one SMTP session, as seen from the client (RFC 5321 §3, §4.3).
+//! The sender's machine: one SMTP session, as seen from the client (RFC 5321 §3, §4.3); or an LMTP session (RFC 2033).
 //!
 //! **Promises.** The machine speaks and listens; it never decides. A transaction ends in a [`Report`] with one final reply per recipient, kept as the
 //! server said it. Pipelined groups are bounded, so that neither side blocks on a full window (RFC 2920 §3.1). Whatever the server sends, the machine
@@ -218,6 +218,11 @@ impl Client {
     /// After trouble: the recipients, by index, that the server had refused for good or for now before the session broke.
     pub fn refused_so_far(&self) -> impl Iterator<Item = (usize, &Reply)> {
         self.job.iter().flat_map(Job::refused_so_far)
+    }
+
+    /// After trouble, over LMTP: the recipients, by index, that had their own reply to the end of data before the session broke.
+    pub fn ended_so_far(&self) -> impl Iterator<Item = (usize, &Reply)> {
+        self.job.iter().flat_map(Job::ended_so_far)
     }
 
     /// What the server offered, as of now.

@@ -93,7 +93,7 @@ impl Client {
             State::Ehlo if yes => self.welcome(&reply, true),
             State::Helo if yes => self.welcome(&reply, false),
             // RFC 5321 §3.2: a server that does not know EHLO is asked with HELO.
-            State::Ehlo if reply.is_permanent() && !more_came => {
+            State::Ehlo if reply.is_permanent() && !more_came && !self.config.lmtp => {
                 let name = std::mem::take(&mut self.config.name);
                 self.command(&["HELO ", &name]);
                 self.config.name = name;
@@ -143,7 +143,8 @@ impl Client {
     fn say_ehlo(&mut self) {
         self.hello = Hello::default();
         let name = std::mem::take(&mut self.config.name);
-        self.command(&["EHLO ", &name]);
+        // RFC 2033 §4.1: nobody takes the one protocol for the other.
+        self.command(&[if self.config.lmtp { "LHLO " } else { "EHLO " }, &name]);
         self.config.name = name;
         self.state = State::Ehlo;
     }

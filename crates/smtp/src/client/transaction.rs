@@ -22,6 +22,8 @@ pub(super) struct Job {
     answered: usize,
     mail: Option<Reply>,
     recipients: Vec<Option<Reply>>,
+    /// LMTP: the replies to the end of data, one for each recipient that was taken at RCPT, in their order.
+    ends: Vec<Reply>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +67,26 @@ impl Job {
         })
     }
 
+    /// Recipients, by index, that RCPT took, with their own replies to the end of data as far as those came.
+    fn taken(&self) -> impl Iterator<Item = (usize, Option<&Reply>)> {
+        let taken = self.recipients.iter().enumerate().filter(|(_, own)| own.as_ref().is_some_and(Reply::is_positive_completion));
+        taken.enumerate().map(|(nth, (index, _))| (index, self.ends.get(nth)))
+    }
+
+    pub(super) fn ended_so_far(&self) -> impl Iterator<Item = (usize, &Reply)> {
+        self.taken().filter_map(|(index, end)| Some((index, end?)))
+    }
+
     /// The report. `last` is the reply that ended the transaction: it goes to every recipient that has no refusal of its own.
     fn report(self, last: &LastWord, data: Option<Reply>, closing: bool) -> Report {
         let refused = |own: Option<Reply>, stage| own.filter(|own| !own.is_positive_completion()).map(|reply| LastWord { reply, stage });
         let refused_whole = refused(self.mail.clone(), Wait::Mail);
-        let settle = |own: Option<Reply>| refused_whole.clone().or_else(|| refused(own, Wait::Recipient)).unwrap_or_else(|| last.clone());
+        let mut ends = self.ends.into_iter().map(|reply| LastWord { reply, stage: Wait::DataTermination });
+        let settle = |own: Option<Reply>| {
+            let taken = own.as_ref().is_some_and(Reply::is_positive_completion);
+            let end = if taken { ends.next() } else { None };
+            refused_whole.clone().or_else(|| refused(own, Wait::Recipient)).or(end).unwrap_or_else(|| last.clone())
+        };
         let recipients = self.recipients.into_iter().map(settle).collect();
         Report { mail: self.mail.unwrap_or_else(|| last.reply.clone()), recipients, data, closing }
     }
@@ -90,7 +107,7 @@ impl Client {
         }
         self.dot_is_out = false;
         let recipients = vec![None; transaction.recipients.len()];
-        self.job = Some(Job { transaction, reset: self.dangling, utf8, written: 0, answered: 0, mail: None, recipients });
+        self.job = Some(Job { transaction, reset: self.dangling, utf8, written: 0, answered: 0, mail: None, recipients, ends: Vec::new() });
         if self.leave_idle() {
             self.state = State::Envelope;
             self.write_commands();
@@ -197,7 +214,8 @@ impl Client {
         self.encoder = Encoder::new();
         if job.has_accepted() {
             self.state = State::Content;
-        } else if some_recipient {
+        } else if some_recipient || self.config.lmtp {
+            // RFC 2033 §4.2: an LMTP server says 503 when it has no recipient; how many replies would follow a dot, nobody knows.
             // MAIL was refused, RCPT and DATA were not: a lone dot could send an empty message.
             return self.trouble(ProtocolTrouble::Unexpected(reply));
         } else {
@@ -212,10 +230,20 @@ impl Client {
         if reply.is_positive_intermediate() {
             return self.trouble(ProtocolTrouble::Unexpected(reply));
         }
+        if self.config.lmtp && reply.code() != 421 && self.awaits_more_ends(&reply) {
+            return None;
+        }
         self.dangling = false;
         self.dot_is_out = false;
         let (closing, said) = (reply.code() == 421, Some(reply.clone()));
         self.report(LastWord { reply, stage: Wait::DataTermination }, said, closing)
+    }
+
+    /// RFC 2033 §4.2: one reply for each recipient that was taken, in the order of RCPT. A 421 speaks for all that are left.
+    fn awaits_more_ends(&mut self, reply: &Reply) -> bool {
+        let Some(job) = &mut self.job else { return false };
+        job.ends.push(reply.clone());
+        job.taken().any(|(_, end)| end.is_none())
     }
 
     /// Content is being sent, and the driver may have read meanwhile. A refusal ends it at once: there is no way back to commands but the

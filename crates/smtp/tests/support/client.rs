@@ -18,6 +18,7 @@ impl Player {
         for (name, value) in &dialogue.options {
             match (name.as_str(), value.as_str()) {
                 ("no_pipelining", _) => config.pipelining = false,
+                ("lmtp", _) => config.lmtp = true,
                 ("name", name) => config.name = name.into(),
                 _ => panic!("unknown option {name}"),
             }
@@ -135,6 +136,9 @@ impl Player {
         heard.notes.push(format!("trouble {trouble}"));
         for (index, reply) in self.client.refused_so_far() {
             heard.notes.push(format!("rcpt {index} {reply}"));
+        }
+        for (index, reply) in self.client.ended_so_far() {
+            heard.notes.push(format!("end {index} {reply}"));
         }
         if self.client.ambiguous() {
             heard.notes.push("ambiguous".into());
