@@ -9,9 +9,10 @@
 //! has ephemeral ports (28,232 on Linux). A listener's accept takes one client a call; with thousands of connects a second the kernel's backlog is the buffer.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use postrider_model::BoxFuture;
 use postrider_model::doors::{Connection, Listener, Net, NetTrouble, Peer, Secured, TlsDemand};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 
 use crate::tls::{ClientTls, ServerTls};
 
@@ -30,12 +31,18 @@ const BACKLOG: i32 = 1024;
 pub struct TcpNet {
     client: ClientTls,
     server: Option<Arc<ServerTls>>,
+    listening: Mutex<Vec<SocketAddr>>,
 }
 
 impl TcpNet {
     /// A net that dials, secures with `client`, and answers STARTTLS with `server` when there is one.
     pub fn new(client: ClientTls, server: Option<Arc<ServerTls>>) -> Self {
-        Self { client, server }
+        Self { client, server, listening: Mutex::default() }
+    }
+
+    /// Says where we listen, so that a way back to us is known for one.
+    pub fn set_listening(&self, addresses: Vec<SocketAddr>) {
+        *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 }
 
@@ -52,6 +59,28 @@ impl Net for TcpNet {
         })
     }
 
+    fn dial_unix<'a>(&'a self, path: &'a Path, timeout: Duration) -> BoxFuture<'a, Result<Box<dyn Connection>, NetTrouble>> {
+        Box::pin(async move {
+            match tokio::time::timeout(timeout, UnixStream::connect(path)).await {
+                Ok(Ok(stream)) => Ok(Box::new(stream) as Box<dyn Connection>),
+                Ok(Err(trouble)) if matches!(trouble.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+                    Err(NetTrouble::Unreachable(format!("{}: {trouble}", path.display())))
+                }
+                Ok(Err(trouble)) => Err(connect_trouble(&trouble)),
+                Err(_) => Err(NetTrouble::TimedOut),
+            }
+        })
+    }
+
+    fn is_ours(&self, address: SocketAddr) -> bool {
+        let listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let same_port = listening.into_iter().filter(|ours| ours.port() == address.port());
+        same_port.into_iter().any(|ours| {
+            let any = ours.ip().is_unspecified() && ours.is_ipv4() == address.is_ipv4();
+            ours.ip() == address.ip() || any && is_of_this_machine(address.ip())
+        })
+    }
+
     fn secure(&self, connection: Box<dyn Connection>, name: &str, demand: TlsDemand) -> BoxFuture<'_, Result<Secured, NetTrouble>> {
         let name = name.to_owned();
         Box::pin(async move { self.client.secure(connection, &name, demand).await })
@@ -65,6 +94,11 @@ impl Net for TcpNet {
             }
         })
     }
+}
+
+/// The kernel binds a socket to no address but the machine's own.
+fn is_of_this_machine(address: IpAddr) -> bool {
+    UdpSocket::bind(SocketAddr::new(address, 0)).is_ok()
 }
 
 /// A socket bound to the local address, not yet connected.
@@ -199,6 +233,25 @@ impl Listener for TcpListenerDoor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn we_know_where_we_listen() {
+        let net = TcpNet::new(ClientTls::new(rustls::RootCertStore::empty()).unwrap(), None);
+        let is_ours = |address: &str| net.is_ours(address.parse().unwrap());
+        assert!(!is_ours("127.0.0.1:25"));
+        net.set_listening(["127.0.0.1:2525", "0.0.0.0:25"].map(|address| address.parse().unwrap()).to_vec());
+        for (address, ours) in [
+            ("127.0.0.1:2525", true),
+            ("127.0.0.2:2525", false),
+            ("127.0.0.1:25", true),
+            ("127.0.0.9:25", true),
+            ("192.0.2.1:25", false),
+            ("[::1]:25", false),
+            ("127.0.0.1:26", false),
+        ] {
+            assert_eq!(is_ours(address), ours, "{address}");
+        }
+    }
 
     #[test]
     fn errors_are_told_by_who_caused_them() {

@@ -89,6 +89,15 @@ pub enum HoldReason {
         /// Whose rule.
         provider: ProviderName,
     },
+    /// Every smart host has been given what it lets through in a time; this one is the first that takes more.
+    Quota {
+        /// Its name.
+        host: String,
+        /// `hour` or `day`.
+        span: &'static str,
+        /// Recipients in that time.
+        max: u32,
+    },
     /// This connection has carried all it may; another can be opened.
     UsedUp {
         /// Messages in one connection.
@@ -121,6 +130,7 @@ impl fmt::Display for HoldReason {
             HoldReason::Slowed { rate, provider } => {
                 write!(f, "slowed to {} because of a reply of provider {provider}", Spoken(rate))
             }
+            HoldReason::Quota { host, span, max } => write!(f, "smart host {host} has been given its {max} recipients of this {span}"),
             HoldReason::UsedUp { messages: 1 } => write!(f, "this connection has carried its one message"),
             HoldReason::UsedUp { messages } => write!(f, "this connection has carried its {messages} messages"),
         }

@@ -4,6 +4,7 @@
 
 mod desk;
 mod mail_log;
+mod mailboxes;
 mod net;
 mod registry;
 mod resolver;
@@ -14,6 +15,7 @@ pub use desk::{
     SpoolDesk, SpoolHealth, Waiting,
 };
 pub use mail_log::MailLog;
+pub use mailboxes::{MailboxTrouble, Mailboxes, Notebook};
 pub use net::{Connection, Listener, Net, NetTrouble, Peer, Secured, TlsDemand};
 pub use registry::{Principal, Registry, Secret};
 pub use resolver::{AddressAnswer, DnsTrouble, MxAnswer, MxRecord, Resolver};

@@ -1,6 +1,7 @@
 //! The wire.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,6 +18,16 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 pub trait Net: Send + Sync {
     /// Opens a connection, from the given local address when there is one.
     fn dial(&self, from: Option<IpAddr>, to: SocketAddr, timeout: Duration) -> BoxFuture<'_, Result<Box<dyn Connection>, NetTrouble>>;
+
+    /// Opens a connection to a socket of this machine. A world without files has none.
+    fn dial_unix<'a>(&'a self, path: &'a Path, _timeout: Duration) -> BoxFuture<'a, Result<Box<dyn Connection>, NetTrouble>> {
+        Box::pin(async move { Err(NetTrouble::Unreachable(format!("no socket {}", path.display()))) })
+    }
+
+    /// Whether we listen there ourselves, so that a connection would bring mail back to us.
+    fn is_ours(&self, _address: SocketAddr) -> bool {
+        false
+    }
 
     /// Makes a TLS client session over a connection whose buffered octets were all consumed.
     fn secure(&self, connection: Box<dyn Connection>, name: &str, demand: TlsDemand) -> BoxFuture<'_, Result<Secured, NetTrouble>>;

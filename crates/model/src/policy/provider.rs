@@ -43,6 +43,8 @@ pub enum ProviderMatch {
     All,
     /// Sites with an MX host that ends in one of these (lower case, with the leading dot, or whole).
     HostSuffix(Vec<String>),
+    /// One Site that policy names itself: smart hosts, mailboxes.
+    Site(SiteName),
 }
 
 impl ProviderMatch {
@@ -50,6 +52,9 @@ impl ProviderMatch {
     pub fn matches_site(&self, site: &SiteName) -> bool {
         match self {
             ProviderMatch::All => true,
+            ProviderMatch::Site(name) => name == site,
+            // `smarthost:gw.google.com` is no host of that name.
+            ProviderMatch::HostSuffix(_) if site.as_str().contains(':') && !site.as_str().starts_with('[') => false,
             ProviderMatch::HostSuffix(suffixes) => site
                 .as_str()
                 .split(',')
@@ -138,6 +143,8 @@ mod tests {
             ("mx.example", true),
             ("a.mx.example", false),
             ("google.com.evil.example", false),
+            ("smarthost:gw.google.com", false),
+            ("lmtp:mx.example", false),
         ] {
             assert_eq!(google.matches_site(&SiteName::new(site)), matched, "{site}");
         }
