@@ -203,6 +203,10 @@ impl Spool for EmbeddedSpool {
         self.change(|index| index.place(host, site));
     }
 
+    fn divert(&self, message: MessageId, loan: Loan, site: &SiteName) {
+        self.change(|index| index.divert(message, loan, site));
+    }
+
     fn displace(&self, host: &Host) {
         self.change(|index| index.displace(host));
     }

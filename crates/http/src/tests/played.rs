@@ -216,6 +216,8 @@ impl Spool for Played {
 
     fn place(&self, _: &Host, _: &SiteName) {}
 
+    fn divert(&self, _: MessageId, _: Loan, _: &SiteName) {}
+
     fn displace(&self, _: &Host) {}
 
     fn lend(&self, _: &Group, _: Timestamp, _: LendLimit) -> Lent {

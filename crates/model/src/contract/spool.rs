@@ -28,6 +28,7 @@ laws! {
     ends: "what ended and was flushed never comes back; the other recipients do",
     reports: "a report comes with the settlement that causes it",
     places: "a placed host's mail waits in its Site's group, new mail, too, until the host is displaced",
+    diverted: "diverted mail waits in its Site's group, other mail of its host where it did, until the host is displaced",
     site_of_hosts: "the hosts of one Site share its lanes, and one message to two of them is one parcel",
     bell: "wait returns when mail arrives",
 }
@@ -257,6 +258,32 @@ async fn places(work: Work) {
     spool.place(&of, &elsewhere);
     assert_eq!(spool.ready(at(500), 9), [Group::Site(elsewhere.clone())]);
     assert_eq!(lend_all(&*spool, &Group::Site(elsewhere), 500).len(), 2);
+}
+
+async fn diverted(work: Work) {
+    let spool = work.open().await;
+    let (own, site) = (group("one.example"), SiteName::new("smarthost:far"));
+    let there = Group::Site(site.clone());
+    for number in 0..3 {
+        accept(&*spool, message(number, 100, &["a@one.example", "b@one.example", "c@two.example"]), b"x").await;
+    }
+    let parcels = lend_all(&*spool, &own, 100);
+    for parcel in &parcels[..2] {
+        spool.divert(parcel.message, parcel.loan, &site);
+        // A loan that has ended diverts nothing.
+        spool.divert(parcel.message, parcel.loan, &SiteName::new("never.example"));
+    }
+    spool.hand_back(parcels[2].message, parcels[2].loan, None);
+    let mut ready = spool.ready(at(100), 9);
+    ready.sort();
+    assert_eq!(ready, [own.clone(), group("two.example"), there.clone()]);
+    let lent = lend_all(&*spool, &there, 100);
+    assert_eq!(lent.iter().map(|parcel| (parcel.deliveries.len(), parcel.deliveries[0].attempts)).collect::<Vec<_>>(), [(2, 0), (2, 0)]);
+    assert_eq!(lend_all(&*spool, &own, 100).len(), 1);
+    spool.hand_back(lent[0].message, lent[0].loan, None);
+    spool.displace(&host("one.example"));
+    spool.hand_back(lent[1].message, lent[1].loan, None);
+    assert_eq!((lend_all(&*spool, &there, 100).len(), lend_all(&*spool, &own, 100).len()), (0, 2));
 }
 
 async fn site_of_hosts(work: Work) {

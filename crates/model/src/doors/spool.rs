@@ -33,7 +33,11 @@ pub trait Spool: Send + Sync {
     /// and makes the Site's group ready when mail in it is due. A host may be placed anew when the DNS changes.
     fn place(&self, host: &Host, site: &SiteName);
 
-    /// Forgets where a host belongs (its answer's time to live has passed); its waiting mail moves back to the host's group.
+    /// Ends a loan without an outcome, and says where this mail of its host belongs, whatever other mail of the host does: the deliveries wait in the Site's
+    /// group, due as before, until the host is displaced.
+    fn divert(&self, message: MessageId, loan: Loan, site: &SiteName);
+
+    /// Forgets where a host belongs (its answer's time to live has passed), and all that was diverted of it; its waiting mail moves back to the host's group.
     fn displace(&self, host: &Host);
 
     /// Lends due mail of a claimed group: by priority, then deadline, then due time inside a lane; lanes (tenant, stream) in turn.

@@ -15,6 +15,8 @@ use super::lane::{LaneQueue, LaterKey, NowKey};
 /// A recipient host that mail waits for, or that was placed.
 pub(crate) struct HostEntry {
     pub(crate) host: Host,
+    /// It holds what was diverted of the host, or had been until the host was displaced.
+    pub(crate) diverted: bool,
     pub(crate) text: std::sync::Arc<str>,
     /// Deliveries that name it.
     pub(crate) refs: u32,
@@ -77,6 +79,7 @@ impl Index {
         }
         let entry = HostEntry {
             host: host.clone(),
+            diverted: false,
             text: host.to_string().into(),
             refs: 0,
             group: NO_GROUP,
@@ -160,7 +163,7 @@ impl Index {
         group
     }
 
-    fn group(&mut self, name: Group) -> u32 {
+    pub(super) fn group(&mut self, name: Group) -> u32 {
         if let Some(number) = self.group_numbers.get(&name) {
             return *number;
         }
@@ -198,8 +201,13 @@ impl Index {
             self.leave_group(group);
         }
         if unnamed && self.hosts[host].group == NO_GROUP && !self.recovering {
-            let name = self.hosts[host].host.clone();
-            self.host_numbers.remove(&name);
+            let entry = &self.hosts[host];
+            let name = entry.host.clone();
+            if entry.diverted {
+                self.forget_diverted(&name, host);
+            } else {
+                self.host_numbers.remove(&name);
+            }
             self.hosts.remove(host);
         }
     }
@@ -229,11 +237,12 @@ impl Index {
         self.rehead(group);
         let known = &self.groups[group];
         if let Group::Host(host) = &known.name {
-            match self.host_numbers.get(host).copied() {
-                Some(host) => self.tidy_host(host),
-                None => self.tidy_group(group),
-            }
-        } else {
+            let name = host.clone();
+            let own = self.host_numbers.get(&name).copied();
+            let recalled = self.recalled.get(&name).cloned().unwrap_or_default();
+            own.into_iter().chain(recalled).for_each(|host| self.tidy_host(host));
+        }
+        if self.groups.get(group).is_some() {
             self.tidy_group(group);
         }
     }
@@ -248,6 +257,7 @@ impl Index {
 
     /// Unbinds it.
     pub(crate) fn displace(&mut self, host: &Host) {
+        self.recall(host);
         let Some(number) = self.host_numbers.get(host).copied() else { return };
         if !std::mem::take(&mut self.hosts[number].placed) {
             return;
@@ -257,7 +267,7 @@ impl Index {
         self.tidy_host(number);
     }
 
-    fn move_host(&mut self, host: u32, target: u32) {
+    pub(super) fn move_host(&mut self, host: u32, target: u32) {
         let source = self.hosts[host].group;
         if source == target {
             return;

@@ -8,6 +8,7 @@
 
 mod alter;
 mod deliveries;
+mod divert;
 pub(crate) mod entry;
 mod groups;
 mod lane;
@@ -24,7 +25,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashTable;
-use postrider_model::{Group, Message, MessageId, StreamName, TenantName, Timestamp};
+use postrider_model::{Group, Message, MessageId, SiteName, StreamName, TenantName, Timestamp};
 use postrider_smtp::Host;
 
 pub(crate) use alter::Altered;
@@ -46,6 +47,10 @@ pub(crate) struct Index {
     by_id: HashTable<u32>,
     hosts: Slab<HostEntry>,
     host_numbers: BTreeMap<Host, u32>,
+    /// Mail of a host that goes another way than the host's place: an entry of its own.
+    diverted: BTreeMap<(Host, SiteName), u32>,
+    /// Such entries of a host that was displaced; they go when they are empty.
+    recalled: BTreeMap<Host, Vec<u32>>,
     lanes: Slab<LaneName>,
     lane_numbers: BTreeMap<(TenantName, StreamName), u32>,
     groups: Slab<GroupEntry>,

@@ -75,7 +75,14 @@ impl Index {
         let mut members: BTreeMap<u32, u32> = BTreeMap::new();
         let mut waiting: BTreeMap<u32, u64> = BTreeMap::new();
         for (number, host) in self.hosts.iter() {
-            assert_eq!(self.host_numbers.get(&host.host), Some(&number));
+            if host.diverted {
+                let recalled = self.recalled.get(&host.host).is_some_and(|numbers| numbers.contains(&number));
+                let kept = self.diverted.iter().filter(|((of, _), known)| *of == host.host && **known == number).count();
+                assert_eq!(kept + usize::from(recalled), 1, "{}", host.text);
+                assert!(!recalled || !host.placed);
+            } else {
+                assert_eq!(self.host_numbers.get(&host.host), Some(&number));
+            }
             assert!(host.refs > 0 || host.placed || host.group != NO_GROUP, "{} is remembered for nothing", host.text);
             if host.group != NO_GROUP {
                 *members.entry(host.group).or_default() += 1;
@@ -119,6 +126,7 @@ enum Step {
     End { nth: usize },
     Defer { nth: usize, wait: u64 },
     HandBack { nth: usize, wait: Option<u64> },
+    Divert { nth: usize, site: u8 },
     Place { host: u8, site: u8 },
     Displace { host: u8 },
     Release { group: u8 },
@@ -135,6 +143,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<usize>().prop_map(|nth| Step::End { nth }),
         2 => (any::<usize>(), 0..400u64).prop_map(|(nth, wait)| Step::Defer { nth, wait }),
         1 => (any::<usize>(), proptest::option::of(0..400u64)).prop_map(|(nth, wait)| Step::HandBack { nth, wait }),
+        2 => (any::<usize>(), 0..3u8).prop_map(|(nth, site)| Step::Divert { nth, site }),
         2 => (0..5u8, 0..3u8).prop_map(|(host, site)| Step::Place { host, site }),
         1 => (0..5u8).prop_map(|host| Step::Displace { host }),
         1 => (0..8u8).prop_map(|group| Step::Release { group }),
@@ -204,6 +213,12 @@ impl Play {
                 if !self.lent.is_empty() {
                     let parcel = self.lent.swap_remove(nth % self.lent.len());
                     self.index.hand_back(parcel.message, parcel.loan, wait.map(|wait| at(self.now + wait)));
+                }
+            }
+            Step::Divert { nth, site } => {
+                if !self.lent.is_empty() {
+                    let parcel = self.lent.swap_remove(nth % self.lent.len());
+                    self.index.divert(parcel.message, parcel.loan, &SiteName::new(&format!("site{site}")));
                 }
             }
             Step::Place { host: of, site } => self.index.place(&host(of), &SiteName::new(&format!("site{site}"))),
