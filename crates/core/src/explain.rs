@@ -9,7 +9,7 @@
 use postrider_model::doors::{DeliveryState, DeliveryView, Waiting};
 use postrider_model::{Diagnosis, Phase, Timestamp};
 
-use crate::shape::Hold;
+use crate::shape::{Hold, HoldReason};
 
 /// What is known of one delivery.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,12 @@ pub fn waiting(facts: &Facts<'_>, now: Timestamp) -> Waiting {
         (_, Some(ahead), None) => Waiting { ahead: Some(ahead), ..sentence(format!("waiting for its turn at {}", place(view))) },
         // Mail that a long hold sent back to the spool is due when the hold ends; it had no attempt of its own that would say why.
         (DeliveryState::Waiting, None, Some(hold)) if view.attempts == 0 && hold.until == Some(view.due) => held(view, hold, view.ahead),
+        // Nothing goes before a smart host takes more, whenever a retry would be due.
+        (DeliveryState::Waiting, None, Some(hold @ Hold { reason: HoldReason::Quota { .. }, .. }))
+            if hold.until.is_none_or(|until| view.due <= until) =>
+        {
+            held(view, hold, view.ahead)
+        }
         (DeliveryState::Waiting, None, _) if view.due > now => retry(facts),
         (DeliveryState::Waiting, None, Some(hold)) => held(view, hold, view.ahead),
         (DeliveryState::Waiting, None, None) => due(view),

@@ -44,6 +44,31 @@ pub fn user_of(routing: &Routing, mailbox: &Mailbox) -> Option<Box<str>> {
     names(domain, mailbox.local_part()).find(|name| domain.mailboxes.contains(name.as_str())).map(Into::into)
 }
 
+/// The folder that a template (`/var/mail/{domain}/{user}`) means for a mailbox. In a domain of ours only users have one. Elsewhere any local part may come:
+/// what could lead out of the folder is written as `%2f`.
+pub fn folder(routing: &Routing, template: &str, mailbox: &Mailbox) -> Option<String> {
+    let (user, domain) = match domain_of(routing, mailbox) {
+        Some(domain) => (user_of(routing, mailbox)?.into_string(), domain.name.to_ascii().into_owned()),
+        None => (mailbox.local_part().trim_matches('"').to_lowercase(), mailbox.host().to_string()),
+    };
+    Some(template.replace("{user}", &tame(&user)).replace("{domain}", &tame(&domain)))
+}
+
+/// A name that is one name in a path, and no hidden one.
+fn tame(name: &str) -> String {
+    let mut tame = String::with_capacity(name.len());
+    for (nth, letter) in name.char_indices() {
+        let plain = letter.is_ascii_alphanumeric() || "-_+=@,~".contains(letter) || letter == '.' && nth > 0 || !letter.is_ascii();
+        if plain && !letter.is_control() {
+            tame.push(letter);
+        } else {
+            let mut octets = [0; 4];
+            letter.encode_utf8(&mut octets).bytes().for_each(|octet| tame.push_str(&format!("%{octet:02x}")));
+        }
+    }
+    tame
+}
+
 /// What is wrong with the aliases of our domains, one sentence each.
 pub fn faults(routing: &Routing) -> Vec<String> {
     let mut faults = BTreeSet::new();
@@ -202,7 +227,10 @@ mod tests {
     #[test]
     fn names_are_found() {
         let routing = routing(&[
-            ("here.example", "ann,bob,a+b;info=ann@here.example,boss@far.example;all=info@here.example,bob@here.example,ann@here.example;bob=bob@here.example,boss@far.example"),
+            (
+                "here.example",
+                "ann,bob,a+b;info=ann@here.example,boss@far.example;all=info@here.example,bob@here.example,ann@here.example;bob=bob@here.example,boss@far.example",
+            ),
             ("there.example", "zoe;sales=all@here.example;*=zoe@there.example"),
         ]);
         for (asked, expected) in [
@@ -235,9 +263,28 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_is_one_place_whatever_a_name_holds() {
+        let routing = routing(&[("here.example", "ann")]);
+        for (asked, expected) in [
+            ("Ann+x@HERE.example", Some("/m/here.example/ann/Maildir")),
+            ("bob@here.example", None),
+            ("Bob@far.example", Some("/m/far.example/bob/Maildir")),
+            ("\"../../etc\"@far.example", Some("/m/far.example/%2e.%2f..%2fetc/Maildir")),
+            ("\"a/../b\"@far.example", Some("/m/far.example/a%2f..%2fb/Maildir")),
+            ("\"{domain}\"@far.example", Some("/m/far.example/%7bdomain%7d/Maildir")),
+        ] {
+            let found = folder(&routing, "/m/{domain}/{user}/Maildir", &mailbox(asked));
+            assert_eq!(found.as_deref(), expected, "{asked}");
+        }
+    }
+
+    #[test]
     fn circles_and_dead_ends_are_told() {
         for (text, said) in [
-            ("a=b@here.example;b=a@here.example", "the alias a@here.example goes round in a circle: a@here.example -> b@here.example -> a@here.example"),
+            (
+                "a=b@here.example;b=a@here.example",
+                "the alias a@here.example goes round in a circle: a@here.example -> b@here.example -> a@here.example",
+            ),
             ("a=a@here.example", "the alias a@here.example goes round in a circle: a@here.example -> a@here.example"),
             ("ann;a=x@here.example", "a@here.example leads to x@here.example, and nobody has that name there"),
             ("a=b+x@here.example;b=A@here.example", "the alias a@here.example goes round in a circle: "),

@@ -122,6 +122,11 @@ impl Quota {
         Ok(taken)
     }
 
+    /// Frees what was reserved and not used; only when nothing more is taken before the counts are kept.
+    pub fn give_back(&mut self) {
+        (self.hour.reserved, self.day.reserved) = (0, 0);
+    }
+
     /// The counts, what is reserved counted as gone: `hour PART COUNT` and `day PART COUNT`, a line each, behind the smart host's name.
     pub fn text(&self, name: &str) -> String {
         let mut text = String::new();

@@ -149,7 +149,14 @@ mod tests {
     }
 
     async fn deliver(maildir: &Path, name: &str, content: &'static [u8]) -> Result<(), MailboxTrouble> {
-        Maildirs.deliver(&maildir.display().to_string(), name, b"Delivered-To: a@b.example\r\n".to_vec(), Content::Held(Bytes::from_static(content))).await
+        Maildirs
+            .deliver(
+                &maildir.display().to_string(),
+                name,
+                b"Delivered-To: a@b.example\r\n".to_vec(),
+                Content::Held(Bytes::from_static(content)),
+            )
+            .await
     }
 
     #[tokio::test]

@@ -1,18 +1,22 @@
-//! From a Site to an open session: resolve, dial, greet, secure.
+//! From a Site to an open session: resolve, dial, greet, secure, prove.
 //!
-//! Hosts in order of preference, equal ones rotated (RFC 5321 §5.1); their addresses in turn, both families. An address that does not answer, or that refuses
-//! the session, is left for the next one, until there is none or `limits::ADDRESSES_PER_ATTEMPT_MAX` were tried.
+//! Hosts in order of preference, equal ones rotated (RFC 5321 §5.1), smart hosts in the order of policy; their addresses in turn, both families. An address
+//! that does not answer, or that refuses the session, is left for the next one, until there is none or `limits::ADDRESSES_PER_ATTEMPT_MAX` were tried. A smart
+//! host whose limit is reached is passed over. An address where we listen ourselves is never dialled, nor is any host that is no better.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use postrider_core::route::{self, MxPlan, RouteTrouble};
+use postrider_core::shape::Hold;
 use postrider_model::doors::{DnsTrouble, NetTrouble};
-use postrider_model::policy::{Snapshot, Source};
+use postrider_model::policy::{self, LmtpServer, SmartHost, Snapshot, Source, Target, TlsLevel};
 use postrider_model::{Diagnosis, Phase, Reason, Trouble, limits};
+use postrider_smtp::{Domain, Reply};
 
 use crate::Doors;
-use crate::session_out::{Broken, Remote, SessionOut};
+use crate::quotas::Quotas;
+use crate::session_out::{Broken, Manners, Place, Remote, SessionOut};
 
 /// Where the mail of a Site goes.
 #[derive(Debug, Clone)]
@@ -21,6 +25,30 @@ pub(crate) enum NextHop {
     Mx(Arc<MxPlan>),
     /// An address literal.
     Address(IpAddr),
+    /// Smart hosts in order.
+    SmartHosts(Arc<[Arc<SmartHost>]>),
+    /// A mailbox server.
+    Lmtp(LmtpServer),
+    /// Files; the template of their folder.
+    Maildir(Arc<str>),
+}
+
+impl NextHop {
+    /// The next hop of a target that needs no look-up to be known.
+    pub(crate) fn of(target: &Target) -> Option<Self> {
+        match target {
+            Target::Mx | Target::Reject(_) => None,
+            Target::SmartHosts(hosts) => Some(Self::SmartHosts(hosts.as_slice().into())),
+            Target::Lmtp(server) => Some(Self::Lmtp(server.clone())),
+            Target::Maildir(template) => Some(Self::Maildir(template.as_str().into())),
+        }
+    }
+}
+
+/// A session, and the smart host whose limits it counts in.
+pub(crate) struct Connected {
+    pub(crate) session: SessionOut,
+    pub(crate) smart_host: Option<Arc<SmartHost>>,
 }
 
 /// Why there is no session.
@@ -29,90 +57,234 @@ pub(crate) enum NoSession {
     NoAddress(RouteTrouble),
     /// Told in full.
     Failed(Diagnosis),
+    /// Every smart host has been given what it lets through.
+    Full(Hold),
+}
+
+/// Somebody to try.
+struct Candidate {
+    remote: Remote,
+    manners: Manners,
+    smart_host: Option<Arc<SmartHost>>,
 }
 
 /// The candidates of one attempt, in order.
 #[derive(Default)]
 struct Candidates {
-    remotes: Vec<Remote>,
+    list: Vec<Candidate>,
     /// What look-ups gave instead of addresses.
     troubles: Vec<DnsTrouble>,
     /// The last host whose look-up failed, with the reason.
-    failed: Option<(Arc<str>, Arc<str>)>,
+    failed: Option<(Arc<str>, Trouble)>,
     implicit: bool,
+    /// We are the best host that is left.
+    ours: bool,
 }
 
-async fn candidates(doors: &Doors, hop: &NextHop, port: u16) -> Candidates {
-    let plan = match hop {
-        NextHop::Address(address) => {
-            let remote = Remote { host: format!("[{address}]").into(), address: SocketAddr::new(*address, port) };
-            return Candidates { remotes: vec![remote], ..Candidates::default() };
+/// What connecting needs.
+pub(crate) struct Connecting<'a> {
+    pub(crate) doors: &'a Doors,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) source: &'a Source,
+    pub(crate) quotas: &'a Quotas,
+}
+
+impl Connecting<'_> {
+    /// Opens a session with a Site for so many recipients, or says why none could be had.
+    pub(crate) async fn connect(&self, hop: &NextHop, recipients: u32) -> Result<Connected, NoSession> {
+        if let NextHop::SmartHosts(hosts) = hop
+            && let Some(hold) = self.quotas.hold(hosts, recipients, self.doors.clock.now())
+        {
+            return Err(NoSession::Full(hold));
         }
-        NextHop::Mx(plan) => plan,
-    };
-    let mut found = Candidates { implicit: plan.implicit, ..Candidates::default() };
-    for host in route::order(plan, doors.entropy.below(u64::MAX)) {
-        if found.remotes.len() >= limits::ADDRESSES_PER_ATTEMPT_MAX {
-            break;
+        let mut found = self.candidates(hop, recipients).await;
+        if found.list.is_empty() {
+            return Err(self.nobody(found));
         }
-        match doors.resolver.addresses(&host).await {
-            Ok(answer) => {
-                let name: Arc<str> = host.as_str().into();
-                for address in route::addresses(true, answer.addresses) {
-                    found.remotes.push(Remote { host: name.clone(), address: SocketAddr::new(address, port) });
+        self.keep_reachable(&mut found);
+        let mut last = None;
+        for candidate in found.list {
+            match self.session_with(&candidate).await {
+                Ok(session) => return Ok(Connected { session, smart_host: candidate.smart_host }),
+                Err(broken) => {
+                    self.alarm(&candidate, &broken);
+                    last = Some(self.diagnose(broken.phase, broken.reason, Some(&candidate.remote)));
                 }
             }
+        }
+        let none = || self.diagnose(Phase::Connect, Reason::Trouble(Trouble::ConnectFailed("no address".into())), None);
+        Err(NoSession::Failed(last.unwrap_or_else(none)))
+    }
+
+    fn diagnose(&self, phase: Phase, reason: Reason, remote: Option<&Remote>) -> Diagnosis {
+        let at = self.doors.clock.now();
+        Diagnosis { at, phase, reason, remote: remote.map(|r| r.host.clone()), address: remote.and_then(Remote::address) }
+    }
+
+    /// An MX that points nowhere is a fact of the DNS only if every look-up was answered.
+    fn nobody(&self, found: Candidates) -> NoSession {
+        match found.failed {
+            Some((host, trouble)) => {
+                let diagnosis = self.diagnose(Phase::Route, Reason::Trouble(trouble), None);
+                NoSession::Failed(Diagnosis { remote: Some(host), ..diagnosis })
+            }
+            None if found.ours => NoSession::NoAddress(RouteTrouble::Loop),
+            None => NoSession::NoAddress(route::no_address(found.implicit, &found.troubles)),
+        }
+    }
+
+    /// A Source of one family reaches that family only.
+    fn keep_reachable(&self, found: &mut Candidates) {
+        let Some(from) = self.source.address else { return };
+        let reachable = |candidate: &Candidate| candidate.remote.address().is_none_or(|to| to.is_ipv4() == from.is_ipv4());
+        // With nobody left, the net says what is wrong with the Source.
+        if found.list.iter().any(reachable) {
+            found.list.retain(reachable);
+        }
+    }
+
+    async fn candidates(&self, hop: &NextHop, recipients: u32) -> Candidates {
+        match hop {
+            NextHop::Mx(plan) => self.of_plan(plan).await,
+            NextHop::Address(address) => {
+                let place = SocketAddr::new(*address, self.snapshot.smtp_port);
+                let ours = self.doors.net.is_ours(place);
+                let remote = Remote { host: format!("[{address}]").into(), place: Place::Tcp(place) };
+                Candidates { list: if ours { Vec::new() } else { vec![self.stranger(remote)] }, ours, ..Candidates::default() }
+            }
+            NextHop::SmartHosts(hosts) => self.of_smart_hosts(hosts, recipients).await,
+            NextHop::Lmtp(server) => self.of_mailbox_server(server).await,
+            // Nothing is dialled for files: the worker delivers without a session.
+            NextHop::Maildir(_) => Candidates::default(),
+        }
+    }
+
+    fn stranger(&self, remote: Remote) -> Candidate {
+        Candidate { remote, manners: Manners::usual(&self.source.ehlo_name), smart_host: None }
+    }
+
+    async fn of_plan(&self, plan: &MxPlan) -> Candidates {
+        let mut found = Candidates { implicit: plan.implicit, ..Candidates::default() };
+        for host in route::order(plan, self.doors.entropy.below(u64::MAX)) {
+            if found.list.len() >= limits::ADDRESSES_PER_ATTEMPT_MAX {
+                break;
+            }
+            let addresses = self.look_up(&host, self.snapshot.smtp_port, &mut found).await;
+            if addresses.iter().any(|address| self.doors.net.is_ours(*address)) {
+                // RFC 5321 §5.1: hosts as good as we are, or worse, would send it back to us.
+                let tier = plan.tiers.iter().position(|tier| tier.contains(&host)).unwrap_or(0);
+                let better = |name: &str| plan.tiers[..tier].iter().flatten().any(|host| host.as_str() == name);
+                found.list.retain(|candidate| better(&candidate.remote.host));
+                found.ours = found.list.is_empty();
+                break;
+            }
+            let name: Arc<str> = host.as_str().into();
+            let remotes = addresses.into_iter().map(|address| Remote { host: name.clone(), place: Place::Tcp(address) });
+            found.list.extend(remotes.map(|remote| self.stranger(remote)));
+        }
+        found.list.truncate(limits::ADDRESSES_PER_ATTEMPT_MAX);
+        found
+    }
+
+    async fn of_smart_hosts(&self, hosts: &[Arc<SmartHost>], recipients: u32) -> Candidates {
+        let mut found = Candidates::default();
+        // Each host gets its part of the tries, so that one with many dead addresses does not hide the next.
+        let each = (limits::ADDRESSES_PER_ATTEMPT_MAX / hosts.len().max(1)).max(2);
+        for host in hosts {
+            if self.quotas.check(host, recipients, self.doors.clock.now()).is_err() {
+                continue;
+            }
+            let manners = Manners {
+                ehlo_name: self.source.ehlo_name.clone(),
+                lmtp: false,
+                tls: host.tls,
+                tls13_only: host.tls13_only,
+                credentials: host.credentials.clone(),
+            };
+            for remote in self.of_remote(&host.host, host.port, &mut found).await.into_iter().take(each) {
+                found.list.push(Candidate { remote, manners: manners.clone(), smart_host: Some(host.clone()) });
+            }
+        }
+        found
+    }
+
+    async fn of_mailbox_server(&self, server: &LmtpServer) -> Candidates {
+        let mut found = Candidates::default();
+        let remotes = match server {
+            LmtpServer::Unix(path) => vec![Remote { host: server.name().into(), place: Place::Unix(path.as_path().into()) }],
+            LmtpServer::Tcp(host, port) => self.of_remote(host, *port, &mut found).await,
+        };
+        let usual = Manners::usual(&self.source.ehlo_name);
+        let manners = Manners { lmtp: true, ..usual };
+        found.list.extend(remotes.into_iter().map(|remote| Candidate { remote, manners: manners.clone(), smart_host: None }));
+        found
+    }
+
+    /// The addresses of a host that policy names. That there is none is our mistake, not the mail's, so it waits.
+    async fn of_remote(&self, host: &policy::Remote, port: u16, found: &mut Candidates) -> Vec<Remote> {
+        let name: Arc<str> = host.to_string().into();
+        let addresses = match host {
+            policy::Remote::Address(address) => vec![SocketAddr::new(*address, port)],
+            policy::Remote::Name(domain) => self.look_up(domain, port, found).await,
+        };
+        let nowhere = |why: &str| Some((name.clone(), Trouble::ConnectFailed(format!("{name}:{port} {why}").into())));
+        if addresses.is_empty() && found.failed.is_none() {
+            found.failed = nowhere("has no address; correct its name in the configuration");
+        }
+        if addresses.iter().any(|address| self.doors.net.is_ours(*address)) {
+            found.failed = nowhere("is this relay itself; correct it in the configuration");
+            return Vec::new();
+        }
+        addresses.into_iter().map(|address| Remote { host: name.clone(), place: Place::Tcp(address) }).collect()
+    }
+
+    async fn look_up(&self, host: &Domain, port: u16, found: &mut Candidates) -> Vec<SocketAddr> {
+        match self.doors.resolver.addresses(host).await {
+            Ok(answer) => route::addresses(true, answer.addresses).into_iter().map(|address| SocketAddr::new(address, port)).collect(),
             Err(trouble) => {
                 if let DnsTrouble::Failed(why) = &trouble {
-                    found.failed = Some((host.as_str().into(), why.as_str().into()));
+                    let name: Arc<str> = host.as_str().into();
+                    found.failed = Some((name.clone(), Trouble::DnsFailed(name, why.as_str().into())));
                 }
                 found.troubles.push(trouble);
+                Vec::new()
             }
         }
     }
-    found.remotes.truncate(limits::ADDRESSES_PER_ATTEMPT_MAX);
-    found
-}
 
-/// Opens a session with a Site, or says why none could be had.
-pub(crate) async fn connect(doors: &Doors, snapshot: &Snapshot, source: &Source, hop: &NextHop) -> Result<SessionOut, NoSession> {
-    let found = candidates(doors, hop, snapshot.smtp_port).await;
-    let diagnose = |phase, reason, remote: Option<&Remote>| Diagnosis {
-        at: doors.clock.now(),
-        phase,
-        reason,
-        remote: remote.map(|r| r.host.clone()),
-        address: remote.map(|r| r.address),
-    };
-    if found.remotes.is_empty() {
-        // An MX that points nowhere is a fact of the DNS only if every look-up was answered.
-        return Err(match found.failed {
-            Some((host, why)) => NoSession::Failed(diagnose(Phase::Route, Reason::Trouble(Trouble::DnsFailed(host, why)), None)),
-            None => NoSession::NoAddress(route::no_address(found.implicit, &found.troubles)),
-        });
-    }
-    let mut last = None;
-    for remote in &found.remotes {
-        match session_with(doors, snapshot, source, remote).await {
-            Ok(session) => return Ok(session),
-            Err(broken) => last = Some(diagnose(broken.phase, broken.reason, Some(remote))),
+    /// A session with one address. Where TLS is a matter of chance, a handshake that fails is followed by a new connection in the clear.
+    async fn session_with(&self, candidate: &Candidate) -> Result<SessionOut, Broken> {
+        match self.dial(&candidate.remote, &candidate.manners).await {
+            Err(Broken { phase: Phase::StartTls, .. }) if candidate.manners.tls == TlsLevel::Opportunistic => {
+                let in_the_clear = Manners { tls: TlsLevel::None, ..candidate.manners.clone() };
+                self.dial(&candidate.remote, &in_the_clear).await
+            }
+            session => session,
         }
     }
-    let none = || diagnose(Phase::Connect, Reason::Trouble(Trouble::ConnectFailed("no address".into())), None);
-    Err(NoSession::Failed(last.unwrap_or_else(none)))
-}
 
-/// A session with one address: under TLS where it is offered; in the clear, over a new connection, where the handshake fails.
-async fn session_with(doors: &Doors, snapshot: &Snapshot, source: &Source, remote: &Remote) -> Result<SessionOut, Broken> {
-    match dial(doors, snapshot, source, remote, true).await {
-        Err(Broken { phase: Phase::StartTls, .. }) => dial(doors, snapshot, source, remote, false).await,
-        session => session,
+    async fn dial(&self, remote: &Remote, manners: &Manners) -> Result<SessionOut, Broken> {
+        let timeouts = self.snapshot.timeouts;
+        let connected = match &remote.place {
+            Place::Tcp(address) => self.doors.net.dial(self.source.address, *address, timeouts.connect).await,
+            Place::Unix(path) => self.doors.net.dial_unix(path, timeouts.connect).await,
+        };
+        let trouble = |trouble: NetTrouble| Reason::Trouble(Trouble::ConnectFailed(trouble.to_string().into()));
+        let connection = connected.map_err(|failed| Broken::new(Phase::Connect, trouble(failed)))?;
+        SessionOut::greet(&*self.doors.net, connection, remote.clone(), manners, timeouts).await
     }
-}
 
-async fn dial(doors: &Doors, snapshot: &Snapshot, source: &Source, remote: &Remote, try_tls: bool) -> Result<SessionOut, Broken> {
-    let connected = doors.net.dial(source.address, remote.address, snapshot.timeouts.connect).await;
-    let trouble = |trouble: NetTrouble| Reason::Trouble(Trouble::ConnectFailed(trouble.to_string().into()));
-    let connection = connected.map_err(|failed| Broken::new(Phase::Connect, trouble(failed)))?;
-    SessionOut::greet(&*doors.net, connection, remote.clone(), &source.ehlo_name, try_tls, snapshot.timeouts).await
+    /// A smart host that does not believe us is our mistake, and somebody has to mend it.
+    fn alarm(&self, candidate: &Candidate, broken: &Broken) {
+        let (Some(host), Phase::Auth, Reason::Reply(reply)) = (&candidate.smart_host, broken.phase, &broken.reason) else { return };
+        if Reply::is_permanent(reply) {
+            let name = &host.name;
+            self.doors.log.alarm(
+                None,
+                &format!(
+                    "smart host {name} refused our user and password: {reply}; its mail waits. Correct [[smart_host]] {name} and reload"
+                ),
+            );
+        }
+    }
 }

@@ -5,13 +5,15 @@
 //! guard that holds it, and parcels not begun go back to the dispatcher with the last note.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use postrider_core::classify::{self, Blame, Fate, Judgement};
+use postrider_core::quota::{Full, Span};
 use postrider_core::retry::{self, Life, Next};
 use postrider_core::returns::{self as told, Handed};
 use postrider_core::route::RouteTrouble;
 use postrider_model::doors::{Opened, SpoolTrouble};
-use postrider_model::policy::{Provider, RuleAction, Snapshot, Source};
+use postrider_model::policy::{Provider, RuleAction, SmartHost, Snapshot, Source};
 use postrider_model::{
     AttemptFacts, BodyType, Diagnosis, LentDelivery, Message, Outcome, Parcel, Phase, Reason, Recipient, Settlement, Timestamp, Trouble,
 };
@@ -20,10 +22,12 @@ use postrider_smtp::{Host, Reply};
 use tokio::sync::mpsc;
 
 use crate::Doors;
-use crate::connect::{NextHop, NoSession, connect};
+use crate::connect::{Connecting, NextHop, NoSession};
 use crate::dispatch::{expired, settle_one};
 use crate::ending::Ending;
 use crate::held::Held;
+use crate::local;
+use crate::quotas::{NotTaken, Quotas};
 use crate::render;
 use crate::returns::{self, Taker};
 use crate::session_out::{Remote, SessionOut, Transacted, phase_of};
@@ -67,6 +71,7 @@ pub(crate) struct Worker {
     pub(crate) provider: Arc<Provider>,
     pub(crate) source: Source,
     pub(crate) hop: NextHop,
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) jobs: mpsc::UnboundedReceiver<Parcel>,
     pub(crate) notes: mpsc::UnboundedSender<Note>,
     /// Turns true when no connection is to be opened any more.
@@ -93,6 +98,18 @@ impl Drop for LastNote {
     }
 }
 
+/// An open session, and the smart host whose limits it counts in.
+struct Open {
+    session: SessionOut,
+    smart_host: Option<Arc<SmartHost>>,
+}
+
+/// One recipient, the judgement, and the words behind it.
+type Verdict = (LentDelivery, Judgement, Result<Reply, Diagnosis>);
+
+/// How long mail waits when the count of a limit could not be kept.
+const NOT_KEPT_PAUSE: Duration = Duration::from_secs(60);
+
 /// What became of a parcel at a session.
 enum Made {
     /// A reply for each recipient, with the phase it came in.
@@ -102,7 +119,9 @@ enum Made {
     /// The Site has no address: told of each recipient's own domain.
     NoAddress(RouteTrouble),
     /// The same diagnosis for all but those who had a reply of their own before the session broke.
-    Broken(Diagnosis, Vec<(usize, Reply)>),
+    Broken(Diagnosis, Vec<(usize, Phase, Reply)>),
+    /// The smart hosts' limits are reached: no attempt was made.
+    Full(Timestamp),
     /// A kept session had died before it took anything: no attempt was made.
     Stale,
 }
@@ -110,10 +129,10 @@ enum Made {
 impl Worker {
     /// Runs until there is nothing more to do.
     pub(crate) async fn run(self) {
-        let Worker { id, doors, snapshot, provider, source, hop, jobs, notes, draining } = self;
+        let Worker { id, doors, snapshot, provider, source, hop, quotas, jobs, notes, draining } = self;
         let mut end = LastNote { id, notes: notes.clone(), jobs, returned: Vec::new() };
-        let attempts = Attempts { doors, snapshot, provider, source, hop, draining };
-        let mut session: Option<SessionOut> = None;
+        let attempts = Attempts { doors, snapshot, provider, source, hop, quotas, draining };
+        let mut session: Option<Open> = None;
         while let Some(parcel) = next_job(&mut end.jobs, &mut session, attempts.snapshot.timeouts.keep_idle).await {
             let held = Held::new(&attempts.doors, parcel);
             match attempts.attempt(&mut session, held).await {
@@ -127,30 +146,26 @@ impl Worker {
             }
             // Without a session this worker's permit must be asked for anew.
             let Some(open) = &session else { break };
-            if open.transactions >= attempts.provider.messages_per_connection_max {
+            if open.session.transactions >= attempts.provider.messages_per_connection_max {
                 break;
             }
         }
         // The permit goes back with the last note: not before the peer has seen the connection end.
-        if let Some(session) = session {
-            session.quit().await;
+        if let Some(open) = session {
+            open.session.quit().await;
         }
         drop(end);
     }
 }
 
-async fn next_job(
-    jobs: &mut mpsc::UnboundedReceiver<Parcel>,
-    session: &mut Option<SessionOut>,
-    keep_idle: std::time::Duration,
-) -> Option<Parcel> {
+async fn next_job(jobs: &mut mpsc::UnboundedReceiver<Parcel>, session: &mut Option<Open>, keep_idle: Duration) -> Option<Parcel> {
     if let Ok(parcel) = jobs.try_recv() {
         return Some(parcel);
     }
     let Some(open) = session else { return jobs.recv().await };
     tokio::select! { biased;
         parcel = jobs.recv() => parcel,
-        () = open.hangs_up() => { *session = None; None }
+        () = open.session.hangs_up() => { *session = None; None }
         () = tokio::time::sleep(keep_idle) => None,
     }
 }
@@ -162,6 +177,7 @@ struct Attempts {
     provider: Arc<Provider>,
     source: Source,
     hop: NextHop,
+    quotas: Arc<Quotas>,
     draining: Ending,
 }
 
@@ -172,7 +188,7 @@ enum Attempted {
 }
 
 impl Attempts {
-    async fn attempt(&self, session: &mut Option<SessionOut>, held: Held) -> Attempted {
+    async fn attempt(&self, session: &mut Option<Open>, held: Held) -> Attempted {
         let spool = &self.doors.spool;
         // It was in time when it was lent; since then it waited for a connection, and for those before it on this one.
         let (parcel, now) = (held.parcel(), self.doors.clock.now());
@@ -192,7 +208,7 @@ impl Attempts {
         let made = self.make(session, held.parcel(), opened).await;
         let connected = match &made {
             Made::Failed(diagnosis) => !before_mail(diagnosis.phase),
-            Made::NoAddress(_) => false,
+            Made::NoAddress(_) | Made::Full(_) => false,
             Made::Replies(_) | Made::Broken(..) | Made::Stale => true,
         };
         let facts = self.facts(session.as_ref(), started_at, &made);
@@ -200,12 +216,17 @@ impl Attempts {
         let diagnose =
             |phase, reason| Diagnosis { at: self.doors.clock.now(), phase, reason, remote: remote.clone(), address: facts.address };
         let handed = match &session {
-            Some(open) if open.hello().dsn => Handed::WithReports,
+            Some(open) if open.session.hello().dsn => Handed::WithReports,
+            _ if matches!(self.hop, NextHop::Lmtp(_) | NextHop::Maildir(_)) => Handed::ToMailbox,
             _ => Handed::WithoutReports,
         };
         let mut verdicts = Vec::with_capacity(held.parcel().deliveries.len());
         match made {
             Made::Stale => return Attempted::Stale(Box::new(held.release())),
+            Made::Full(until) => {
+                held.hand_back(Some(until));
+                return Attempted::HandedBack;
+            }
             Made::Failed(diagnosis) => {
                 let judgement = self.judge(&diagnosis);
                 verdicts.extend(held.parcel().deliveries.iter().map(|lent| (*lent, judgement, Err(diagnosis.clone()))));
@@ -217,21 +238,17 @@ impl Attempts {
                     verdicts.push((*lent, self.judge(&diagnosis), Err(diagnosis)));
                 }
             }
-            Made::Broken(diagnosis, refused) => {
+            Made::Broken(diagnosis, replied) => {
                 for (place, lent) in held.parcel().deliveries.iter().enumerate() {
-                    let own = refused.iter().find(|(index, _)| *index == place);
-                    let diagnosis = own.map_or(diagnosis.clone(), |(_, reply)| diagnose(Phase::Recipient, Reason::Reply(reply.clone())));
-                    verdicts.push((*lent, self.judge(&diagnosis), Err(diagnosis)));
+                    match replied.iter().find(|(index, ..)| *index == place) {
+                        Some((_, phase, reply)) => verdicts.push(self.judged(*lent, *phase, reply.clone(), &diagnose)),
+                        None => verdicts.push((*lent, self.judge(&diagnosis), Err(diagnosis.clone()))),
+                    }
                 }
             }
             Made::Replies(replies) => {
                 for (lent, (phase, reply)) in held.parcel().deliveries.iter().zip(replies) {
-                    let judgement = classify::classify_reply(&self.provider, phase, &reply);
-                    let told = match judgement.fate {
-                        Fate::Delivered => Ok(reply),
-                        Fate::Defer | Fate::Bounce => Err(diagnose(phase, Reason::Reply(reply))),
-                    };
-                    verdicts.push((*lent, judgement, told));
+                    verdicts.push(self.judged(*lent, phase, reply, &diagnose));
                 }
             }
         }
@@ -265,21 +282,63 @@ impl Attempts {
         Attempted::Settled { feedback, why }
     }
 
-    async fn make(&self, session: &mut Option<SessionOut>, parcel: &Parcel, opened: Opened) -> Made {
-        let reused = session.is_some();
-        if session.is_none() {
-            let connected = tokio::select! { biased;
-                connected = connect(&self.doors, &self.snapshot, &self.source, &self.hop) => connected,
-                // Nothing was said of the mail yet, so nothing is lost by not waiting for a host that may be down.
-                () = self.draining.said() => return Made::Stale,
-            };
-            match connected {
-                Ok(open) => *session = Some(open),
-                Err(NoSession::Failed(diagnosis)) => return Made::Failed(diagnosis),
-                Err(NoSession::NoAddress(trouble)) => return Made::NoAddress(trouble),
+    /// What a reply to one recipient makes of it.
+    fn judged(&self, lent: LentDelivery, phase: Phase, reply: Reply, diagnose: &dyn Fn(Phase, Reason) -> Diagnosis) -> Verdict {
+        let judgement = classify::classify_reply(&self.provider, phase, &reply);
+        let told = match judgement.fate {
+            Fate::Delivered => Ok(reply),
+            Fate::Defer | Fate::Bounce => Err(diagnose(phase, Reason::Reply(reply))),
+        };
+        (lent, judgement, told)
+    }
+
+    /// A session that may carry so many recipients: the open one, or a new one.
+    async fn session_for(&self, session: &mut Option<Open>, recipients: u32) -> Result<(), Made> {
+        let connecting = Connecting { doors: &self.doors, snapshot: &self.snapshot, source: &self.source, quotas: &self.quotas };
+        loop {
+            if session.is_none() {
+                let connected = tokio::select! { biased;
+                    connected = connecting.connect(&self.hop, recipients) => connected,
+                    // Nothing was said of the mail yet, so nothing is lost by not waiting for a host that may be down.
+                    () = self.draining.said() => return Err(Made::Stale),
+                };
+                match connected {
+                    Ok(connected) => *session = Some(Open { session: connected.session, smart_host: connected.smart_host }),
+                    Err(NoSession::Failed(diagnosis)) => return Err(Made::Failed(diagnosis)),
+                    Err(NoSession::NoAddress(trouble)) => return Err(Made::NoAddress(trouble)),
+                    Err(NoSession::Full(hold)) => return Err(Made::Full(hold.until.unwrap_or(hold.since))),
+                }
+            }
+            let Some(host) = session.as_ref().and_then(|open| open.smart_host.clone()) else { return Ok(()) };
+            match self.quotas.take(&host, recipients, self.doors.clock.now()).await {
+                Ok(()) => return Ok(()),
+                // The limit of a second is waited for; those of an hour and a day send us on to the next smart host.
+                Err(NotTaken::Full(Full { span: Span::Second, until, .. })) => {
+                    tokio::time::sleep(until.since(self.doors.clock.now()).max(Duration::from_millis(1))).await;
+                }
+                Err(NotTaken::Full(_)) => {
+                    if let Some(open) = session.take() {
+                        open.session.quit().await;
+                    }
+                }
+                Err(NotTaken::NotKept(why)) => {
+                    self.doors.log.alarm(None, &format!("the count of smart host {} cannot be kept, so nothing is sent: {why}", host.name));
+                    return Err(Made::Full(self.doors.clock.now().after(NOT_KEPT_PAUSE)));
+                }
             }
         }
-        let Some(open) = session.as_mut() else { return Made::Stale };
+    }
+
+    async fn make(&self, session: &mut Option<Open>, parcel: &Parcel, opened: Opened) -> Made {
+        if let NextHop::Maildir(template) = &self.hop {
+            return Made::Replies(local::deliver(&self.doors, &self.snapshot, template, &opened.message, parcel).await);
+        }
+        let reused = session.is_some();
+        let recipients = u32::try_from(parcel.deliveries.len()).unwrap_or(u32::MAX);
+        if let Err(made) = self.session_for(session, recipients).await {
+            return made;
+        }
+        let Some(Open { session: open, .. }) = session.as_mut() else { return Made::Stale };
         let remote = open.remote.clone();
         let message = &opened.message;
         let head = render::head(&self.snapshot, message);
@@ -309,13 +368,16 @@ impl Attempts {
                     return Made::Stale;
                 }
                 let diagnosis = self.diagnose(broken.phase, broken.reason, &remote);
-                if broken.refused.is_empty() { Made::Failed(diagnosis) } else { Made::Broken(diagnosis, broken.refused) }
+                let refused = broken.refused.into_iter().map(|(index, reply)| (index, Phase::Recipient, reply));
+                let ended = broken.ended.into_iter().map(|(index, reply)| (index, Phase::EndOfData, reply));
+                let replied: Vec<_> = refused.chain(ended).collect();
+                if replied.is_empty() { Made::Failed(diagnosis) } else { Made::Broken(diagnosis, replied) }
             }
         }
     }
 
     fn diagnose(&self, phase: Phase, reason: Reason, remote: &Remote) -> Diagnosis {
-        Diagnosis { at: self.doors.clock.now(), phase, reason, remote: Some(remote.host.clone()), address: Some(remote.address) }
+        Diagnosis { at: self.doors.clock.now(), phase, reason, remote: Some(remote.host.clone()), address: remote.address() }
     }
 
     fn judge(&self, diagnosis: &Diagnosis) -> Judgement {
@@ -332,10 +394,10 @@ impl Attempts {
         }
     }
 
-    fn facts(&self, session: Option<&SessionOut>, started_at: Timestamp, made: &Made) -> AttemptFacts {
-        let remote = session.map(|s| s.remote.clone());
+    fn facts(&self, session: Option<&Open>, started_at: Timestamp, made: &Made) -> AttemptFacts {
+        let remote = session.map(|open| open.session.remote.clone());
         let (host, address) = match (remote, made) {
-            (Some(remote), _) => (Some(remote.host), Some(remote.address)),
+            (Some(remote), _) => (Some(remote.host.clone()), remote.address()),
             (None, Made::Failed(diagnosis) | Made::Broken(diagnosis, _)) => (diagnosis.remote.clone(), diagnosis.address),
             (None, _) => (None, None),
         };
@@ -345,14 +407,14 @@ impl Attempts {
             source: self.source.name.clone(),
             host,
             address,
-            tls: session.and_then(|s| s.tls.clone()),
+            tls: session.and_then(|open| open.session.tls.clone()),
         }
     }
 
     /// The record could not be read. A poisoned log lends nothing more; anything else waits for the operator, an hour at a time.
     fn unreadable(&self, held: Held, trouble: &SpoolTrouble) -> Attempted {
         self.doors.log.alarm(Some(held.parcel().message), &format!("cannot read an accepted message: {trouble}"));
-        held.hand_back(Some(self.doors.clock.now().after(std::time::Duration::from_secs(3600))));
+        held.hand_back(Some(self.doors.clock.now().after(Duration::from_secs(3600))));
         Attempted::HandedBack
     }
 }
@@ -394,6 +456,7 @@ fn phased(report: Report) -> Vec<(Phase, Reply)> {
 fn of_host(trouble: &RouteTrouble, host: &Host) -> Trouble {
     match host {
         Host::Domain(domain) => trouble.trouble(domain),
+        Host::Literal(_) if *trouble == RouteTrouble::Loop => Trouble::Loop(host.to_string().into()),
         // A literal is an address; that it has none is a fault of ours, and waits.
         Host::Literal(address) => Trouble::Internal(format!("no address for [{address}]").into()),
     }

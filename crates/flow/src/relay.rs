@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postrider_core::admit;
+use postrider_core::local::{self, Resolved};
 use postrider_mail::HeaderWatch;
 use postrider_model::doors::{Insight, Listener, NetTrouble, Principal, Receipt, SpoolDesk, SpoolTrouble};
 use postrider_model::policy::Snapshot;
@@ -19,8 +20,9 @@ use tokio::task::JoinSet;
 use crate::dispatch::{Command, Dispatcher};
 use crate::ending::Ending;
 use crate::insight::RelayInsight;
+use crate::quotas::Quotas;
 use crate::receive::{self, Gate, Reception};
-use crate::submit::{Submission, take_custody};
+use crate::submit::{Submission, push_once, take_custody};
 use crate::{Doors, ListenerSettings, ReceiveLimits};
 
 /// How long a listener rests after a fault of the socket, such as too many open files.
@@ -40,6 +42,7 @@ pub struct Relay {
     current: Mutex<Current>,
     gate: Arc<Gate>,
     commands: mpsc::UnboundedSender<Command>,
+    quotas: Arc<Quotas>,
     closing: Ending,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -69,6 +72,9 @@ pub enum SubmitTrouble {
         /// The limit.
         max: u64,
     },
+    /// A domain of ours has nobody of this name.
+    #[error("{0}: no such user here")]
+    NoSuchUser(Mailbox),
     /// Too many servers have had it already.
     #[error("the message loops: {0} Received fields")]
     Loops(u32),
@@ -81,12 +87,13 @@ impl Relay {
     /// Starts the dispatcher on the current runtime. Without `deliver` nothing leaves the spool (capture).
     pub fn start(doors: Doors, snapshot: Arc<Snapshot>, limits: Arc<ReceiveLimits>, deliver: bool) -> Arc<Self> {
         let (commands, received) = mpsc::unbounded_channel();
+        let quotas = Arc::new(Quotas::new(doors.quotas.clone()));
         let mut tasks = JoinSet::new();
         if deliver {
-            tasks.spawn(Dispatcher::new(doors.clone(), snapshot.clone()).run(received));
+            tasks.spawn(Dispatcher::new(doors.clone(), snapshot.clone(), quotas.clone()).run(received));
         }
         let current = Mutex::new(Current { snapshot, limits, version: 0 });
-        Arc::new(Self { doors, current, gate: Arc::default(), commands, closing: Ending::default(), tasks: Mutex::new(tasks) })
+        Arc::new(Self { doors, current, gate: Arc::default(), commands, quotas, closing: Ending::default(), tasks: Mutex::new(tasks) })
     }
 
     fn current(&self) -> Current {
@@ -100,6 +107,7 @@ impl Relay {
             settings: settings.clone(),
             limits: current.limits.clone(),
             rules,
+            snapshot: current.snapshot.clone(),
             gate: self.gate.clone(),
             config: Arc::new(server_config(current, settings)),
             closing: self.closing.clone(),
@@ -186,13 +194,23 @@ impl Relay {
         recipients: Vec<Mailbox>,
         content: Bytes,
     ) -> Result<Receipt, SubmitTrouble> {
-        let max = self.current().limits.message_octets_max;
+        let Current { snapshot, limits, .. } = self.current();
+        let max = limits.message_octets_max;
         if recipients.is_empty() {
             return Err(SubmitTrouble::NoRecipients);
         }
         if content.len() as u64 > max {
             return Err(SubmitTrouble::TooLarge { octets: content.len() as u64, max });
         }
+        let mut ends = Vec::with_capacity(recipients.len());
+        for mailbox in recipients {
+            match local::resolve(&snapshot.routing, &mailbox) {
+                Resolved::Foreign => ends.push(Recipient::new(mailbox)),
+                Resolved::To(mailboxes) => mailboxes.into_iter().for_each(|end| push_once(&mut ends, Recipient::new(end))),
+                Resolved::Unknown => return Err(SubmitTrouble::NoSuchUser(mailbox)),
+            }
+        }
+        let recipients = ends;
         let mut header = HeaderWatch::new();
         header.feed(&content);
         let facts = header.finish();
@@ -206,7 +224,7 @@ impl Relay {
             }
         }
         let staged = staging.finish().await?;
-        let smtputf8 = facts.header_8bit || !reverse_path.is_ascii() || !recipients.iter().all(Mailbox::is_ascii);
+        let smtputf8 = facts.header_8bit || !reverse_path.is_ascii() || !recipients.iter().all(|recipient| recipient.mailbox.is_ascii());
         let body = if facts.body_8bit || facts.header_8bit { BodyType::EightBitMime } else { BodyType::SevenBit };
         let submission = Submission {
             principal,
@@ -214,7 +232,7 @@ impl Relay {
             envelope: Envelope::new(reverse_path, body, smtputf8),
             hold: None,
             facts,
-            recipients: recipients.into_iter().map(Recipient::new).collect(),
+            recipients,
             peer: None,
             hello: "".into(),
             protocol: Protocol::Local,
@@ -257,6 +275,7 @@ impl Relay {
         };
         let _ = tokio::time::timeout(limit, ending).await;
         tasks.shutdown().await;
+        self.quotas.close().await;
         let _ = self.doors.spool.flush().await;
     }
 }
@@ -268,7 +287,7 @@ fn rules(current: &Current, settings: &ListenerSettings) -> admit::Rules {
         role: if settings.role == Role::Relay { admit::ListenerRole::Relay } else { admit::ListenerRole::Submission },
         tls_required: false,
         postmaster: Mailbox::parse(&postmaster).unwrap_or_else(|_| fallback()),
-        local_domains: admit::Domains::default(),
+        local_domains: current.snapshot.routing.local.values().map(|local| local.name.clone()).collect(),
         relay_domains: current.limits.relay_domains.iter().cloned().collect(),
     }
 }

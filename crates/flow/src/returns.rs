@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use postrider_core::local::{self, Resolved};
 use postrider_core::retry::{self, Life};
 use postrider_core::returns::{self, Handed, News, Owed};
 use postrider_mail::HeaderWatch;
@@ -94,6 +95,11 @@ impl Composer<'_> {
             returns_content: returns::returns_content(message, owed) && original.len() as u64 == message.content_octets,
         };
         let content = Bytes::from(report.render());
+        // A sender here may be an alias. One that nobody has any more is found out where the report is delivered.
+        let ends = match local::resolve(&snapshot.routing, owed.to) {
+            Resolved::To(ends) => ends,
+            Resolved::Foreign | Resolved::Unknown => vec![owed.to.clone()],
+        };
         let mut envelope = returns::envelope(owed);
         envelope.body = if content.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime };
         let message = Message {
@@ -113,7 +119,7 @@ impl Composer<'_> {
             priority: Priority::Normal,
             deadline: None,
             release_at: None,
-            recipients: vec![Recipient::new(owed.to.clone())],
+            recipients: ends.into_iter().map(Recipient::new).collect(),
             mend: Mend::default(),
             content_octets: content.len() as u64,
         };

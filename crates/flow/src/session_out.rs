@@ -4,16 +4,18 @@
 //! the phase it happened in, and with the word whether the peer may have taken the message.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_mail::encode::SevenBit;
 use postrider_model::doors::{Connection, Net, TlsDemand};
-use postrider_model::policy::Timeouts;
+use postrider_model::policy::{Timeouts, TlsLevel};
 use postrider_model::{Content, Phase, Reason, TlsFacts, Trouble};
 use postrider_smtp::Reply;
 use postrider_smtp::client::{self, Client, ProtocolTrouble, Report, Step, Transaction, Unsendable, Wait};
 use postrider_smtp::extension::Hello;
+use postrider_smtp::sasl::{Credentials, Mechanism};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -26,11 +28,13 @@ pub(crate) struct Broken {
     pub(crate) reason: Reason,
     /// Recipients, by their place in the transaction, that had a negative reply of their own before.
     pub(crate) refused: Vec<(usize, Reply)>,
+    /// Over LMTP: recipients that had a reply of their own to the end of data.
+    pub(crate) ended: Vec<(usize, Reply)>,
 }
 
 impl Broken {
     pub(crate) fn new(phase: Phase, reason: Reason) -> Self {
-        Self { phase, reason, refused: Vec::new() }
+        Self { phase, reason, refused: Vec::new(), ended: Vec::new() }
     }
 
     fn trouble(phase: Phase, trouble: Trouble) -> Self {
@@ -42,7 +46,42 @@ impl Broken {
 #[derive(Debug, Clone)]
 pub(crate) struct Remote {
     pub(crate) host: Arc<str>,
-    pub(crate) address: SocketAddr,
+    pub(crate) place: Place,
+}
+
+impl Remote {
+    /// Its address, unless it is a socket of this machine.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        match &self.place {
+            Place::Tcp(address) => Some(*address),
+            Place::Unix(_) => None,
+        }
+    }
+}
+
+/// Where it is reached.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    Tcp(SocketAddr),
+    Unix(Arc<Path>),
+}
+
+/// How we behave in a session, and what we ask of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Manners {
+    pub(crate) ehlo_name: String,
+    /// LMTP instead of SMTP.
+    pub(crate) lmtp: bool,
+    pub(crate) tls: TlsLevel,
+    pub(crate) tls13_only: bool,
+    pub(crate) credentials: Option<Credentials>,
+}
+
+impl Manners {
+    /// A stranger's, towards a stranger: TLS where it is offered.
+    pub(crate) fn usual(ehlo_name: &str) -> Self {
+        Self { ehlo_name: ehlo_name.to_owned(), lmtp: false, tls: TlsLevel::Opportunistic, tls13_only: false, credentials: None }
+    }
 }
 
 /// An open session, ready for a transaction.
@@ -111,22 +150,40 @@ impl Awaited {
 }
 
 impl SessionOut {
-    /// Greets, says EHLO, and secures the session where the peer offers it. A handshake that fails is told as such, so that the caller
-    /// may dial again in the clear (RFC 7435: some protection some of the time).
+    /// Greets, says EHLO, secures the session as it must be, and proves who we are. Under opportunistic TLS a handshake that fails is told as such, so
+    /// that the caller may dial again in the clear (RFC 7435: some protection some of the time).
     pub(crate) async fn greet(
         net: &dyn Net,
         connection: Box<dyn Connection>,
         remote: Remote,
-        ehlo_name: &str,
-        try_tls: bool,
+        manners: &Manners,
         timeouts: Timeouts,
     ) -> Result<Self, Broken> {
-        let client = Client::new(client::Config::new(ehlo_name));
+        let mut config = client::Config::new(&manners.ehlo_name);
+        config.lmtp = manners.lmtp;
         let patience = Patience::new(Duration::from_secs(86_400));
-        let mut session = Self { connection, client, patience, timeouts, remote, tls: None, transactions: 0 };
+        let mut session = Self { connection, client: Client::new(config), patience, timeouts, remote, tls: None, transactions: 0 };
+        if manners.tls == TlsLevel::Implicit {
+            session = session.secure(net, TlsDemand::Verified, manners).await?;
+        }
         session.expect_ready(Phase::Hello).await?;
-        if try_tls && session.hello().starttls {
-            session = session.upgrade(net).await?;
+        let demand = if manners.tls == TlsLevel::Verified { TlsDemand::Verified } else { TlsDemand::Opportunistic };
+        let must = matches!(manners.tls, TlsLevel::Required | TlsLevel::Verified);
+        match manners.tls {
+            TlsLevel::None | TlsLevel::Implicit => {}
+            TlsLevel::Opportunistic | TlsLevel::Required | TlsLevel::Verified => {
+                if session.hello().starttls {
+                    session = session.upgrade(net, demand, must, manners).await?;
+                } else if must {
+                    return Err(Broken::trouble(
+                        Phase::StartTls,
+                        Trouble::Tls("the server does not offer STARTTLS, and TLS is required".into()),
+                    ));
+                }
+            }
+        }
+        if let Some(credentials) = &manners.credentials {
+            session.prove(credentials).await?;
         }
         Ok(session)
     }
@@ -136,26 +193,52 @@ impl SessionOut {
         self.client.hello()
     }
 
-    async fn upgrade(mut self, net: &dyn Net) -> Result<Self, Broken> {
+    async fn upgrade(mut self, net: &dyn Net, demand: TlsDemand, must: bool, manners: &Manners) -> Result<Self, Broken> {
         self.client.start_tls();
         match self.advance().await? {
             Came::TlsGranted => {}
             // A refusal of STARTTLS leaves a session in the clear, which is what opportunistic means.
-            Came::Refused { usable: true, .. } => return Ok(self),
+            Came::Refused { usable: true, .. } if !must => return Ok(self),
+            Came::Refused { reply, .. } if must => return Err(Broken::new(Phase::StartTls, Reason::Reply(reply))),
             _ => return Err(Broken::trouble(Phase::StartTls, Trouble::Tls("the peer did not start TLS".into()))),
         }
+        let mut session = self.secure(net, demand, manners).await?;
+        session.client.secured();
+        session.expect_ready(Phase::Hello).await?;
+        Ok(session)
+    }
+
+    /// The handshake.
+    async fn secure(mut self, net: &dyn Net, demand: TlsDemand, manners: &Manners) -> Result<Self, Broken> {
         let name = self.remote.host.clone();
-        let limit = self.timeouts.tls;
-        let secured = match self.patience.within(limit, net.secure(self.connection, &name, TlsDemand::Opportunistic)).await {
-            Err(_) => return Err(Broken::trouble(Phase::StartTls, Trouble::Tls("the handshake took too long".into()))),
-            Ok(Err(trouble)) => return Err(Broken::trouble(Phase::StartTls, Trouble::Tls(trouble.to_string().into()))),
+        let failed = |why: String| Broken::trouble(Phase::StartTls, Trouble::Tls(why.into()));
+        let secured = match self.patience.within(self.timeouts.tls, net.secure(self.connection, &name, demand)).await {
+            Err(_) => return Err(failed("the handshake took too long".to_owned())),
+            Ok(Err(trouble)) => return Err(failed(trouble.to_string())),
             Ok(Ok(secured)) => secured,
         };
+        // Nothing of value was said yet, so it is soon enough to judge the version now.
+        if manners.tls13_only && &*secured.facts.version != "TLSv1.3" {
+            return Err(failed(format!("the server speaks {}, and TLS 1.3 is required", secured.facts.version)));
+        }
         self.connection = secured.connection;
         self.tls = Some(secured.facts);
-        self.client.secured();
-        self.expect_ready(Phase::Hello).await?;
         Ok(self)
+    }
+
+    /// AUTH (RFC 4954), by the mechanism that needs one answer where it is offered.
+    async fn prove(&mut self, credentials: &Credentials) -> Result<(), Broken> {
+        let offered = self.hello().auth;
+        let known = [Mechanism::Plain, Mechanism::Login].into_iter().find(|mechanism| offered.has(*mechanism));
+        let Some(mechanism) = known else {
+            return Err(Broken::trouble(Phase::Auth, Trouble::Protocol("the server offers neither AUTH PLAIN nor AUTH LOGIN".into())));
+        };
+        self.client.authenticate(mechanism, credentials);
+        match self.advance().await? {
+            Came::Ready => Ok(()),
+            Came::Refused { reply, .. } => Err(Broken::new(Phase::Auth, Reason::Reply(reply))),
+            _ => Err(Broken::trouble(Phase::Auth, Trouble::Dropped("closed during AUTH".into()))),
+        }
     }
 
     async fn expect_ready(&mut self, phase: Phase) -> Result<(), Broken> {
@@ -299,12 +382,13 @@ impl SessionOut {
 
     fn broken(&self, wait: Wait, trouble: Trouble) -> Broken {
         let refused = self.client.refused_so_far().map(|(index, reply)| (index, reply.clone())).collect();
+        let ended = self.client.ended_so_far().map(|(index, reply)| (index, reply.clone())).collect();
         let (phase, trouble) = if self.client.ambiguous() && wait == Wait::DataTermination {
             (Phase::EndOfData, Trouble::Ambiguous(trouble.to_string().into()))
         } else {
             (phase_of(wait), trouble)
         };
-        Broken { phase, reason: Reason::Trouble(trouble), refused }
+        Broken { phase, reason: Reason::Trouble(trouble), refused, ended }
     }
 }
 

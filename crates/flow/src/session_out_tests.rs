@@ -25,8 +25,8 @@ impl Net for NoNet {
 }
 
 async fn greet(connection: DuplexStream) -> Result<SessionOut, Broken> {
-    let remote = Remote { host: "mx.example".into(), address: ([192, 0, 2, 1], 25).into() };
-    SessionOut::greet(&NoNet, Box::new(connection), remote, "relay.example", true, Timeouts::default()).await
+    let remote = Remote { host: "mx.example".into(), place: Place::Tcp(([192, 0, 2, 1], 25).into()) };
+    SessionOut::greet(&NoNet, Box::new(connection), remote, &Manners::usual("relay.example"), Timeouts::default()).await
 }
 
 /// Writes octet by octet, one every `pause`, until nobody reads.

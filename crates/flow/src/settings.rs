@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use postrider_model::doors::{Clock, Entropy, MailLog, Net, Principal, Registry, Resolver, Spool};
+use postrider_model::doors::{Clock, Entropy, MailLog, Mailboxes, Net, Notebook, Principal, Registry, Resolver, Spool};
 use postrider_model::{Priority, Role, StreamName, TenantName};
 use postrider_smtp::Domain;
 
@@ -26,6 +26,10 @@ pub struct Doors {
     pub registry: Arc<dyn Registry>,
     /// The mail log.
     pub log: Arc<dyn MailLog>,
+    /// Mailboxes on this machine, where there are any.
+    pub mailboxes: Option<Arc<dyn Mailboxes>>,
+    /// Where the counts of smart hosts' limits are kept; without it a restart forgets them.
+    pub quotas: Option<Arc<dyn Notebook>>,
 }
 
 /// One listening socket's manners.

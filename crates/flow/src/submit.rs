@@ -28,6 +28,13 @@ pub(crate) struct Submission {
     pub(crate) tls: Option<Box<str>>,
 }
 
+/// Adds a mailbox that several names lead to.
+pub(crate) fn push_once(recipients: &mut Vec<Recipient>, end: Recipient) {
+    if !recipients.iter().any(|other| other.mailbox == end.mailbox) {
+        recipients.push(end);
+    }
+}
+
 /// A fresh id.
 pub(crate) fn new_id(doors: &Doors) -> MessageId {
     let mut octets = [0; 10];

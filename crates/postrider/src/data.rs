@@ -41,6 +41,11 @@ impl DataDirectory {
         self.root.join(if capture { "capture" } else { "spool" })
     }
 
+    /// The counts of smart hosts' limits.
+    pub fn quotas(&self) -> PathBuf {
+        self.root.join("quotas")
+    }
+
     /// The control socket.
     pub fn control_socket(&self) -> PathBuf {
         self.root.join("control.sock")

@@ -213,6 +213,8 @@ fn doors(world: &Arc<World>, spool: &Arc<EmbeddedSpool>) -> Doors {
         spool: spool.clone(),
         registry: Arc::new(SimRegistry),
         log: Arc::new(SimLog(world.clone())),
+        mailboxes: None,
+        quotas: None,
     }
 }
 

@@ -111,11 +111,8 @@ fn a_star_takes_all_and_a_rule_without_recipients_too() {
 
 #[test]
 fn whose_mail_it_is_decides_where_a_rule_asks() {
-    let rules = routing(&[
-        "to=a.example tenant=shop stream=news => one",
-        "to=a.example,b.example tenant=shop => two",
-        "tenant=bank => three",
-    ]);
+    let rules =
+        routing(&["to=a.example tenant=shop stream=news => one", "to=a.example,b.example tenant=shop => two", "tenant=bank => three"]);
     for (to, whose, goes) in [
         ("a.example", ("shop", "news"), "one"),
         ("a.example", ("shop", "mail"), "two"),
@@ -130,13 +127,9 @@ fn whose_mail_it_is_decides_where_a_rule_asks() {
 #[test]
 fn the_sender_is_looked_at_only_where_it_matters() {
     let rules = routing(&["tenant=shop from=a@s.example,.t.example,<> => one", "to=b.example => two", "from=* => three"]);
-    for (from, goes) in [
-        ("<A@S.example>", "one"),
-        ("<b@s.example>", "three"),
-        ("<x@u.t.example>", "one"),
-        ("<x@t.example>", "three"),
-        ("<>", "one"),
-    ] {
+    for (from, goes) in
+        [("<A@S.example>", "one"), ("<b@s.example>", "three"), ("<x@u.t.example>", "one"), ("<x@t.example>", "three"), ("<>", "one")]
+    {
         check(&rules, "a.example", from, ("shop", "s"), ["depends", "sender?", goes]);
     }
     check(&rules, "b.example", "<x@x.example>", ("bank", "s"), ["depends", "two", "two"]);

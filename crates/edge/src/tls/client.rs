@@ -26,12 +26,17 @@ use super::{BUFFER_OCTETS_MAX, TlsSetupTrouble, facts, provider};
 const SESSIONS_MAX: usize = 1024;
 
 /// Where Debian and its kin keep the roots that the machine trusts.
-const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+pub const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// The roots the machine trusts; none when it has no such file, and then nothing is trusted.
+/// The roots the machine trusts; none when it has no such file.
 pub fn system_roots() -> RootCertStore {
+    roots_in(Path::new(SYSTEM_ROOTS))
+}
+
+/// The roots in a PEM file, usually those the machine trusts; none when there is no such file, and then nothing is trusted.
+pub fn roots_in(file: &Path) -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    if let Ok(certificates) = CertificateDer::pem_file_iter(Path::new(SYSTEM_ROOTS)) {
+    if let Ok(certificates) = CertificateDer::pem_file_iter(file) {
         roots.add_parsable_certificates(certificates.flatten());
     }
     roots
@@ -85,6 +90,14 @@ impl ClientTls {
     /// As [`ClientTls::new`].
     pub fn with_system_roots() -> Result<Self, TlsSetupTrouble> {
         Self::new(system_roots())
+    }
+
+    /// A client that trusts what this file of roots says.
+    ///
+    /// # Errors
+    /// As [`ClientTls::new`].
+    pub fn with_roots_in(file: &Path) -> Result<Self, TlsSetupTrouble> {
+        Self::new(roots_in(file))
     }
 
     pub(crate) async fn secure(&self, connection: Box<dyn Connection>, name: &str, demand: TlsDemand) -> Result<Secured, NetTrouble> {

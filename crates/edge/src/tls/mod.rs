@@ -19,7 +19,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::{CommonState, ProtocolVersion};
 
 pub use certificate::{Certified, generate};
-pub use client::{ClientTls, system_roots};
+pub use client::{ClientTls, SYSTEM_ROOTS, roots_in, system_roots};
 pub use server::ServerTls;
 
 /// Octets of plain text and of TLS records that one session buffers at most in each direction. Two full records: less would cut writes, and ten thousand

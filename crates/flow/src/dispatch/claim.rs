@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use postrider_core::route::table::{self, ByHost};
 use postrider_core::route::{self, MxPlan};
 use postrider_model::doors::DnsTrouble;
+use postrider_model::policy::{Snapshot, Target};
 use postrider_model::{Diagnosis, Group, Phase, Reason, SiteName, Timestamp, Trouble, limits};
 use postrider_smtp::{Domain, Host};
 
@@ -16,7 +18,7 @@ use crate::connect::NextHop;
 const PLACEMENT_MIN: Duration = Duration::from_secs(5);
 
 /// The longest, so that a change of the DNS is seen within an hour whatever the record says.
-const PLACEMENT_MAX: Duration = Duration::from_secs(3600);
+pub(super) const PLACEMENT_MAX: Duration = Duration::from_secs(3600);
 
 /// Groups claimed in one round.
 const CLAIMS_PER_ROUND: usize = 64;
@@ -62,6 +64,23 @@ impl Dispatcher {
     }
 
     fn locate(&mut self, host: Host, now: Timestamp) {
+        let snapshot = self.snapshot.clone();
+        let target = match table::by_host(&snapshot.routing, &host) {
+            ByHost::Depends => return self.sort(host, now),
+            ByHost::All(target) => target,
+        };
+        match (target.site(), NextHop::of(target), target) {
+            (_, _, Target::Reject(text)) => {
+                let reason = Reason::Trouble(Trouble::Operator(text.as_str().into()));
+                let diagnosis = Diagnosis { at: now, phase: Phase::Route, reason, remote: None, address: None };
+                self.settle_unsent(Group::Host(host), diagnosis);
+            }
+            (Some(site), Some(hop), _) => self.place(host, site, hop, PLACEMENT_MAX, now),
+            _ => self.look_up(host, now),
+        }
+    }
+
+    fn look_up(&mut self, host: Host, now: Timestamp) {
         match &host {
             Host::Literal(address) => {
                 let site = route::literal_site(*address);
@@ -79,7 +98,7 @@ impl Dispatcher {
         }
     }
 
-    fn own_names(&self) -> Vec<Domain> {
+    pub(super) fn own_names(&self) -> Vec<Domain> {
         let names = std::iter::once(self.snapshot.host_name.as_str()).chain(self.snapshot.sources.iter().map(|s| s.ehlo_name.as_str()));
         names.filter_map(|name| Domain::parse(name).ok()).collect()
     }
@@ -88,6 +107,10 @@ impl Dispatcher {
         self.probing -= 1;
         let now = self.doors.clock.now();
         match probed {
+            // The rules have changed meanwhile.
+            Probed::Placed(_) if table::by_host(&self.snapshot.routing, &host) != ByHost::All(&Target::Mx) => {
+                self.doors.spool.release(&Group::Host(host), now);
+            }
             Probed::Placed(plan) => {
                 let (site, ttl) = (plan.site.clone(), plan.ttl);
                 self.place(host, site, NextHop::Mx(plan), ttl, now);
@@ -100,24 +123,51 @@ impl Dispatcher {
     }
 
     fn place(&mut self, host: Host, site: SiteName, hop: NextHop, ttl: Duration, now: Timestamp) {
-        let expires = now.after(ttl.clamp(PLACEMENT_MIN, PLACEMENT_MAX));
         self.forget_host(&host);
         self.doors.spool.place(&host, &site);
-        self.hosts.insert(host.clone(), Placement { site: site.clone(), expires });
-        self.expiries.insert((expires, host));
-        let provider = || Arc::new(self.snapshot.provider_for(&site).clone());
+        self.place_some(&host, &site, hop, ttl, now);
+    }
+
+    /// Some mail of a host goes there, as long as that may be believed of all places of the host.
+    pub(super) fn place_some(&mut self, host: &Host, site: &SiteName, hop: NextHop, ttl: Duration, now: Timestamp) {
+        let expires = now.after(ttl.clamp(PLACEMENT_MIN, PLACEMENT_MAX));
+        let placement = self.hosts.entry(host.clone()).or_insert(Placement { sites: Vec::new(), expires });
+        self.expiries.remove(&(placement.expires, host.clone()));
+        placement.expires = placement.expires.min(expires);
+        self.expiries.insert((placement.expires, host.clone()));
+        let fresh = !placement.sites.contains(site);
+        if fresh {
+            placement.sites.push(site.clone());
+        }
+        let provider = || Arc::new(self.snapshot.provider_for(site).clone());
         let state = self.sites.entry(site.clone()).or_insert_with(|| SiteState::new(hop.clone(), provider()));
         state.hop = hop;
-        state.hosts += 1;
+        state.hosts += usize::from(fresh);
     }
 
     /// Forgets where a host belongs, on our side.
     fn forget_host(&mut self, host: &Host) {
         let Some(placement) = self.hosts.remove(host) else { return };
         self.expiries.remove(&(placement.expires, host.clone()));
-        if let Some(state) = self.sites.get_mut(&placement.site) {
-            state.hosts -= 1;
-            self.dirty.insert(placement.site);
+        for site in placement.sites {
+            if let Some(state) = self.sites.get_mut(&site) {
+                state.hosts -= 1;
+                self.dirty.insert(site);
+            }
+        }
+    }
+
+    /// The rules have changed: all mail is asked about anew, what is in the window, too. Attempts under way end as they began.
+    pub(super) fn route_anew(&mut self, before: &Snapshot, now: Timestamp) {
+        if before.routing == self.snapshot.routing {
+            return;
+        }
+        for site in self.sites.keys().cloned().collect::<Vec<_>>() {
+            self.send_back(&site, None, now);
+        }
+        for host in self.hosts.keys().cloned().collect::<Vec<_>>() {
+            self.forget_host(&host);
+            self.doors.spool.displace(&host);
         }
     }
 
@@ -134,7 +184,7 @@ impl Dispatcher {
 }
 
 /// Looks a domain's Site up. Failure is kept apart from absence.
-async fn probe(doors: &crate::Doors, domain: &Domain, own: &[Domain]) -> Probed {
+pub(super) async fn probe(doors: &crate::Doors, domain: &Domain, own: &[Domain]) -> Probed {
     let answer = doors.resolver.mx(domain).await;
     let answer = match &answer {
         Err(DnsTrouble::Failed(why)) => return Probed::Unplaced(Trouble::DnsFailed(domain.as_str().into(), why.as_str().into())),

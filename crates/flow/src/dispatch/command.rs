@@ -37,7 +37,8 @@ impl Dispatcher {
         match command {
             Command::Reload(snapshot) => {
                 self.shape.set_connections_max(snapshot.connections_out_max);
-                self.snapshot = snapshot;
+                let before = std::mem::replace(&mut self.snapshot, snapshot);
+                self.route_anew(&before, self.doors.clock.now());
                 for (name, site) in &mut self.sites {
                     site.provider = Arc::new(self.snapshot.provider_for(name).clone());
                 }

@@ -10,6 +10,7 @@ mod claim;
 mod command;
 mod serve;
 mod site;
+mod sort;
 mod unsent;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,8 +31,10 @@ pub(crate) use unsent::{expired, settle_one};
 use crate::Doors;
 use crate::deliver::{Note, WorkerId};
 use crate::ending::Ending;
+use crate::quotas::Quotas;
 use claim::Probed;
 use site::{Placement, SiteState, WorkerState};
+use sort::Sorted;
 
 /// Notes handled before the sites they touched are served: enough to make use of one waking, few enough to keep workers busy.
 const NOTES_PER_ROUND: usize = 64;
@@ -40,6 +43,7 @@ const NOTES_PER_ROUND: usize = 64;
 pub(crate) struct Dispatcher {
     doors: Doors,
     snapshot: Arc<Snapshot>,
+    quotas: Arc<Quotas>,
     schedule: Schedule,
     shape: Shape,
     sites: BTreeMap<SiteName, SiteState>,
@@ -64,18 +68,21 @@ pub(crate) struct Dispatcher {
 pub(crate) enum Errand {
     /// A host's Site was looked up.
     Probed(Host, Probed),
+    /// A batch of a host's mail was asked about, each mail for itself; there may be more.
+    Sorted { host: Host, sorted: Vec<Sorted>, more: bool, by: Arc<Snapshot> },
     /// A batch of mail was settled without an attempt; the group may hold more.
     Unsent(Option<(postrider_model::Group, postrider_model::Diagnosis)>),
 }
 
 impl Dispatcher {
-    pub(crate) fn new(doors: Doors, snapshot: Arc<Snapshot>) -> Self {
+    pub(crate) fn new(doors: Doors, snapshot: Arc<Snapshot>, quotas: Arc<Quotas>) -> Self {
         let (notes_to, notes) = mpsc::unbounded_channel();
         Self {
             schedule: Schedule::new(postrider_core::schedule::Limits::default()),
             shape: Shape::new(snapshot.connections_out_max),
             doors,
             snapshot,
+            quotas,
             sites: BTreeMap::new(),
             hosts: BTreeMap::new(),
             workers: BTreeMap::new(),
@@ -137,6 +144,7 @@ impl Dispatcher {
     fn errand_done(&mut self, errand: Result<Errand, tokio::task::JoinError>) {
         match errand {
             Ok(Errand::Probed(host, probed)) => self.probed(host, probed),
+            Ok(Errand::Sorted { host, sorted, more, by }) => self.sorted(host, sorted, more, &by),
             Ok(Errand::Unsent(more)) => {
                 if let Some((group, diagnosis)) = more {
                     self.settle_unsent(group, diagnosis);

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::Dispatcher;
 use super::site::WorkerState;
+use crate::connect::NextHop;
 use crate::deliver::{Feedback, Note, Worker, WorkerId};
 
 /// Parcels a worker may have at hand: the one under way, and one so that it need not wait for us.
@@ -20,6 +21,7 @@ const PARCELS_PER_WORKER: u32 = 2;
 fn stops_open_connections(reason: &HoldReason) -> bool {
     match reason {
         HoldReason::Resting { .. } | HoldReason::AdvisedRest { .. } | HoldReason::MessageRate { .. } | HoldReason::Slowed { .. } => true,
+        HoldReason::Quota { .. } => true,
         HoldReason::OneConnection { .. }
         | HoldReason::Connections { .. }
         | HoldReason::Window { .. }
@@ -46,6 +48,13 @@ impl Dispatcher {
 
     fn serve(&mut self, site: &SiteName, now: Timestamp) {
         let Some(state) = self.sites.get_mut(site) else { return };
+        if let NextHop::SmartHosts(hosts) = &state.hop
+            && let Some(hold) = self.quotas.hold(hosts, 1, now)
+        {
+            // It is the same hold as before, since then.
+            let since = state.hold.as_ref().filter(|before| before.reason == hold.reason).map_or(hold.since, |before| before.since);
+            return self.hold(site, Hold { since, ..hold }, now);
+        }
         state.hold = None;
         let provider = state.provider.clone();
         loop {
@@ -159,6 +168,7 @@ impl Dispatcher {
             provider: state.provider.clone(),
             source,
             hop: state.hop.clone(),
+            quotas: self.quotas.clone(),
             jobs,
             notes: self.notes_to.clone(),
             draining: self.draining_to.clone(),
@@ -188,23 +198,23 @@ impl Dispatcher {
             self.let_an_idle_one_go(site);
         }
         if let Some(until) = hold.until
-            && until.since(now) > HOLD_IN_WINDOW_MAX
+            && (until.since(now) > HOLD_IN_WINDOW_MAX || matches!(hold.reason, HoldReason::Quota { .. }))
         {
-            self.send_back(site, until, now);
+            self.send_back(site, Some(until), now);
         }
         if let Some(state) = self.sites.get_mut(site) {
             state.hold = Some(hold);
         }
     }
 
-    /// A long hold: the window goes back to the spool, which tells us when it is over.
-    fn send_back(&mut self, site: &SiteName, until: Timestamp, now: Timestamp) {
+    /// A long hold: the window goes back to the spool, which tells us when it is over; at once, when nothing is said.
+    pub(super) fn send_back(&mut self, site: &SiteName, until: Option<Timestamp>, now: Timestamp) {
         for parcel in self.schedule.drain(site) {
-            self.doors.spool.hand_back(parcel.message, parcel.loan, Some(until));
+            self.doors.spool.hand_back(parcel.message, parcel.loan, until);
         }
         if let Some(state) = self.sites.get_mut(site) {
             state.claimed = false;
-            self.doors.spool.release(&Group::Site(site.clone()), until);
+            self.doors.spool.release(&Group::Site(site.clone()), until.unwrap_or(now));
         }
         self.decline(site, now);
     }

@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 use crate::connect::NextHop;
 use crate::deliver::WorkerId;
 
-/// Where a recipient host belongs, and until when that may be believed.
+/// Where a recipient host's mail goes (to several Sites when its rules ask for more than the host), and until when that may be believed.
 #[derive(Debug, Clone)]
 pub(crate) struct Placement {
-    pub(crate) site: SiteName,
+    pub(crate) sites: Vec<SiteName>,
     pub(crate) expires: Timestamp,
 }
 

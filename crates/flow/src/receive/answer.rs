@@ -1,15 +1,18 @@
 //! Answers to the machine's questions.
 
 use postrider_core::admit;
+use postrider_core::local::{self, Resolved};
+use postrider_core::route::table;
 use postrider_model::doors::{Secret, SpoolTrouble};
+use postrider_model::policy::Target;
 use postrider_model::{Protocol, Recipient, Role};
 use postrider_smtp::parameters::RecipientParameters;
 use postrider_smtp::server::{Question, Verdict};
-use postrider_smtp::{ForwardPath, Reply};
+use postrider_smtp::{ForwardPath, Mailbox, Reply};
 
 use super::gate::network_of;
 use super::{Pace, Session, Transaction, reply};
-use crate::submit::{Submission, take_custody};
+use crate::submit::{Submission, push_once, take_custody};
 
 /// What a client hears of trouble in the spool: always "later", never "no" (RFC 5321 §4.2.1).
 fn spool_reply(trouble: &SpoolTrouble) -> Reply {
@@ -87,15 +90,44 @@ impl Session<'_> {
     fn recipient(&mut self, path: &ForwardPath, parameters: RecipientParameters) -> Verdict {
         let client = admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some() };
         match admit::recipient(&self.reception.rules, &client, path) {
-            Ok(mailbox) => {
-                if let Some(transaction) = &mut self.transaction {
-                    let RecipientParameters { notify, orcpt } = parameters;
-                    transaction.recipients.push(Recipient { notify, original: orcpt.map(Box::new), ..Recipient::new(mailbox) });
-                }
-                Verdict::Accept
-            }
+            Ok(mailbox) => match self.take_recipient(mailbox, parameters) {
+                Ok(()) => Verdict::Accept,
+                Err(reply) => self.refuse(&format!("RCPT TO:{path}"), reply),
+            },
             Err(refusal) => self.refuse(&format!("RCPT TO:{path}"), refusal.reply()),
         }
+    }
+
+    /// Whose mail it is in a domain of ours, and whether any rule refuses it.
+    fn take_recipient(&mut self, mailbox: Mailbox, parameters: RecipientParameters) -> Result<(), Reply> {
+        let routing = &self.reception.snapshot.routing;
+        let resolved = local::resolve(routing, &mailbox);
+        let ends = match resolved {
+            Resolved::Unknown => return Err(reply(550, (5, 1, 1), "no such user here")),
+            Resolved::Foreign => vec![mailbox],
+            Resolved::To(ends) => ends,
+        };
+        let Some(transaction) = &mut self.transaction else { return Err(reply(503, (5, 5, 1), "no transaction")) };
+        let principal = self.principal.as_ref().unwrap_or(&self.reception.limits.relay_principal);
+        let sender = Some(&transaction.reverse_path);
+        for end in &ends {
+            let mail = table::Mail { tenant: &principal.tenant, stream: &principal.stream, sender };
+            if let Some(Target::Reject(text)) = table::by_mail(routing, end.host(), &mail) {
+                return Err(reply(550, (5, 7, 1), text));
+            }
+        }
+        let RecipientParameters { notify, orcpt } = parameters;
+        let original = orcpt.map(Box::new);
+        let recipient = |mailbox| Recipient { notify, original: original.clone(), ..Recipient::new(mailbox) };
+        match ends.len() {
+            1 => transaction.recipients.extend(ends.into_iter().map(recipient)),
+            // RFC 5321 §4.5.3.1.10
+            many if transaction.recipients.len() + many > self.reception.limits.recipients_max + local::MAILBOXES_MAX => {
+                return Err(reply(452, (4, 5, 3), "too many recipients"));
+            }
+            _ => ends.into_iter().for_each(|end| push_once(&mut transaction.recipients, recipient(end))),
+        }
+        Ok(())
     }
 
     async fn data(&mut self) -> Verdict {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use postrider_core::admit;
 use postrider_model::doors::{Connection, Peer, Principal};
+use postrider_model::policy::Snapshot;
 use postrider_model::{Role, TlsFacts};
 use postrider_smtp::server::{Server, Step, Wait};
 use postrider_smtp::{EnhancedStatus, Reply};
@@ -39,6 +40,8 @@ pub(crate) struct Reception {
     pub(crate) settings: ListenerSettings,
     pub(crate) limits: Arc<ReceiveLimits>,
     pub(crate) rules: admit::Rules,
+    /// Policy: which domains end here, and which mail is refused.
+    pub(crate) snapshot: Arc<Snapshot>,
     /// Sessions and failed proofs, over all listeners.
     pub(crate) gate: Arc<Gate>,
     /// What the machine is told.

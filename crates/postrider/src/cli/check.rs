@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use postrider_edge::tls::Certified;
+use postrider_model::policy::ProviderMatch;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -40,7 +41,8 @@ pub fn run(data: &Path, arguments: &CheckArguments) -> anyhow::Result<ExitCode> 
         }
     };
     if arguments.providers {
-        for provider in &config.snapshot.providers {
+        let built = config.snapshot.providers.iter().filter(|provider| !matches!(provider.matches, ProviderMatch::Site(_)));
+        for provider in built {
             say(format_args!("{}\n", provider_in_toml(provider)))?;
         }
         return Ok(ExitCode::SUCCESS);

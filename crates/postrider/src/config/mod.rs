@@ -4,7 +4,7 @@
 //! A key that nobody knows is a fault, not a comment. An absent key has the default that the commented file shows; a test holds the two
 //! together.
 //!
-//! **Never** touches the world but for reading the file: whether a certificate exists or an address can be bound is found out when it is used.
+//! **Never** touches the world but for reading the file, and the files of passwords that it names: whether a certificate exists or an address can be bound is found out when it is used.
 
 mod default_file;
 mod fault;
@@ -12,6 +12,10 @@ mod policy;
 mod provider;
 mod reader;
 mod reference;
+mod routing;
+#[cfg(test)]
+mod routing_tests;
+mod secret;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -59,6 +63,8 @@ pub struct Config {
     pub tenants: Vec<Tenant>,
     /// Who may send.
     pub credentials: Vec<Credential>,
+    /// The root certificates that next hops are judged by, PEM.
+    pub roots: PathBuf,
     /// DNS servers to ask; empty is what the system says.
     pub dns_servers: Vec<SocketAddr>,
     /// Whether next hops are reached over IPv6.

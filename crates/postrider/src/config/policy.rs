@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use postrider_model::SourceName;
-use postrider_model::policy::{RetryPolicy, Snapshot, Source, Timeouts};
+use postrider_model::policy::{RetryPolicy, Routing, Snapshot, Source, Timeouts};
 
 use super::provider;
 use super::reader::Section;
+use super::routing;
 use super::values;
 
 /// The Snapshot.
-pub fn snapshot(top: &Section<'_>, host_name: String, postmaster: String) -> Snapshot {
+pub fn snapshot(top: &Section<'_>, host_name: String, postmaster: String, routing: Routing) -> Snapshot {
     let delivery = top.section("delivery");
     let smtp_port = delivery.or("smtp_port", 25, |v| values::number(v, 1..=65_535));
     let connections_out_max = delivery.or("connections_out_max", 1_000, |v| values::number(v, 1..=1_000_000));
@@ -18,8 +19,11 @@ pub fn snapshot(top: &Section<'_>, host_name: String, postmaster: String) -> Sna
     delivery.finish();
     let retry = retry(top.section("retry"));
     let sources = sources(top, &host_name);
-    let providers = provider::table(top);
-    Snapshot { host_name, postmaster, sources, providers, retry, timeouts, smtp_port, connections_out_max }
+    let mut providers = provider::table(top);
+    // The last one is what holds where nothing else is said.
+    let own = providers.last().map(|usual| routing::providers(&routing, usual)).unwrap_or_default();
+    providers.splice(0..0, own);
+    Snapshot { host_name, postmaster, sources, providers, routing, retry, timeouts, smtp_port, connections_out_max }
 }
 
 fn timeouts(section: Section<'_>) -> Timeouts {

@@ -87,6 +87,11 @@ impl<'a> Section<'a> {
         (list.len() == items.len()).then_some(list)
     }
 
+    /// Whether the key is written, and an empty list.
+    pub fn list_is_empty(&self, key: &str) -> bool {
+        self.raw(key).and_then(|value| value.get_ref().as_array()).is_some_and(|items| items.is_empty())
+    }
+
     /// `[key]`
     pub fn section(&self, key: &'static str) -> Section<'a> {
         self.note(key);

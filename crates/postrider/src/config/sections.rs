@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use postrider_edge::tls::SYSTEM_ROOTS;
 use postrider_flow::{ListenerSettings, ReceiveLimits};
 use postrider_model::doors::Principal;
 use postrider_model::{CredentialName, Priority, Role, StreamName, TenantName};
 
 use super::reader::Section;
 use super::values::{self, Read};
-use super::{Config, Credential, HostName, ListenerConfig, LogConfig, LogFormat, MailLogTarget, Tenant, policy};
+use super::{Config, Credential, HostName, ListenerConfig, LogConfig, LogFormat, MailLogTarget, Tenant, policy, routing};
 
 /// The whole file.
 pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Config {
@@ -34,12 +35,14 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     let key = directory.join(tls.or("key", "tls/key.pem".to_owned(), values::text));
     let look_every =
         tls.or("look_every", Duration::from_secs(30), |v| values::duration(v, Duration::from_millis(100)..=Duration::from_secs(3600)));
+    let roots = directory.join(tls.or("roots", SYSTEM_ROOTS.to_owned(), values::text));
     tls.finish();
 
     let limits = limits(top.section("limits"));
     let receive = ReceiveLimits { relay_domains: relay_domains.into_iter().collect(), relay_principal, ..limits };
     let listeners = listeners(top);
     let credentials = credentials(top, &tenants);
+    let routing = routing::routing(top, &tenants, directory);
 
     let dns = top.section("dns");
     let dns_servers = dns.list("servers", values::dns_server).unwrap_or_default();
@@ -65,12 +68,13 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     check.finish();
 
     Config {
-        snapshot: policy::snapshot(top, known_as, postmaster),
+        snapshot: policy::snapshot(top, known_as, postmaster, routing),
         receive,
         listeners,
         certificate,
         key,
         look_every,
+        roots,
         tenants,
         credentials,
         dns_servers,

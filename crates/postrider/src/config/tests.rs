@@ -50,7 +50,9 @@ fn the_commented_file_names_every_key_and_no_other() {
     let spelled: Vec<String> = first_file().lines().map(|line| example(line).unwrap_or_else(|| line.to_owned())).collect();
     let text = uncommented(&spelled.join("\n"));
     let collector = Collector::new(&text);
-    read(&text, Path::new("/data"), &host(), &collector);
+    let folder = secrets("keys");
+    read(&text, &folder, &host(), &collector);
+    std::fs::remove_dir_all(&folder).unwrap();
     let known = collector.keys();
     collector.verdict("the commented file").unwrap_or_else(|faults| panic!("{faults}"));
     let mut written = BTreeSet::new();
@@ -67,6 +69,18 @@ fn the_commented_file_names_every_key_and_no_other() {
         }
     }
     assert_eq!(written, known, "left: in the file; right: in the code");
+}
+
+/// A folder with the file of a password that the examples name.
+pub(super) fn secrets(name: &str) -> std::path::PathBuf {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let folder = std::env::temp_dir().join(format!("postrider-config-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(folder.join("brevo.password")).unwrap();
+    file.write_all(b"secret\n").unwrap();
+    folder
 }
 
 #[test]

@@ -6,9 +6,9 @@
 //! **Does badly.** Two listeners that trade addresses, or one that takes the wildcard address over another's port, need a restart: both cannot be bound at once.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use postrider_edge::TcpListenerDoor;
+use postrider_edge::{TcpListenerDoor, TcpNet};
 use postrider_flow::{Listening, Relay};
 use postrider_http::wire;
 use postrider_model::Role;
@@ -19,7 +19,11 @@ use super::handed::Handed;
 use crate::config::ListenerConfig;
 
 /// All listeners of a relay.
-pub struct Listeners(Mutex<Vec<Open>>);
+pub struct Listeners {
+    all: Mutex<Vec<Open>>,
+    /// Who must know where we listen.
+    net: OnceLock<Arc<TcpNet>>,
+}
 
 /// A bound socket, under the configuration it serves.
 struct Open {
@@ -45,7 +49,16 @@ impl Listeners {
             };
             Ok(Open { config: config.clone(), socket, taking: None })
         };
-        Ok(Self(Mutex::new(wanted.iter().map(open).collect::<anyhow::Result<_>>()?)))
+        Ok(Self { all: Mutex::new(wanted.iter().map(open).collect::<anyhow::Result<_>>()?), net: OnceLock::new() })
+    }
+
+    /// Tells the net where we listen, now and after each reload, so that it finds a way that leads back to us.
+    pub fn tell(&self, net: &Arc<TcpNet>) {
+        self.tell_addresses(self.net.get_or_init(|| net.clone()));
+    }
+
+    fn tell_addresses(&self, net: &TcpNet) {
+        net.set_listening(self.bound().into_iter().map(|(_, address)| address).collect());
     }
 
     /// Takes clients from every socket.
@@ -91,6 +104,10 @@ impl Listeners {
             };
             all.push(open);
         }
+        drop(all);
+        if let Some(net) = self.net.get() {
+            self.tell_addresses(net);
+        }
         for mut gone in before {
             said.push(format!("no longer listening on {} ({})", gone.socket.address(), gone.config.settings.name));
             gone.let_go();
@@ -109,7 +126,7 @@ impl Listeners {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Open>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

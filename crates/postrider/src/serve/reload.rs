@@ -129,6 +129,7 @@ fn not_yet(at_start: &Config, now: &Config) -> Vec<&'static str> {
     let differs = [
         ("relay.workers", at_start.workers != now.workers),
         ("[dns]", at_start.dns_servers != now.dns_servers || at_start.ipv6 != now.ipv6),
+        ("tls.roots", at_start.roots != now.roots),
         ("[spool]", at_start.segment_octets != now.segment_octets),
         ("[sendmail]", at_start.sendmail_socket != now.sendmail_socket),
         ("[metrics]", at_start.metrics != now.metrics),

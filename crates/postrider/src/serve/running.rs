@@ -9,10 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use postrider_edge::tls::Certified;
-use postrider_edge::{ClientTls, DnsResolver, ResolverSettings, ServerTls, SystemClock, SystemEntropy, TcpNet};
+use postrider_edge::{ClientTls, DnsResolver, FileNotebook, Maildirs, ResolverSettings, ServerTls, SystemClock, SystemEntropy, TcpNet};
 use postrider_flow::{Doors, Relay};
 use postrider_http::{About, ControlDoors};
-use postrider_model::doors::{Entropy, MailLog, SpoolTrouble};
+use postrider_model::doors::{Entropy, MailLog, Notebook, SpoolTrouble};
 use postrider_model::{Role, SiteName};
 use postrider_spool::{EmbeddedSpool, Options};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -106,7 +106,10 @@ impl Running {
             Some(metrics) => metrics.count(logs.door),
             None => logs.door,
         };
-        let doors = doors(&config, &spool, &registry, &tls, log)?;
+        let net = Arc::new(TcpNet::new(ClientTls::with_roots_in(&config.roots)?, Some(tls.clone())));
+        listeners.tell(&net);
+        let quotas = open_quotas(&directory)?;
+        let doors = doors(&config, &spool, &registry, net, quotas, log)?;
         let clock = doors.clock.clone();
         let relay = Relay::start(doors, Arc::new(config.snapshot.clone()), Arc::new(config.receive.clone()), !capture);
         let bound = listeners.bound();
@@ -190,7 +193,8 @@ fn doors(
     config: &Config,
     spool: &Arc<EmbeddedSpool>,
     registry: &Arc<ConfigRegistry>,
-    tls: &Arc<ServerTls>,
+    net: Arc<TcpNet>,
+    quotas: Arc<FileNotebook>,
     log: Arc<dyn MailLog>,
 ) -> anyhow::Result<Doors> {
     let dns = ResolverSettings { servers: config.dns_servers.clone(), ipv6: config.ipv6, ..ResolverSettings::default() };
@@ -199,11 +203,28 @@ fn doors(
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy::new()),
         resolver: Arc::new(resolver),
-        net: Arc::new(TcpNet::new(ClientTls::with_system_roots()?, Some(tls.clone()))),
+        net,
         spool: spool.clone(),
         registry: registry.clone(),
         log,
+        mailboxes: Some(Arc::new(Maildirs)),
+        quotas: Some(quotas),
     })
+}
+
+/// The counts of smart hosts' limits, as the last run left them.
+fn open_quotas(directory: &DataDirectory) -> anyhow::Result<Arc<FileNotebook>> {
+    let path = directory.quotas();
+    let remedy = || {
+        let path = path.display();
+        format!(
+            "the counts of the smart hosts' limits in {path} cannot be used. Nothing was changed; use the version that wrote them, or remove the file: \
+             the limits are then counted from nothing"
+        )
+    };
+    let notebook = FileNotebook::open(&path, "postrider quotas 1").with_context(remedy)?;
+    postrider_core::quota::parse(notebook.text()).map_err(|line| anyhow!(line)).with_context(remedy)?;
+    Ok(Arc::new(notebook))
 }
 
 type Bound = [(ListenerConfig, SocketAddr)];
@@ -234,6 +255,12 @@ fn announce(config: &Config, bound: &Bound, directory: &DataDirectory, capture: 
     tracing::info!("postrider {} as {name}, data in {}", env!("CARGO_PKG_VERSION"), directory.root().display());
     for note in &config.notes {
         tracing::warn!("{note}");
+    }
+    if !config.roots.exists() {
+        let roots = config.roots.display();
+        tracing::warn!(
+            "there is no file of root certificates {roots}: smart hosts cannot prove their names. Install ca-certificates, or set tls.roots"
+        );
     }
     for (listener, address) in bound {
         tracing::info!("listening on {}", listener_line(listener, *address, config));

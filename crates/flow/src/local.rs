@@ -1,0 +1,66 @@
+//! Into a Maildir: one recipient after the other, each with its own head.
+
+use postrider_core::local;
+use postrider_model::doors::MailboxTrouble;
+use postrider_model::policy::Snapshot;
+use postrider_model::{Message, Parcel, Phase};
+use postrider_smtp::{Mailbox, Reply};
+
+use crate::receive::reply;
+use crate::{Doors, render};
+
+/// Delivers a parcel's recipients; what became of each, in the words that a server would use.
+pub(crate) async fn deliver(doors: &Doors, snapshot: &Snapshot, template: &str, message: &Message, parcel: &Parcel) -> Vec<(Phase, Reply)> {
+    let mut told = Vec::with_capacity(parcel.deliveries.len());
+    for lent in &parcel.deliveries {
+        let mailbox = &message.recipients[lent.index as usize].mailbox;
+        told.push(deliver_one(doors, snapshot, template, message, lent.index, mailbox).await);
+    }
+    told
+}
+
+async fn deliver_one(
+    doors: &Doors,
+    snapshot: &Snapshot,
+    template: &str,
+    message: &Message,
+    index: u32,
+    mailbox: &Mailbox,
+) -> (Phase, Reply) {
+    let Some(folder) = local::folder(&snapshot.routing, template, mailbox) else {
+        return (Phase::Recipient, reply(550, (5, 1, 1), "no such user here"));
+    };
+    let mut head = format!("Return-Path: {}\r\nDelivered-To: {mailbox}\r\n", message.envelope.reverse_path).into_bytes();
+    head.extend(render::head(snapshot, message));
+    let Some(mailboxes) = &doors.mailboxes else {
+        return (Phase::Local, reply(451, (4, 3, 5), "this relay has no mailboxes"));
+    };
+    let content = match doors.spool.open(message.id).await {
+        Ok(opened) => opened.content,
+        Err(trouble) => {
+            doors.log.alarm(Some(message.id), &format!("cannot read an accepted message: {trouble}"));
+            return (Phase::Local, reply(451, (4, 3, 0), "local error in processing"));
+        }
+    };
+    let name = format!("{}.{}_{index}.{}", message.arrival.at.seconds(), message.id, snapshot.host_name);
+    let answer = match mailboxes.deliver(&folder, &name, head, content).await {
+        Ok(()) => reply(250, (2, 0, 0), &format!("delivered to {folder}")),
+        Err(trouble) => refusal(doors, message, &trouble),
+    };
+    (Phase::EndOfData, answer)
+}
+
+/// All of it may pass: a full mailbox is emptied, a wrong owner corrected.
+fn refusal(doors: &Doors, message: &Message, trouble: &MailboxTrouble) -> Reply {
+    match trouble {
+        MailboxTrouble::Full(why) => reply(452, (4, 2, 2), &format!("mailbox full: {why}")),
+        MailboxTrouble::Denied(why) | MailboxTrouble::Io(why) => {
+            doors.log.alarm(Some(message.id), &format!("a mailbox cannot be written: {why}; the mail waits"));
+            reply(451, (4, 2, 0), &format!("mailbox cannot be written: {why}"))
+        }
+        MailboxTrouble::Content(trouble) => {
+            doors.log.alarm(Some(message.id), &format!("cannot read an accepted message: {trouble}"));
+            reply(451, (4, 3, 0), "local error in processing")
+        }
+    }
+}
