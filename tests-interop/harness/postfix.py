@@ -87,6 +87,19 @@ def certificate(folder, name):
     subprocess.run(command, check=True, capture_output=True)
 
 
+def certified(folder, name):
+    """An authority and a certificate of its own for `name`: `ca.pem`, `cert.pem` and `key.pem` in `folder`."""
+
+    def openssl(*words):
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl("req", "-x509", *key, "-days", "2", "-subj", "/CN=authority of the tests", "-out", "ca.pem", "-keyout", "ca.key")
+    openssl("req", *key, "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-out", "cert.csr", "-keyout", "key.pem")
+    more = ["-days", "2", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-copy_extensions", "copy"]
+    openssl("x509", "-req", "-in", "cert.csr", *more, "-out", "cert.pem")
+
+
 class Postfix:
     def __init__(self, domains=("mail.test",), users=(), relay=None, hostname="mx.mail.test", more=""):
         self.folder = Folder("postfix")

@@ -57,7 +57,7 @@ mail_log = "mail.log"
 class Relay:
     """Ports: `submission` (STARTTLS), `submissions` (TLS from the first octet), `plain` (a relay listener without TLS, for `relay_domains`)."""
 
-    def __init__(self, dns_port, remote_port, relay_domains=()):
+    def __init__(self, dns_port, remote_port, relay_domains=(), more=""):
         self.binary = pathlib.Path(os.environ.get("POSTRIDER_BIN", "../target/debug/postrider")).resolve()
         assert self.binary.exists(), f"no relay at {self.binary}: build it, or set POSTRIDER_BIN"
         self.folder = Folder("relay")
@@ -69,7 +69,7 @@ class Relay:
             names = ", ".join(f'"{name}"' for name in relay_domains)
             config = config.replace("[relay]\n", f"[relay]\nrelay_domains = [{names}]\n")
         self.config = self.folder.path / "postrider.toml"
-        self.config.write_text(config)
+        self.config.write_text(config + more)
         self.process = None
 
     def start(self, up=greets):
