@@ -10,7 +10,7 @@ use std::sync::Arc;
 use postrider_core::route::{self, MxPlan, RouteTrouble};
 use postrider_core::shape::Hold;
 use postrider_model::doors::{DnsTrouble, NetTrouble};
-use postrider_model::policy::{self, LmtpServer, SmartHost, Snapshot, Source, Target, TlsLevel};
+use postrider_model::policy::{self, LmtpServer, Pool, Rule, SmartHost, Snapshot, Source, Target, TlsLevel};
 use postrider_model::{Diagnosis, Phase, Reason, Trouble, limits};
 use postrider_smtp::{Domain, Reply};
 
@@ -31,6 +31,27 @@ pub(crate) enum NextHop {
     Lmtp(LmtpServer),
     /// Files; the template of their folder.
     Maildir(Arc<str>),
+}
+
+/// A next hop, and how it is met.
+#[derive(Debug, Clone)]
+pub(crate) struct Hop {
+    pub(crate) next: NextHop,
+    /// How sessions with mail exchangers must be secured.
+    pub(crate) tls: TlsLevel,
+    pub(crate) tls13_only: bool,
+    /// From which Sources; all, when nothing is said.
+    pub(crate) pool: Option<Arc<Pool>>,
+}
+
+impl Hop {
+    /// As a rule says it, or as usual without one.
+    pub(crate) fn by(rule: Option<&Rule>, next: NextHop) -> Self {
+        match rule {
+            Some(rule) => Self { next, tls: rule.tls, tls13_only: rule.tls13_only, pool: rule.pool.clone() },
+            None => Self { next, tls: TlsLevel::Opportunistic, tls13_only: false, pool: None },
+        }
+    }
 }
 
 impl NextHop {
@@ -87,17 +108,18 @@ pub(crate) struct Connecting<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) source: &'a Source,
     pub(crate) quotas: &'a Quotas,
+    pub(crate) hop: &'a Hop,
 }
 
 impl Connecting<'_> {
     /// Opens a session with a Site for so many recipients, or says why none could be had.
-    pub(crate) async fn connect(&self, hop: &NextHop, recipients: u32) -> Result<Connected, NoSession> {
-        if let NextHop::SmartHosts(hosts) = hop
+    pub(crate) async fn connect(&self, recipients: u32) -> Result<Connected, NoSession> {
+        if let NextHop::SmartHosts(hosts) = &self.hop.next
             && let Some(hold) = self.quotas.hold(hosts, recipients, self.doors.clock.now())
         {
             return Err(NoSession::Full(hold));
         }
-        let mut found = self.candidates(hop, recipients).await;
+        let mut found = self.candidates(recipients).await;
         if found.list.is_empty() {
             return Err(self.nobody(found));
         }
@@ -143,8 +165,8 @@ impl Connecting<'_> {
         }
     }
 
-    async fn candidates(&self, hop: &NextHop, recipients: u32) -> Candidates {
-        match hop {
+    async fn candidates(&self, recipients: u32) -> Candidates {
+        match &self.hop.next {
             NextHop::Mx(plan) => self.of_plan(plan).await,
             NextHop::Address(address) => {
                 let place = SocketAddr::new(*address, self.snapshot.smtp_port);
@@ -160,7 +182,8 @@ impl Connecting<'_> {
     }
 
     fn stranger(&self, remote: Remote) -> Candidate {
-        Candidate { remote, manners: Manners::usual(&self.source.ehlo_name), smart_host: None }
+        let manners = Manners { tls: self.hop.tls, tls13_only: self.hop.tls13_only, ..Manners::usual(&self.source.ehlo_name) };
+        Candidate { remote, manners, smart_host: None }
     }
 
     async fn of_plan(&self, plan: &MxPlan) -> Candidates {

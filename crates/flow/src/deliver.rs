@@ -22,7 +22,7 @@ use postrider_smtp::{Host, Reply};
 use tokio::sync::mpsc;
 
 use crate::Doors;
-use crate::connect::{Connecting, NextHop, NoSession};
+use crate::connect::{Connecting, Hop, NextHop, NoSession};
 use crate::dispatch::{expired, settle_one};
 use crate::ending::Ending;
 use crate::held::Held;
@@ -70,7 +70,7 @@ pub(crate) struct Worker {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) provider: Arc<Provider>,
     pub(crate) source: Source,
-    pub(crate) hop: NextHop,
+    pub(crate) hop: Hop,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) jobs: mpsc::UnboundedReceiver<Parcel>,
     pub(crate) notes: mpsc::UnboundedSender<Note>,
@@ -176,7 +176,7 @@ struct Attempts {
     snapshot: Arc<Snapshot>,
     provider: Arc<Provider>,
     source: Source,
-    hop: NextHop,
+    hop: Hop,
     quotas: Arc<Quotas>,
     draining: Ending,
 }
@@ -217,7 +217,7 @@ impl Attempts {
             |phase, reason| Diagnosis { at: self.doors.clock.now(), phase, reason, remote: remote.clone(), address: facts.address };
         let handed = match &session {
             Some(open) if open.session.hello().dsn => Handed::WithReports,
-            _ if matches!(self.hop, NextHop::Lmtp(_) | NextHop::Maildir(_)) => Handed::ToMailbox,
+            _ if matches!(self.hop.next, NextHop::Lmtp(_) | NextHop::Maildir(_)) => Handed::ToMailbox,
             _ => Handed::WithoutReports,
         };
         let mut verdicts = Vec::with_capacity(held.parcel().deliveries.len());
@@ -294,11 +294,12 @@ impl Attempts {
 
     /// A session that may carry so many recipients: the open one, or a new one.
     async fn session_for(&self, session: &mut Option<Open>, recipients: u32) -> Result<(), Made> {
-        let connecting = Connecting { doors: &self.doors, snapshot: &self.snapshot, source: &self.source, quotas: &self.quotas };
+        let connecting =
+            Connecting { doors: &self.doors, snapshot: &self.snapshot, source: &self.source, quotas: &self.quotas, hop: &self.hop };
         loop {
             if session.is_none() {
                 let connected = tokio::select! { biased;
-                    connected = connecting.connect(&self.hop, recipients) => connected,
+                    connected = connecting.connect(recipients) => connected,
                     // Nothing was said of the mail yet, so nothing is lost by not waiting for a host that may be down.
                     () = self.draining.said() => return Err(Made::Stale),
                 };
@@ -330,7 +331,7 @@ impl Attempts {
     }
 
     async fn make(&self, session: &mut Option<Open>, parcel: &Parcel, opened: Opened) -> Made {
-        if let NextHop::Maildir(template) = &self.hop {
+        if let NextHop::Maildir(template) = &self.hop.next {
             return Made::Replies(local::deliver(&self.doors, &self.snapshot, template, &opened.message, parcel).await);
         }
         let reused = session.is_some();

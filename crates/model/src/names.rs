@@ -66,6 +66,13 @@ name!(
     SourceName
 );
 
+impl SiteName {
+    /// The hosts alone, without the name of the rule in front (`bank@mx.example`) that some Sites have.
+    pub fn hosts(&self) -> &str {
+        self.0.split_once('@').filter(|(rule, _)| valid_name(rule)).map_or(&self.0, |(_, hosts)| hosts)
+    }
+}
+
 /// Whether `name` may name a tenant, stream, credential, source or provider: 1 to 64 of `a-z A-Z 0-9 . _ -`.
 pub fn valid_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))

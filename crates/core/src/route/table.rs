@@ -10,11 +10,22 @@ use postrider_model::policy::{DomainMatch, Routing, Rule, SenderMatch, Target};
 use postrider_model::{StreamName, TenantName};
 use postrider_smtp::{Domain, Host, ReversePath};
 
+/// Where mail goes, and the rule that says so.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Way<'a> {
+    /// The next hop.
+    pub target: &'a Target,
+    /// The rule; none for local domains, and for mail that no rule takes.
+    pub rule: Option<&'a Rule>,
+}
+
+const TO_MX: Way<'static> = Way { target: &Target::Mx, rule: None };
+
 /// What the recipient's host alone decides.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ByHost<'a> {
     /// All mail for it goes there.
-    All(&'a Target),
+    All(Way<'a>),
     /// It depends on whose mail it is.
     Depends,
 }
@@ -33,19 +44,19 @@ pub struct Mail<'a> {
 /// Where all mail for this host goes, if that is one place.
 pub fn by_host<'a>(routing: &'a Routing, host: &Host) -> ByHost<'a> {
     if let Some(target) = local(routing, host) {
-        return ByHost::All(target);
+        return ByHost::All(Way { target, rule: None });
     }
     match routing.rules.iter().find(|rule| is_for(rule, host)) {
-        None => ByHost::All(&Target::Mx),
-        Some(rule) if rule.senders.is_empty() && rule.tenants.is_empty() && rule.streams.is_empty() => ByHost::All(&rule.target),
+        None => ByHost::All(TO_MX),
+        Some(rule) if rule.senders.is_empty() && rule.tenants.is_empty() && rule.streams.is_empty() => ByHost::All(way(rule)),
         Some(_) => ByHost::Depends,
     }
 }
 
 /// Where this mail goes; `None` when that depends on its sender, and nobody has looked.
-pub fn by_mail<'a>(routing: &'a Routing, host: &Host, mail: &Mail<'_>) -> Option<&'a Target> {
+pub fn by_mail<'a>(routing: &'a Routing, host: &Host, mail: &Mail<'_>) -> Option<Way<'a>> {
     if let Some(target) = local(routing, host) {
-        return Some(target);
+        return Some(Way { target, rule: None });
     }
     for rule in routing.rules.iter().filter(|rule| is_for(rule, host)) {
         let asked_of = (rule.tenants.is_empty() || rule.tenants.contains(mail.tenant))
@@ -54,14 +65,18 @@ pub fn by_mail<'a>(routing: &'a Routing, host: &Host, mail: &Mail<'_>) -> Option
             continue;
         }
         if rule.senders.is_empty() {
-            return Some(&rule.target);
+            return Some(way(rule));
         }
         let sender = mail.sender?;
         if rule.senders.iter().any(|set| has_sender(set, sender)) {
-            return Some(&rule.target);
+            return Some(way(rule));
         }
     }
-    Some(&Target::Mx)
+    Some(TO_MX)
+}
+
+fn way(rule: &Rule) -> Way<'_> {
+    Way { target: &rule.target, rule: Some(rule) }
 }
 
 fn local<'a>(routing: &'a Routing, host: &Host) -> Option<&'a Target> {

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use postrider_model::policy::LocalDomain;
+use postrider_model::policy::{LocalDomain, TlsLevel};
 use postrider_smtp::Mailbox;
 
 use super::*;
@@ -32,6 +32,9 @@ fn rule(text: &str) -> Rule {
         tenants: Vec::new(),
         streams: Vec::new(),
         target: if target == "mx" { Target::Mx } else { Target::Maildir(target.to_owned()) },
+        tls: TlsLevel::Opportunistic,
+        tls13_only: false,
+        pool: None,
     };
     for condition in conditions.split_whitespace() {
         let (key, values) = condition.split_once('=').unwrap();
@@ -64,12 +67,14 @@ fn said(target: &Target) -> String {
 fn check(routing: &Routing, to: &str, from: &str, (tenant, stream): (&str, &str), expected: [&str; 3]) {
     let host = Host::parse(to).unwrap();
     let by_host = match by_host(routing, &host) {
-        ByHost::All(target) => said(target),
+        ByHost::All(way) => said(way.target),
         ByHost::Depends => "depends".to_owned(),
     };
     let sender = ReversePath::parse(from).unwrap();
     let (tenant, stream) = (tenant.into(), stream.into());
-    let mail = |sender| by_mail(routing, &host, &Mail { tenant: &tenant, stream: &stream, sender }).map_or("sender?".to_owned(), said);
+    let mail = |sender| {
+        by_mail(routing, &host, &Mail { tenant: &tenant, stream: &stream, sender }).map_or("sender?".to_owned(), |way| said(way.target))
+    };
     assert_eq!([by_host, mail(None), mail(Some(&sender))], expected, "{to} {from} {tenant} {stream}");
 }
 

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postrider_core::route::table::{self, ByHost};
+use postrider_core::route::table::{self, ByHost, Way};
 use postrider_core::route::{self, MxPlan};
 use postrider_model::doors::DnsTrouble;
-use postrider_model::policy::{Snapshot, Target};
+use postrider_model::policy::{Rule, Snapshot, Target};
 use postrider_model::{Diagnosis, Group, Phase, Reason, SiteName, Timestamp, Trouble, limits};
 use postrider_smtp::{Domain, Host};
 
 use super::site::{Placement, SiteState};
 use super::{Dispatcher, Errand};
-use crate::connect::NextHop;
+use crate::connect::{Hop, NextHop};
 
 /// The shortest time a placement is believed, so that a time to live of zero does not make a look-up for each message.
 const PLACEMENT_MIN: Duration = Duration::from_secs(5);
@@ -65,9 +65,9 @@ impl Dispatcher {
 
     fn locate(&mut self, host: Host, now: Timestamp) {
         let snapshot = self.snapshot.clone();
-        let target = match table::by_host(&snapshot.routing, &host) {
+        let Way { target, rule } = match table::by_host(&snapshot.routing, &host) {
             ByHost::Depends => return self.sort(host, now),
-            ByHost::All(target) => target,
+            ByHost::All(way) => way,
         };
         match (target.site(), NextHop::of(target), target) {
             (_, _, Target::Reject(text)) => {
@@ -75,16 +75,20 @@ impl Dispatcher {
                 let diagnosis = Diagnosis { at: now, phase: Phase::Route, reason, remote: None, address: None };
                 self.settle_unsent(Group::Host(host), diagnosis);
             }
-            (Some(site), Some(hop), _) => self.place(host, site, hop, PLACEMENT_MAX, now),
-            _ => self.look_up(host, now),
+            (Some(site), Some(next), _) => {
+                let site = rule.map_or(site.clone(), |rule| rule.site(site));
+                self.place(host, site, Hop::by(rule, next), PLACEMENT_MAX, now);
+            }
+            _ => self.look_up(host, rule, now),
         }
     }
 
-    fn look_up(&mut self, host: Host, now: Timestamp) {
+    fn look_up(&mut self, host: Host, rule: Option<&Rule>, now: Timestamp) {
         match &host {
             Host::Literal(address) => {
                 let site = route::literal_site(*address);
-                self.place(host.clone(), site, NextHop::Address(*address), PLACEMENT_MAX, now);
+                let site = rule.map_or(site.clone(), |rule| rule.site(site));
+                self.place(host.clone(), site, Hop::by(rule, NextHop::Address(*address)), PLACEMENT_MAX, now);
             }
             Host::Domain(domain) => {
                 self.probing += 1;
@@ -107,13 +111,15 @@ impl Dispatcher {
         self.probing -= 1;
         let now = self.doors.clock.now();
         match probed {
-            // The rules have changed meanwhile.
-            Probed::Placed(_) if table::by_host(&self.snapshot.routing, &host) != ByHost::All(&Target::Mx) => {
-                self.doors.spool.release(&Group::Host(host), now);
-            }
             Probed::Placed(plan) => {
+                let snapshot = self.snapshot.clone();
+                let ByHost::All(Way { target: Target::Mx, rule }) = table::by_host(&snapshot.routing, &host) else {
+                    // The rules have changed meanwhile.
+                    return self.doors.spool.release(&Group::Host(host), now);
+                };
                 let (site, ttl) = (plan.site.clone(), plan.ttl);
-                self.place(host, site, NextHop::Mx(plan), ttl, now);
+                let site = rule.map_or(site.clone(), |rule| rule.site(site));
+                self.place(host, site, Hop::by(rule, NextHop::Mx(plan)), ttl, now);
             }
             Probed::Unplaced(trouble) => {
                 let diagnosis = Diagnosis { at: now, phase: Phase::Route, reason: Reason::Trouble(trouble), remote: None, address: None };
@@ -122,14 +128,14 @@ impl Dispatcher {
         }
     }
 
-    fn place(&mut self, host: Host, site: SiteName, hop: NextHop, ttl: Duration, now: Timestamp) {
+    fn place(&mut self, host: Host, site: SiteName, hop: Hop, ttl: Duration, now: Timestamp) {
         self.forget_host(&host);
         self.doors.spool.place(&host, &site);
         self.place_some(&host, &site, hop, ttl, now);
     }
 
     /// Some mail of a host goes there, as long as that may be believed of all places of the host.
-    pub(super) fn place_some(&mut self, host: &Host, site: &SiteName, hop: NextHop, ttl: Duration, now: Timestamp) {
+    pub(super) fn place_some(&mut self, host: &Host, site: &SiteName, hop: Hop, ttl: Duration, now: Timestamp) {
         let expires = now.after(ttl.clamp(PLACEMENT_MIN, PLACEMENT_MAX));
         let placement = self.hosts.entry(host.clone()).or_insert(Placement { sites: Vec::new(), expires });
         self.expiries.remove(&(placement.expires, host.clone()));

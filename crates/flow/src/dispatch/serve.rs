@@ -48,7 +48,7 @@ impl Dispatcher {
 
     fn serve(&mut self, site: &SiteName, now: Timestamp) {
         let Some(state) = self.sites.get_mut(site) else { return };
-        if let NextHop::SmartHosts(hosts) = &state.hop
+        if let NextHop::SmartHosts(hosts) = &state.hop.next
             && let Some(hold) = self.quotas.hold(hosts, 1, now)
         {
             // It is the same hold as before, since then.
@@ -137,14 +137,8 @@ impl Dispatcher {
 
     /// Permits for one more connection, from the first Source that gets them.
     fn permit(&mut self, site: &SiteName, provider: &Provider, now: Timestamp) -> Result<(Route, Source, Permit), Hold> {
-        let sources = self.snapshot.sources.len();
-        let turn = self.sites.get_mut(site).map_or(0, |state| {
-            state.turn = (state.turn + 1) % sources.max(1);
-            state.turn
-        });
         let mut first_hold = None;
-        for step in 0..sources {
-            let source = self.snapshot.sources[(turn + step) % sources].clone();
+        for source in self.sources_for(site) {
             let route = Route { source: source.name.clone(), site: site.clone() };
             match self.shape.connection(&route, provider, now) {
                 Ok(permit) => return Ok((route, source, permit)),
@@ -153,6 +147,23 @@ impl Dispatcher {
         }
         // A Snapshot without a Source is not valid; nothing can be sent from nowhere.
         Err(first_hold.unwrap_or(Hold { reason: HoldReason::Total { max: 0 }, since: now, until: None }))
+    }
+
+    /// The Sources of a Site in the order of asking: the next one's turn first; by weight, where its rule names a pool.
+    fn sources_for(&mut self, site: &SiteName) -> Vec<Source> {
+        let all = &self.snapshot.sources;
+        let Some(state) = self.sites.get_mut(site) else { return Vec::new() };
+        state.turn = state.turn.wrapping_add(1);
+        match &state.hop.pool {
+            Some(pool) => {
+                let names = pool.order(state.turn).into_iter();
+                names.filter_map(|name| all.iter().find(|source| source.name == name).cloned()).collect()
+            }
+            None => {
+                let first = state.turn % all.len().max(1);
+                all[first..].iter().chain(&all[..first]).cloned().collect()
+            }
+        }
     }
 
     fn hire(&mut self, site: &SiteName, route: Route, source: Source, permit: Permit) -> WorkerId {

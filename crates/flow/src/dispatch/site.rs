@@ -8,7 +8,7 @@ use postrider_model::policy::Provider;
 use postrider_model::{Parcel, SiteName, Timestamp};
 use tokio::sync::mpsc;
 
-use crate::connect::NextHop;
+use crate::connect::Hop;
 use crate::deliver::WorkerId;
 
 /// Where a recipient host's mail goes (to several Sites when its rules ask for more than the host), and until when that may be believed.
@@ -20,7 +20,7 @@ pub(crate) struct Placement {
 
 /// A Site with mail, or with workers.
 pub(crate) struct SiteState {
-    pub(crate) hop: NextHop,
+    pub(crate) hop: Hop,
     /// The rules for it, by the present Snapshot.
     pub(crate) provider: Arc<Provider>,
     /// Recipient hosts placed here. A Site is known as long as there is one.
@@ -37,7 +37,7 @@ pub(crate) struct SiteState {
 }
 
 impl SiteState {
-    pub(crate) fn new(hop: NextHop, provider: Arc<Provider>) -> Self {
+    pub(crate) fn new(hop: Hop, provider: Arc<Provider>) -> Self {
         Self { hop, provider, hosts: 0, claimed: false, workers: BTreeSet::new(), hold: None, last_trouble: None, turn: 0 }
     }
 }

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postrider_core::route::{self, table};
+use postrider_core::route;
+use postrider_core::route::table::{self, Way};
 use postrider_model::doors::{Left, LendLimit};
 use postrider_model::policy::{Snapshot, Target};
 use postrider_model::{Diagnosis, Group, Parcel, Phase, Reason, SiteName, Timestamp, Trouble, limits};
@@ -15,7 +16,7 @@ use postrider_smtp::{Domain, Host};
 use super::claim::{PLACEMENT_MAX, Probed, probe};
 use super::{Dispatcher, Errand, settle_one};
 use crate::Doors;
-use crate::connect::NextHop;
+use crate::connect::{Hop, NextHop};
 use crate::held::Held;
 
 /// Parcels of one batch.
@@ -28,7 +29,7 @@ const FORGOTTEN_PAUSE: Duration = Duration::from_secs(60);
 pub(crate) struct Sorted {
     parcel: Held,
     site: SiteName,
-    hop: NextHop,
+    hop: Hop,
     ttl: Duration,
 }
 
@@ -78,14 +79,14 @@ async fn sort_all(doors: &Doors, snapshot: &Snapshot, host: &Host, parcels: Vec<
     let mut exchangers: Option<Result<(SiteName, NextHop, Duration), Trouble>> = None;
     let mut sorted = Vec::with_capacity(parcels.len());
     for parcel in parcels {
-        let Some(target) = target_of(doors, snapshot, host, parcel.parcel()).await else {
+        let Some(Way { target, rule }) = way_of(doors, snapshot, host, parcel.parcel()).await else {
             // It cannot be read. Who holds it says so when it is asked for again.
             drop(parcel);
             continue;
         };
         let place = match (target.site(), NextHop::of(target), target) {
             (_, _, Target::Reject(text)) => Err(Trouble::Operator(text.as_str().into())),
-            (Some(site), Some(hop), _) => Ok((site, hop, PLACEMENT_MAX)),
+            (Some(site), Some(next), _) => Ok((site, next, PLACEMENT_MAX)),
             _ => {
                 if exchangers.is_none() {
                     exchangers = Some(look_up(doors, host, own).await);
@@ -94,7 +95,10 @@ async fn sort_all(doors: &Doors, snapshot: &Snapshot, host: &Host, parcels: Vec<
             }
         };
         match place {
-            Ok((site, hop, ttl)) => sorted.push(Sorted { parcel, site, hop, ttl }),
+            Ok((site, next, ttl)) => {
+                let site = rule.map_or(site.clone(), |rule| rule.site(site));
+                sorted.push(Sorted { parcel, site, hop: Hop::by(rule, next), ttl });
+            }
             Err(trouble) => {
                 let at = doors.clock.now();
                 let diagnosis = Diagnosis { at, phase: Phase::Route, reason: Reason::Trouble(trouble), remote: None, address: None };
@@ -105,10 +109,10 @@ async fn sort_all(doors: &Doors, snapshot: &Snapshot, host: &Host, parcels: Vec<
     sorted
 }
 
-async fn target_of<'a>(doors: &Doors, snapshot: &'a Snapshot, host: &Host, parcel: &Parcel) -> Option<&'a Target> {
+async fn way_of<'a>(doors: &Doors, snapshot: &'a Snapshot, host: &Host, parcel: &Parcel) -> Option<Way<'a>> {
     let mail = table::Mail { tenant: &parcel.tenant, stream: &parcel.stream, sender: None };
-    if let Some(target) = table::by_mail(&snapshot.routing, host, &mail) {
-        return Some(target);
+    if let Some(way) = table::by_mail(&snapshot.routing, host, &mail) {
+        return Some(way);
     }
     match doors.spool.open(parcel.message).await {
         Ok(opened) => {

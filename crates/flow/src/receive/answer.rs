@@ -2,7 +2,7 @@
 
 use postrider_core::admit;
 use postrider_core::local::{self, Resolved};
-use postrider_core::route::table;
+use postrider_core::route::table::{self, Way};
 use postrider_model::doors::{Secret, SpoolTrouble};
 use postrider_model::policy::Target;
 use postrider_model::{Protocol, Recipient, Role};
@@ -112,7 +112,7 @@ impl Session<'_> {
         let sender = Some(&transaction.reverse_path);
         for end in &ends {
             let mail = table::Mail { tenant: &principal.tenant, stream: &principal.stream, sender };
-            if let Some(Target::Reject(text)) = table::by_mail(routing, end.host(), &mail) {
+            if let Some(Way { target: Target::Reject(text), .. }) = table::by_mail(routing, end.host(), &mail) {
                 return Err(reply(550, (5, 7, 1), text));
             }
         }

@@ -6,7 +6,9 @@ mod routing;
 
 pub use provider::{Provider, ProviderMatch, Rate, ReplyRule, RuleAction};
 pub use retry::RetryPolicy;
-pub use routing::{DomainMatch, LmtpServer, LocalDomain, QuotaLimits, Remote, Routing, Rule, SenderMatch, SmartHost, Target, TlsLevel};
+pub use routing::{
+    DomainMatch, LmtpServer, LocalDomain, Pool, QuotaLimits, Remote, Routing, Rule, SenderMatch, SmartHost, Target, TlsLevel,
+};
 
 use std::net::IpAddr;
 use std::time::Duration;

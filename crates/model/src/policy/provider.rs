@@ -52,11 +52,11 @@ impl ProviderMatch {
     pub fn matches_site(&self, site: &SiteName) -> bool {
         match self {
             ProviderMatch::All => true,
-            ProviderMatch::Site(name) => name == site,
+            ProviderMatch::Site(name) => name.as_str() == site.hosts(),
             // `smarthost:gw.google.com` is no host of that name.
-            ProviderMatch::HostSuffix(_) if site.as_str().contains(':') && !site.as_str().starts_with('[') => false,
+            ProviderMatch::HostSuffix(_) if site.hosts().contains(':') && !site.hosts().starts_with('[') => false,
             ProviderMatch::HostSuffix(suffixes) => site
-                .as_str()
+                .hosts()
                 .split(',')
                 .any(|host| suffixes.iter().any(|s| host == s.trim_start_matches('.') || s.starts_with('.') && host.ends_with(s.as_str()))),
         }
@@ -143,6 +143,7 @@ mod tests {
             ("mx.example", true),
             ("a.mx.example", false),
             ("google.com.evil.example", false),
+            ("bank@alt1.aspmx.l.google.com,aspmx.l.google.com", true),
             ("smarthost:gw.google.com", false),
             ("lmtp:mx.example", false),
         ] {

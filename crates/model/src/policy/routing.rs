@@ -11,7 +11,7 @@ use std::sync::Arc;
 use postrider_smtp::sasl::Credentials;
 use postrider_smtp::{Domain, Mailbox};
 
-use crate::{SiteName, StreamName, TenantName};
+use crate::{SiteName, SourceName, StreamName, TenantName};
 
 /// All that decides about next hops.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -37,6 +37,45 @@ pub struct Rule {
     pub streams: Vec<StreamName>,
     /// Where it goes.
     pub target: Target,
+    /// How sessions with mail exchangers must be secured; another target says it itself.
+    pub tls: TlsLevel,
+    /// Nothing older than TLS 1.3, there.
+    pub tls13_only: bool,
+    /// From which Sources; all, when nothing is said.
+    pub pool: Option<Arc<Pool>>,
+}
+
+impl Rule {
+    /// The Site for this rule's mail, when it would be `base` without a rule. Where the rule asks for more than a next hop, its Sites are its own: mail that
+    /// must be encrypted cannot ride with mail that need not.
+    pub fn site(&self, base: SiteName) -> SiteName {
+        let plain = self.tls == TlsLevel::Opportunistic && !self.tls13_only && self.pool.is_none();
+        if plain { base } else { SiteName::new(&format!("{}@{base}", self.name)) }
+    }
+}
+
+/// Sources with their weights: one of weight 3 gets three connections where one of weight 1 gets one. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// How policy calls it.
+    pub name: String,
+    /// The Sources, each with its weight, which is not zero.
+    pub sources: Vec<(SourceName, u32)>,
+}
+
+impl Pool {
+    /// The Sources in the order of asking for the connection of this number: first the one whose turn it is by weight, then the others.
+    pub fn order(&self, turn: usize) -> Vec<SourceName> {
+        let total: usize = self.sources.iter().map(|(_, weight)| *weight as usize).sum();
+        let mut left = turn % total.max(1);
+        let first = self.sources.iter().position(|(_, weight)| {
+            let here = left < *weight as usize;
+            left = left.saturating_sub(*weight as usize);
+            here
+        });
+        let first = first.unwrap_or(0);
+        self.sources[first..].iter().chain(&self.sources[..first]).map(|(name, _)| name.clone()).collect()
+    }
 }
 
 /// A set of domains.
@@ -198,4 +237,40 @@ pub struct LocalDomain {
     pub delimiter: Option<char>,
     /// Where the mail of its mailboxes goes: LMTP or Maildir.
     pub target: Target,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_gives_turns_by_weight() {
+        let pool = Pool { name: "p".to_owned(), sources: vec![("a".into(), 2), ("b".into(), 1)] };
+        let firsts: String = (0..7).map(|turn| pool.order(turn)[0].to_string()).collect();
+        assert_eq!(firsts, "aabaaba");
+        assert_eq!(pool.order(2), ["b".into(), "a".into()]);
+    }
+
+    #[test]
+    fn a_rule_that_asks_for_more_has_sites_of_its_own() {
+        let rule = |tls, pool| Rule {
+            name: "bank".to_owned(),
+            recipients: Vec::new(),
+            senders: Vec::new(),
+            tenants: Vec::new(),
+            streams: Vec::new(),
+            target: Target::Mx,
+            tls,
+            tls13_only: false,
+            pool,
+        };
+        let pool = Arc::new(Pool { name: "p".to_owned(), sources: vec![("a".into(), 2)] });
+        let base = || SiteName::new("a.mx.example,b.mx.example");
+        assert_eq!(rule(TlsLevel::Opportunistic, None).site(base()), base());
+        for own in [rule(TlsLevel::Verified, None), rule(TlsLevel::Opportunistic, Some(pool))] {
+            let site = own.site(base());
+            assert_eq!((site.as_str(), site.hosts()), ("bank@a.mx.example,b.mx.example", "a.mx.example,b.mx.example"));
+        }
+        assert_eq!(SiteName::new("maildir:/m/{user}@{domain}").hosts(), "maildir:/m/{user}@{domain}");
+    }
 }

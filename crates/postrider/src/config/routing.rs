@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use postrider_core::local;
 use postrider_model::policy::{
-    DomainMatch, LmtpServer, LocalDomain, Provider, ProviderMatch, QuotaLimits, Remote, ReplyRule, Routing, Rule, RuleAction, SenderMatch,
-    SmartHost, Target, TlsLevel,
+    DomainMatch, LmtpServer, LocalDomain, Pool, Provider, ProviderMatch, QuotaLimits, Remote, ReplyRule, Routing, Rule, RuleAction,
+    SenderMatch, SmartHost, Target, TlsLevel,
 };
-use postrider_model::{ProviderName, StreamName, TenantName};
+use postrider_model::{ProviderName, SourceName, StreamName, TenantName};
 use postrider_smtp::sasl::Credentials;
 use postrider_smtp::{Domain, Mailbox};
 use toml::de::DeValue;
@@ -23,12 +23,16 @@ use super::values::{self, Read};
 /// Connections to one smart host at once, unless the file says otherwise: such accounts are small.
 const CONNECTIONS_DEFAULT: u32 = 5;
 
+/// How sessions with mail exchangers may have to be secured.
+const MX_TLS: [(&str, TlsLevel); 4] =
+    [("opportunistic", TlsLevel::Opportunistic), ("require", TlsLevel::Required), ("verify", TlsLevel::Verified), ("none", TlsLevel::None)];
+
 /// All that decides about next hops. Relative paths start at `directory`.
 pub fn routing(top: &Section<'_>, tenants: &[Tenant], directory: &Path) -> Routing {
-    let hosts = smart_hosts(top, directory);
+    let known = Known { hosts: smart_hosts(top, directory), pools: pools(top), tenants };
     let mut rules: Vec<Rule> = Vec::new();
     for section in top.sections("route") {
-        if let Some(rule) = rule(&section, &hosts, tenants, directory) {
+        if let Some(rule) = rule(&section, &known, directory) {
             if rules.iter().any(|other| other.name == rule.name) {
                 section.fault("name", format!("{} is taken by another route", rule.name));
             }
@@ -77,6 +81,43 @@ pub fn providers(routing: &Routing, usual: &Provider) -> Vec<Provider> {
         providers.push(provider);
     }
     providers
+}
+
+/// What a route may name.
+struct Known<'a> {
+    hosts: BTreeMap<String, Arc<SmartHost>>,
+    pools: BTreeMap<String, Arc<Pool>>,
+    tenants: &'a [Tenant],
+}
+
+fn pools(top: &Section<'_>) -> BTreeMap<String, Arc<Pool>> {
+    let mut sources: Vec<String> = top.sections("source").iter().filter_map(|section| section.optional("name", values::name)).collect();
+    if sources.is_empty() {
+        sources.push("default".to_owned());
+    }
+    let mut pools = BTreeMap::new();
+    for section in top.sections("pool") {
+        let name = section.required("name", values::name);
+        let members = section.required("sources", texts).unwrap_or_default();
+        let weights = section.list("weights", |v| values::number::<u32>(v, 1..=1_000)).unwrap_or_else(|| vec![1; members.len()]);
+        for member in members.iter().filter(|member| !sources.contains(member)) {
+            section.fault("sources", format!("there is no [[source]] of the name {member:?}"));
+        }
+        if members.is_empty() {
+            section.fault("sources", "at least one is needed");
+        }
+        if weights.len() != members.len() {
+            section.fault("weights", "there is one weight for each source, in their order");
+        }
+        if let Some(name) = name {
+            let sources = members.iter().map(|member| SourceName::new(member)).zip(weights).collect();
+            if pools.insert(name.clone(), Arc::new(Pool { name: name.clone(), sources })).is_some() {
+                section.fault("name", format!("{name} is taken by another pool"));
+            }
+        }
+        section.finish();
+    }
+    pools
 }
 
 fn smart_hosts(top: &Section<'_>, directory: &Path) -> BTreeMap<String, Arc<SmartHost>> {
@@ -145,12 +186,12 @@ fn credentials(section: &Section<'_>, directory: &Path) -> Option<Credentials> {
     Some(Credentials { authzid: String::new(), authcid: user?, password })
 }
 
-fn rule(section: &Section<'_>, hosts: &BTreeMap<String, Arc<SmartHost>>, tenants: &[Tenant], directory: &Path) -> Option<Rule> {
+fn rule(section: &Section<'_>, known: &Known<'_>, directory: &Path) -> Option<Rule> {
     let name = section.required("name", values::name);
     let recipients = section.list("recipient_domain", domain_match).unwrap_or_default();
     let senders = section.list("sender", sender_match).unwrap_or_default();
-    let of: Vec<TenantName> = section.list("tenant", |v| tenant(v, tenants)).unwrap_or_default();
-    let streams = section.list("stream", |v| stream(v, &of, tenants)).unwrap_or_default();
+    let of: Vec<TenantName> = section.list("tenant", |v| tenant(v, known.tenants)).unwrap_or_default();
+    let streams = section.list("stream", |v| stream(v, &of, known.tenants)).unwrap_or_default();
     for key in ["recipient_domain", "sender", "tenant", "stream"] {
         if section.list_is_empty(key) {
             section.fault(key, "an empty list matches nothing; leave the key away to match all");
@@ -158,8 +199,22 @@ fn rule(section: &Section<'_>, hosts: &BTreeMap<String, Arc<SmartHost>>, tenants
     }
     let text = section.optional("text", values::text);
     let words = section.required("to", |v| texts(v));
-    let target = target(section, words?, text, hosts, directory);
-    Some(Rule { name: name?, recipients, senders, tenants: of, streams, target: target? })
+    let tls = section.or("tls", TlsLevel::Opportunistic, |v| values::one_of(v, &MX_TLS));
+    let tls13_only = section.or("minimum_tls", false, |v| values::one_of(v, &[("1.2", false), ("1.3", true)]));
+    let pool = section.optional("pool", |v| {
+        let name = values::name(v)?;
+        known.pools.get(&name).cloned().ok_or_else(|| format!("there is no [[pool]] of the name {name:?}"))
+    });
+    let target = target(section, words?, text, &known.hosts, directory)?;
+    for key in ["tls", "minimum_tls"] {
+        if target != Target::Mx && section.has(key) {
+            section.fault(key, "is for \"mx\"; a smart host has a key of its own for it");
+        }
+    }
+    if tls13_only && !matches!(tls, TlsLevel::Required | TlsLevel::Verified) {
+        section.fault("minimum_tls", "means something only where TLS is required: set tls to \"require\" or \"verify\"");
+    }
+    Some(Rule { name: name?, recipients, senders, tenants: of, streams, target, tls, tls13_only, pool })
 }
 
 fn target(

@@ -72,6 +72,29 @@ fn a_smart_host_has_rules_of_its_own() {
     assert_eq!(config.snapshot.provider_for(&"mx.ses.example".into()).name.as_str(), "default");
 }
 
+/// What docs/routing.md shows works, with the smart hosts and tenants that one block takes from another.
+#[test]
+fn the_examples_of_the_document_are_right() {
+    let folder = secrets("document");
+    for name in ["ses", "gmail"] {
+        std::fs::copy(folder.join("brevo.password"), folder.join(format!("{name}.password"))).unwrap();
+    }
+    let text = include_str!("../../../../docs/routing.md");
+    let blocks: Vec<&str> = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 6, "{}", blocks.len());
+    for block in blocks {
+        let mut whole = block.to_owned();
+        for name in ["ses", "gmail", "brevo"] {
+            if !block.contains(&format!("name = \"{name}\"")) {
+                whole += &format!("\n[[smart_host]]\nname = \"{name}\"\nhost = \"{name}.example\"\n");
+            }
+        }
+        whole += "\n[[tenant]]\nname = \"shop\"\n[[tenant.stream]]\nname = \"news\"\n";
+        parse_in(&folder, &whole).unwrap_or_else(|faults| panic!("{whole}\n{faults}"));
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn a_password_is_read_from_its_file() {
     let folder = secrets("routing");
@@ -116,6 +139,14 @@ fn mistakes_are_told_with_the_remedy() {
         ),
         (route("to = \"mx\"\nrecipient_domain = [\"a b\"]"), ":11: route.recipient_domain: \"a b\" is neither a domain"),
         (route("to = \"mx\"\nrecipient = [\"a.example\"]"), ":11: unknown key `route.recipient`"),
+        (route("to = \"ses\"\ntls = \"verify\""), ":11: route.tls: is for \"mx\"; a smart host has a key of its own for it"),
+        (route("to = \"mx\"\nminimum_tls = \"1.3\""), ":11: route.minimum_tls: means something only where TLS is required"),
+        (route("to = \"mx\"\npool = \"p\""), ":11: route.pool: there is no [[pool]] of the name \"p\""),
+        ("[[pool]]\nname = \"p\"\nsources = [\"s\"]".to_owned(), ":3: pool.sources: there is no [[source]] of the name \"s\""),
+        (
+            "[[pool]]\nname = \"p\"\nsources = [\"default\"]\nweights = [1, 2]".to_owned(),
+            ":4: pool.weights: there is one weight for each source",
+        ),
         (host("user = \"u\""), ":4: smart_host.user: a user needs a password or a password_file, and they need a user"),
         (host("user = \"u\"\npassword_file = \"none\""), ":5: smart_host.password_file: cannot read /data/none"),
         (host("user = \"u\"\npassword = \"p\"\ntls = \"opportunistic\""), ":6: smart_host.tls: would let the password pass without TLS"),

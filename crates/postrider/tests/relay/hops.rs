@@ -177,3 +177,26 @@ fn a_way_back_to_us_is_not_taken() {
     send(&relay, "", "x@[127.0.0.1]", "loops");
     relay.mail.wait("mail for [127.0.0.1] loops back to this host");
 }
+
+#[test]
+fn a_route_to_mail_exchangers_may_demand_tls_and_choose_its_sources() {
+    let hop = takes_all();
+    let sources = "[[source]]\nname = \"one\"\naddress = \"127.0.0.1\"\n[[source]]\nname = \"two\"\naddress = \"127.0.0.2\"\n";
+    let pool = "[[pool]]\nname = \"second\"\nsources = [\"two\"]\n";
+    let routes = [
+        route("safe", "sender = [\"safe@a.example\"]\nto = \"mx\"\ntls = \"require\""),
+        route("pooled", "sender = [\"pooled@a.example\"]\nto = \"mx\"\npool = \"second\""),
+    ]
+    .concat();
+    let mut relay = Relay::start(&format!("{}{sources}{pool}{routes}", config(hop.port)));
+    let id = send(&relay, "safe@a.example", "x@[127.0.0.1]", "needs TLS");
+    let said = explained(&relay.folder, &id, "TLS is required");
+    assert!(said.contains("the server does not offer STARTTLS"), "{said}");
+    for _ in 0..3 {
+        send(&relay, "pooled@a.example", "x@[127.0.0.1]", "from the pool");
+        assert!(hop.take().contains("from the pool"));
+        let line = relay.mail.wait("delivered");
+        assert!(line.contains("two"), "{line}");
+    }
+    assert!(relay.folder.said(&["queue", "count"]).contains("safe@[127.0.0.1]"));
+}
