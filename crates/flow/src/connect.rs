@@ -1,21 +1,23 @@
 //! From a Site to an open session: resolve, dial, greet, secure, prove.
 //!
-//! Hosts in order of preference, equal ones rotated (RFC 5321 §5.1), smart hosts in the order of policy; their addresses in turn, both families. An address
+//! Hosts in order of preference, equal ones rotated (RFC 5321 §5.1), smart hosts in the order of policy; their addresses in turn, both families, which race (`race`). An address
 //! that does not answer, or that refuses the session, is left for the next one, until there is none or `limits::ADDRESSES_PER_ATTEMPT_MAX` were tried. A smart
 //! host whose limit is reached is passed over. An address where we listen ourselves is never dialled, nor is any host that is no better.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use postrider_core::route::{self, MxPlan, RouteTrouble};
 use postrider_core::shape::Hold;
-use postrider_model::doors::{DnsTrouble, NetTrouble};
+use postrider_model::doors::{Connection, DnsTrouble, NetTrouble};
 use postrider_model::policy::{self, LmtpServer, Pool, Rule, SmartHost, Snapshot, Source, Target, TlsLevel};
 use postrider_model::{Diagnosis, Phase, Reason, Trouble, limits};
 use postrider_smtp::{Domain, Reply};
 
 use crate::Doors;
 use crate::quotas::Quotas;
+use crate::race::{Dialling, race};
 use crate::session_out::{Broken, Manners, Place, Remote, SessionOut};
 
 /// Where the mail of a Site goes.
@@ -102,6 +104,9 @@ struct Candidates {
     ours: bool,
 }
 
+/// What dialling gave.
+type Dialled = Result<Box<dyn Connection>, NetTrouble>;
+
 /// What connecting needs.
 pub(crate) struct Connecting<'a> {
     pub(crate) doors: &'a Doors,
@@ -125,8 +130,9 @@ impl Connecting<'_> {
         }
         self.keep_reachable(&mut found);
         let mut last = None;
-        for candidate in found.list {
-            match self.session_with(&candidate).await {
+        let mut list = VecDeque::from(found.list);
+        while let Some((candidate, connection)) = self.next_connection(&mut list).await {
+            match self.session_with(&candidate, connection).await {
                 Ok(session) => return Ok(Connected { session, smart_host: candidate.smart_host }),
                 Err(broken) => {
                     self.alarm(&candidate, &broken);
@@ -275,26 +281,63 @@ impl Connecting<'_> {
         }
     }
 
-    /// A session with one address. Where TLS is a matter of chance, a handshake that fails is followed by a new connection in the clear.
-    async fn session_with(&self, candidate: &Candidate) -> Result<SessionOut, Broken> {
-        match self.dial(&candidate.remote, &candidate.manners).await {
+    /// Dials the next candidate, and against it the one behind it when that is the other family of the same host. Takes from the list whoever has failed or won.
+    async fn next_connection(&self, list: &mut VecDeque<Candidate>) -> Option<(Candidate, Dialled)> {
+        let first = list.pop_front()?;
+        let timeout = self.snapshot.timeouts.connect;
+        let address = match &first.remote.place {
+            Place::Tcp(address) => *address,
+            Place::Unix(path) => {
+                let connected = self.doors.net.dial_unix(path, timeout).await;
+                return Some((first, connected));
+            }
+        };
+        let rival = list.front().filter(|rival| rival.remote.host == first.remote.host && rival.manners.tls == first.manners.tls);
+        let rival = rival.and_then(|rival| rival.remote.address()).filter(|other| other.is_ipv4() != address.is_ipv4());
+        let dialling = Dialling { net: &*self.doors.net, from: self.source.address, timeout };
+        let raced = race(dialling, address, rival).await;
+        let candidate = match (raced.by_rival, raced.other_failed) {
+            (false, false) => first,
+            (false, true) => {
+                list.pop_front();
+                first
+            }
+            (true, other_failed) => {
+                let winner = list.pop_front()?;
+                if !other_failed {
+                    // It may still answer, should the session with the winner fail.
+                    list.push_front(first);
+                }
+                winner
+            }
+        };
+        Some((candidate, raced.connection))
+    }
+
+    /// A session over a connection. Where TLS is a matter of chance, a handshake that fails is followed by a new connection in the clear.
+    async fn session_with(&self, candidate: &Candidate, connected: Dialled) -> Result<SessionOut, Broken> {
+        match self.greet(candidate, connected, &candidate.manners).await {
             Err(Broken { phase: Phase::StartTls, .. }) if candidate.manners.tls == TlsLevel::Opportunistic => {
                 let in_the_clear = Manners { tls: TlsLevel::None, ..candidate.manners.clone() };
-                self.dial(&candidate.remote, &in_the_clear).await
+                let connected = self.dial(&candidate.remote).await;
+                self.greet(candidate, connected, &in_the_clear).await
             }
             session => session,
         }
     }
 
-    async fn dial(&self, remote: &Remote, manners: &Manners) -> Result<SessionOut, Broken> {
-        let timeouts = self.snapshot.timeouts;
-        let connected = match &remote.place {
-            Place::Tcp(address) => self.doors.net.dial(self.source.address, *address, timeouts.connect).await,
-            Place::Unix(path) => self.doors.net.dial_unix(path, timeouts.connect).await,
-        };
+    async fn dial(&self, remote: &Remote) -> Dialled {
+        let timeout = self.snapshot.timeouts.connect;
+        match &remote.place {
+            Place::Tcp(address) => self.doors.net.dial(self.source.address, *address, timeout).await,
+            Place::Unix(path) => self.doors.net.dial_unix(path, timeout).await,
+        }
+    }
+
+    async fn greet(&self, candidate: &Candidate, connected: Dialled, manners: &Manners) -> Result<SessionOut, Broken> {
         let trouble = |trouble: NetTrouble| Reason::Trouble(Trouble::ConnectFailed(trouble.to_string().into()));
         let connection = connected.map_err(|failed| Broken::new(Phase::Connect, trouble(failed)))?;
-        SessionOut::greet(&*self.doors.net, connection, remote.clone(), manners, timeouts).await
+        SessionOut::greet(&*self.doors.net, connection, candidate.remote.clone(), manners, self.snapshot.timeouts).await
     }
 
     /// A smart host that does not believe us is our mistake, and somebody has to mend it.

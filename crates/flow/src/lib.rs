@@ -15,6 +15,7 @@ mod insight;
 mod local;
 mod patience;
 mod quotas;
+mod race;
 mod receive;
 mod relay;
 mod render;
