@@ -126,7 +126,7 @@ impl Connecting<'_> {
         }
         let mut found = self.candidates(recipients).await;
         if found.list.is_empty() {
-            return Err(self.nobody(found));
+            return Err(self.nobody(found, recipients));
         }
         self.keep_reachable(&mut found);
         let mut last = None;
@@ -149,12 +149,22 @@ impl Connecting<'_> {
         Diagnosis { at, phase, reason, remote: remote.map(|r| r.host.clone()), address: remote.and_then(Remote::address) }
     }
 
-    /// An MX that points nowhere is a fact of the DNS only if every look-up was answered.
-    fn nobody(&self, found: Candidates) -> NoSession {
+    /// An MX that points nowhere is a fact of the DNS only if every look-up was answered. A next hop that policy names is never the mail's fault.
+    fn nobody(&self, found: Candidates, recipients: u32) -> NoSession {
+        if let NextHop::SmartHosts(hosts) = &self.hop.next
+            && let Some(hold) = self.quotas.hold(hosts, recipients, self.doors.clock.now())
+        {
+            // Others took what was left while names were looked up.
+            return NoSession::Full(hold);
+        }
         match found.failed {
             Some((host, trouble)) => {
                 let diagnosis = self.diagnose(Phase::Route, Reason::Trouble(trouble), None);
                 NoSession::Failed(Diagnosis { remote: Some(host), ..diagnosis })
+            }
+            None if !matches!(self.hop.next, NextHop::Mx(_) | NextHop::Address(_)) => {
+                let trouble = Trouble::ConnectFailed("no next hop of the route could be tried".into());
+                NoSession::Failed(self.diagnose(Phase::Route, Reason::Trouble(trouble), None))
             }
             None if found.ours => NoSession::NoAddress(RouteTrouble::Loop),
             None => NoSession::NoAddress(route::no_address(found.implicit, &found.troubles)),

@@ -315,7 +315,11 @@ impl Attempts {
                 Ok(()) => return Ok(()),
                 // The limit of a second is waited for; those of an hour and a day send us on to the next smart host.
                 Err(NotTaken::Full(Full { span: Span::Second, until, .. })) => {
-                    tokio::time::sleep(until.since(self.doors.clock.now()).max(Duration::from_millis(1))).await;
+                    let pause = until.since(self.doors.clock.now()).max(Duration::from_millis(1));
+                    tokio::select! { biased;
+                        () = self.draining.said() => return Err(Made::Stale),
+                        () = tokio::time::sleep(pause) => {}
+                    }
                 }
                 Err(NotTaken::Full(_)) => {
                     if let Some(open) = session.take() {

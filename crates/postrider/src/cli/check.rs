@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use postrider_edge::tls::Certified;
-use postrider_model::policy::ProviderMatch;
+use postrider_model::policy::{ProviderMatch, Target};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -84,6 +84,7 @@ fn tell(config: &Config, file: &Path) -> anyhow::Result<bool> {
     for listener in &config.listeners {
         say(format_args!("listener       {}", crate::serve::listener_line(listener, listener.address, config)))?;
     }
+    routes(config)?;
     if !config.certificate.exists() && !config.key.exists() {
         say(format_args!("certificate    none yet: `serve` makes a self-signed one at {}", config.certificate.display()))?;
         return Ok(true);
@@ -96,6 +97,25 @@ fn tell(config: &Config, file: &Path) -> anyhow::Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// Where mail goes that does not go to the exchangers of its domain.
+fn routes(config: &Config) -> anyhow::Result<()> {
+    let routing = &config.snapshot.routing;
+    for domain in routing.local.values() {
+        let site = domain.target.site().map(|site| site.to_string()).unwrap_or_default();
+        let (mailboxes, aliases) = (domain.mailboxes.len(), domain.aliases.len());
+        say(format_args!("local domain   {}: {mailboxes} mailboxes, {aliases} aliases, to {site}", domain.name))?;
+    }
+    for rule in &routing.rules {
+        let to = match &rule.target {
+            Target::Mx => "the mail exchangers of the domain".to_owned(),
+            Target::Reject(_) => "nowhere, refused".to_owned(),
+            other => other.site().map(|site| site.to_string()).unwrap_or_default(),
+        };
+        say(format_args!("route          {}: to {to}", rule.name))?;
+    }
+    Ok(())
 }
 
 /// Dials as a delivery would, and waits for a greeting.
@@ -137,6 +157,7 @@ fn blocked(target: &str, why: &str) -> String {
         "port 25        BLOCKED outward: {why}
   Mail servers take mail on port 25, and most hosting companies and home networks block it. What helps:
   - ask your provider to open port 25 outward (many do for a server, once asked; home lines rarely), or
+  - send through an account elsewhere that takes mail on port 587 or 465 ([[smart_host]] in the configuration; docs/routing.md), or
   - run the relay on a machine where it is open, or
   - try everything out without it: `postrider serve --capture` keeps each mail, and `postrider capture list` shows it.
   What is dialled is check.probe in the configuration, now {target}."

@@ -83,8 +83,8 @@ pub fn listener_line(listener: &ListenerConfig, address: SocketAddr, config: &Co
     let whom = match settings.role {
         Role::Submission if settings.auth_in_clear => "submission, AUTH needed, also without TLS".to_owned(),
         Role::Submission => "submission, AUTH needed".to_owned(),
-        Role::Relay | Role::Report | Role::Local => match config.receive.relay_domains.len() {
-            0 => "relay, for no domain yet (relay_domains is empty)".to_owned(),
+        Role::Relay | Role::Report | Role::Local => match config.receive.relay_domains.len() + config.snapshot.routing.local.len() {
+            0 => "relay, for no domain yet (relay_domains is empty, and there is no [[local_domain]])".to_owned(),
             count => format!("relay, for {count} domains"),
         },
     };
