@@ -23,7 +23,7 @@ const FILES: &[(&str, &str, u32)] = &[
 ];
 
 /// Pages that a postmaster reads.
-const PAGES: &[&str] = &["production.md", "operating.md", "configuration.md", "from-postfix.md", "rfc.md", "security.md"];
+const PAGES: &[&str] = &["production.md", "operating.md", "routing.md", "configuration.md", "from-postfix.md", "rfc.md", "security.md"];
 
 /// Names under which old software knows the program.
 const LINKS: &[(&str, &str)] = &[
