@@ -2,10 +2,11 @@
 
 use postrider_model::Outcome;
 
+use crate::alteration::put_alteration;
 use crate::codec::Encode;
 use crate::events::{put_event, take_event};
 use crate::footer::{FooterBuilder, Summary, Trailer, replay_footer};
-use crate::forms::{Body, Form, SettlementParts, put_alteration, put_settlement, put_states, put_stored_message};
+use crate::forms::{Body, Form, SettlementParts, put_settlement, put_states, put_stored_message};
 use crate::index::Index;
 use crate::journal;
 use crate::record::{Binding, Header, Kind, Scan};
@@ -64,7 +65,7 @@ pub fn kinds_written(octets: &[u8]) -> Vec<&'static str> {
             Some(Kind::Checkpoint | Kind::Standing) => "copy",
             Some(Kind::Footer) => "footer",
             Some(Kind::Transferred) => "mark",
-            Some(Kind::Alteration) => "change",
+            Some(Kind::Alteration | Kind::Change) => "change",
             None => break,
         });
         rest = usize::try_from(header.record_octets()).ok().and_then(|end| rest.get(end..)).unwrap_or_default();

@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use postrider_model::doors::OnHold;
 use postrider_model::{
     Arrival, AttemptFacts, BodyType, CredentialName, Diagnosis, Envelope, Mend, Message, MessageId, Phase, Priority, Protocol, Reason,
     Recipient, Role, SourceName, StreamName, TenantName, Timestamp, TlsFacts, Trouble,
@@ -11,7 +12,8 @@ use postrider_smtp::{EnhancedStatus, Mailbox, Reply, ReversePath};
 use proptest::prelude::*;
 
 use super::*;
-use crate::forms::{Choice, FileName, State, StoredAlteration, StoredMessage, StoredOutcome, StoredSettlement};
+use crate::alteration::{Choice, StoredAlteration, StoredChange};
+use crate::forms::{FileName, State, StoredMessage, StoredOutcome, StoredSettlement};
 
 fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(millis)
@@ -118,7 +120,16 @@ fn forms() -> Vec<(Kind, Form)> {
         .into_iter()
         .enumerate()
         .map(|(nth, diagnosis)| {
-            (nth as u32, State::Live { due: at(3), attempts: 9, diagnosis: Some(diagnosis).filter(|_| nth != 0), delay_told: nth % 2 == 0 })
+            (
+                nth as u32,
+                State::Live {
+                    due: at(3),
+                    attempts: 9,
+                    diagnosis: Some(diagnosis).filter(|_| nth != 0),
+                    delay_told: nth % 2 == 0,
+                    held: (nth % 3 == 1).then(|| OnHold { since: at(4), reason: "to be looked at".into() }),
+                },
+            )
         })
         .chain([(99, State::Ended)])
         .collect();
@@ -156,9 +167,31 @@ fn forms() -> Vec<(Kind, Form)> {
     forms.push((Kind::Transferred, Form::Transferred(12)));
     let choices = [
         Choice::default(),
-        Choice { message: Some(MessageId(6)), tenant: Some(TenantName::new("t")), hosts: vec!["one.example".into(), "[192.0.2.1]".into()] },
+        Choice {
+            messages: vec![MessageId(6)],
+            tenant: Some(TenantName::new("t")),
+            hosts: vec!["one.example".into(), "[192.0.2.1]".into()],
+            ..Choice::default()
+        },
     ];
-    forms.extend(choices.map(|choice| (Kind::Alteration, Form::Alteration(StoredAlteration { due: at(11), choice }))));
+    let dated = |choice| StoredAlteration { change: StoredChange::Due(at(11)), choice };
+    forms.extend(choices.clone().map(|choice| (Kind::Alteration, Form::Alteration(dated(choice)))));
+    let wide = Choice {
+        messages: vec![MessageId(6), MessageId(8)],
+        stream: Some(StreamName::new("s")),
+        arrived_from: Some(at(1)),
+        arrived_to: Some(at(2)),
+        ..choices[1].clone()
+    };
+    let hold = OnHold { since: at(4), reason: "to be looked at".into() };
+    for (change, choice) in [
+        (StoredChange::Due(at(11)), wide.clone()),
+        (StoredChange::Held(hold.clone()), wide),
+        (StoredChange::Held(hold), Choice::default()),
+        (StoredChange::Released(at(12)), choices[1].clone()),
+    ] {
+        forms.push((Kind::Change, Form::Alteration(StoredAlteration { change, choice })));
+    }
     forms
 }
 

@@ -16,7 +16,13 @@ pub(crate) fn copy_of(slots: &Slots, id: MessageId, place: Place, told: &[Told],
         let diagnosis = read_diagnosis(slots, id, delivery.index, delivery.told_life, delivery.told_offset)?;
         states.push((
             delivery.index,
-            State::Live { due: delivery.due, attempts: delivery.attempts, diagnosis, delay_told: delivery.delay_told },
+            State::Live {
+                due: delivery.due,
+                attempts: delivery.attempts,
+                diagnosis,
+                delay_told: delivery.delay_told,
+                held: delivery.held.clone().filter(|_| whole),
+            },
         ));
     }
     if !whole {

@@ -63,6 +63,8 @@ pub(crate) struct Core {
     /// Who copies what stands on disk.
     pub(crate) holds: Holds,
     pub(crate) compaction: Mutex<Compaction>,
+    /// One change by hand at a time, so that their records stand in the order in which they changed memory.
+    pub(crate) altering: Mutex<()>,
     /// Compaction's copies on their way to the log.
     pub(crate) copies: AtomicUsize,
     /// The last of them found no room: there is none until something else is written or freed.
@@ -242,7 +244,10 @@ impl Core {
                     copies += 1;
                     index.retold(id, place, &fates);
                 }
-                Purpose::Alter => index.segments.depend_on_all_before(place.life),
+                Purpose::Alter { turn } => {
+                    index.segments.depend_on_all_before(place.life);
+                    turn.into_iter().for_each(|turn| index.end_turn(turn));
+                }
                 Purpose::Mark => {}
             }
         }

@@ -1,42 +1,50 @@
 //! The queue in a person's hands, and the journal for its readers.
 
-use std::collections::{BTreeSet, BinaryHeap};
-use std::sync::Arc;
+use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering;
 
 use postrider_model::doors::{
-    Alteration, DeliveryView, Hold, Journal, JournalTrouble, QueueCount, QueueFilter, SpoolDesk, SpoolHealth, SpoolTrouble,
+    Alteration, DeliveryView, Hold, Journal, JournalTrouble, QueueCount, QueueFilter, QueueShape, ShapeBy, Shown, SpoolDesk, SpoolHealth,
+    SpoolTrouble, Walked,
 };
-use postrider_model::{BoxFuture, DeliveryId, Diagnosis, Event, Message, MessageId};
+use postrider_model::{BoxFuture, DeliveryId, Event, MessageId, Timestamp};
 
-use crate::core::Item;
+use crate::alteration::StoredChange;
 use crate::engine::EmbeddedSpool;
-use crate::forms::{Choice, StoredAlteration};
-use crate::frame::Frame;
-use crate::handoff::Weight;
-use crate::index::{Altered, Index, SLICE};
-use crate::offload::offload;
-use crate::reader::{read_diagnosis, read_message};
+use crate::index::SLICE;
 use crate::sync::lock;
-
-type Shown = (Arc<Message>, Vec<(DeliveryView, Option<Diagnosis>)>);
 
 impl SpoolDesk for EmbeddedSpool {
     fn list(&self, filter: &QueueFilter, after: Option<DeliveryId>, max: usize) -> Vec<DeliveryView> {
         let mut smallest = BinaryHeap::new();
-        if let Some(message) = filter.message {
-            let index = lock(&self.core.index);
-            let ids = index.live_indices(message).into_iter().map(|nth| DeliveryId { message, index: nth });
-            smallest.extend(ids.filter(|id| after.is_none_or(|after| *id > after)).take(max));
-        } else {
+        if filter.messages.is_empty() {
             self.in_slices(|index, from| index.collect(from, filter, after, max, &mut smallest));
+        } else {
+            let index = lock(&self.core.index);
+            let mut messages = filter.messages.clone();
+            messages.sort_unstable();
+            messages.dedup();
+            for message in messages {
+                let candidate = index.find(message).and_then(|slot| index.candidate(slot, filter));
+                let indices = candidate.into_iter().flat_map(|candidate| candidate.indices);
+                let ids = indices.map(|nth| DeliveryId { message, index: nth }).filter(|id| after.is_none_or(|after| *id > after));
+                smallest.extend(ids.take(max - smallest.len()));
+            }
         }
         let index = lock(&self.core.index);
-        smallest.into_sorted_vec().into_iter().filter_map(|id| index.view(id)).collect()
+        smallest.into_sorted_vec().into_iter().filter_map(|id| index.view(id, false)).collect()
+    }
+
+    fn walk<'a>(&'a self, filter: &'a QueueFilter, from: u64, max: usize) -> BoxFuture<'a, Result<Walked, SpoolTrouble>> {
+        Box::pin(self.walk_queue(filter, from, max))
     }
 
     fn count(&self) -> QueueCount {
         lock(&self.core.index).count()
+    }
+
+    fn shape(&self, filter: &QueueFilter, by: ShapeBy, now: Timestamp, rows_max: usize) -> QueueShape {
+        self.shape_of(filter, by, now, rows_max)
     }
 
     fn show(&self, id: MessageId) -> BoxFuture<'_, Result<Shown, SpoolTrouble>> {
@@ -45,30 +53,12 @@ impl SpoolDesk for EmbeddedSpool {
 
     fn alter(&self, filter: &QueueFilter, alteration: Alteration) -> Result<usize, SpoolTrouble> {
         self.core.check_sound()?;
-        let Alteration::RetryNow(due) = alteration;
-        let (mut count, mut outcome) = (0, Ok(()));
-        let mut teller = Teller { spool: self, filter, due, told: BTreeSet::new(), is_told: false };
-        let mut change = |index: &mut Index, altered: Altered| {
-            count += altered.count;
-            if altered.count > 0 && outcome.is_ok() {
-                outcome = teller.tell(index, &altered);
-            }
-        };
-        if let Some(id) = filter.message {
-            self.change(|index| {
-                let mut altered = Altered::default();
-                if let Some(slot) = index.find(id) {
-                    index.make_message_due(slot, filter, due, &mut altered);
-                }
-                change(index, altered);
-            });
-        } else {
-            self.in_slices(|index, from| {
-                let altered = index.make_due(from, filter, due);
-                change(index, altered);
-            });
+        let _alone = lock(&self.core.altering);
+        match alteration {
+            Alteration::RetryNow(due) => self.make_due(filter, due),
+            Alteration::Hold(hold) => self.turn(filter, StoredChange::Held(hold)),
+            Alteration::Release(at) => self.turn(filter, StoredChange::Released(at)),
         }
-        outcome.map(|()| count)
     }
 
     fn hold(&self) -> BoxFuture<'_, Result<Box<dyn Hold>, SpoolTrouble>> {
@@ -107,7 +97,7 @@ impl SpoolDesk for EmbeddedSpool {
 
 impl EmbeddedSpool {
     /// Walks the index in slices, so that nobody waits long for the lock.
-    fn in_slices(&self, mut step: impl FnMut(&mut crate::index::Index, u32)) {
+    pub(crate) fn in_slices(&self, mut step: impl FnMut(&mut crate::index::Index, u32)) {
         let mut from = 0;
         loop {
             let mut index = lock(&self.core.index);
@@ -122,76 +112,6 @@ impl EmbeddedSpool {
             }
             from += SLICE;
         }
-    }
-
-    async fn show_message(&self, id: MessageId) -> Result<Shown, SpoolTrouble> {
-        let (views, place, told) = {
-            let index = lock(&self.core.index);
-            let indices = index.live_indices(id);
-            let views: Vec<DeliveryView> = indices.iter().filter_map(|nth| index.view(DeliveryId { message: id, index: *nth })).collect();
-            let (place, told) = index.told_of(id).filter(|_| !views.is_empty()).ok_or(SpoolTrouble::NoSuchMessage)?;
-            (views, place, told)
-        };
-        let slots = self.core.slots.clone();
-        offload(self.core.offload.as_ref(), move || {
-            let (message, ..) = read_message(&slots, id, place, false)?;
-            let mut shown = Vec::with_capacity(views.len());
-            for view in views {
-                let told = told.iter().find(|told| told.index == view.id.index);
-                let diagnosis = match told {
-                    Some(told) => read_diagnosis(&slots, id, told.index, told.told_life, told.told_offset)?,
-                    None => None,
-                };
-                shown.push((view, diagnosis));
-            }
-            Ok((message, shown))
-        })
-        .await
-    }
-}
-
-/// Octets of host names in one record.
-const HOSTS_OCTETS_MAX: usize = 16 * 1024;
-
-/// Writes a change by hand to the log while memory is changed: under the same lock, so that both see the same order.
-struct Teller<'a> {
-    spool: &'a EmbeddedSpool,
-    filter: &'a QueueFilter,
-    due: postrider_model::Timestamp,
-    /// Hosts of the Site that were written.
-    told: BTreeSet<Box<str>>,
-    is_told: bool,
-}
-
-impl Teller<'_> {
-    fn tell(&mut self, index: &Index, altered: &Altered) -> Result<(), SpoolTrouble> {
-        if self.filter.site.is_none() {
-            // The record chooses as the filter does, so one is enough for all slices.
-            return if std::mem::replace(&mut self.is_told, true) {
-                Ok(())
-            } else {
-                self.give(self.filter.host.iter().map(|host| (**host).into()).collect())
-            };
-        }
-        let (mut hosts, mut octets) = (Vec::new(), 0);
-        for host in altered.hosts.iter().map(|host| index.host_text(*host)) {
-            if !self.told.insert(host.clone()) {
-                continue;
-            }
-            octets += host.len();
-            hosts.push(host);
-            if octets > HOSTS_OCTETS_MAX {
-                octets = 0;
-                self.give(std::mem::take(&mut hosts))?;
-            }
-        }
-        if hosts.is_empty() { Ok(()) } else { self.give(hosts) }
-    }
-
-    fn give(&self, hosts: Vec<Box<str>>) -> Result<(), SpoolTrouble> {
-        let choice = Choice { message: self.filter.message, tenant: self.filter.tenant.clone(), hosts };
-        let frame = Frame::alteration(StoredAlteration { due: self.due, choice });
-        self.spool.core.give(Item::Frame(Box::new(frame)), Weight::Urgent).map_err(|_| SpoolTrouble::Closed)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use postrider_model::doors::{Left, LendLimit, Lent, Opened, Receipt, Spool, SpoolTrouble, Staged, Staging};
-use postrider_model::{BoxFuture, Group, Loan, Message, MessageId, Settlement, SiteName, Timestamp, limits};
+use postrider_model::{BoxFuture, Group, Loan, Message, MessageId, Parcel, Settlement, SiteName, TenantName, Timestamp, limits};
 use postrider_smtp::Host;
 use tokio::sync::oneshot;
 
@@ -216,6 +216,15 @@ impl Spool for EmbeddedSpool {
             return Lent { parcels: Vec::new(), left: Left::Empty };
         }
         self.change(|index| index.lend(group, now, limit))
+    }
+
+    fn lend_these(&self, message: MessageId, indices: &[u32]) -> Option<Parcel> {
+        self.core.check_sound().ok()?;
+        self.change(|index| index.lend_these(message, indices))
+    }
+
+    fn pause(&self, tenants: &[TenantName]) {
+        self.change(|index| index.pause(tenants));
     }
 
     fn release(&self, group: &Group, not_before: Timestamp) {

@@ -8,13 +8,15 @@
 use std::sync::Arc;
 
 use hashbrown::HashTable;
+use postrider_model::doors::OnHold;
 use postrider_model::{Message, MessageId, Priority, StreamName, TenantName, Timestamp};
 use postrider_smtp::Host;
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::alteration::{StoredAlteration, put_alteration, put_hold, take_alteration, take_change, take_hold};
 use crate::codec::{Damaged, Decoder, Encode};
-use crate::forms::{Body, FileName, Form, State, StoredAlteration, StoredMessage, put_alteration, take_alteration};
+use crate::forms::{Body, FileName, Form, State, StoredMessage};
 use crate::index::{Fate, Index, Place, Replayed};
 use crate::record::{ALIGNMENT, Binding, HEADER_OCTETS};
 use crate::stored::{put_option, take_option, take_time};
@@ -27,8 +29,8 @@ const RELEASED: u8 = 8;
 /// What memory and footers need of one record. A settlement with a report gives two.
 #[derive(Debug, Clone)]
 pub(crate) enum Summary {
-    /// A message; `None`: all its recipients wait since it arrived.
-    Message { message: Arc<Message>, file: Option<FileName>, fates: Option<Vec<(u32, Fate)>> },
+    /// A message; `None`: all its recipients wait since it arrived. And which of them are held.
+    Message { message: Arc<Message>, file: Option<FileName>, fates: Option<Vec<(u32, Fate)>>, held: Vec<(u32, OnHold)> },
     /// What became of deliveries.
     Fates { id: MessageId, fates: Vec<(u32, Fate)> },
     /// A change by hand.
@@ -40,13 +42,13 @@ impl Summary {
     pub(crate) fn of(form: Form) -> SmallVec<[Summary; 2]> {
         let mut out = SmallVec::new();
         match form {
-            Form::Acceptance(stored) => out.push(Self::message(stored, None)),
-            Form::Checkpoint(stored, states) => out.push(Self::message(stored, Some(fates(&states)))),
+            Form::Acceptance(stored) => out.push(Self::message(stored, None, Vec::new())),
+            Form::Checkpoint(stored, states) => out.push(Self::message(stored, Some(fates(&states)), held(&states))),
             Form::Standing(id, states) => out.push(Summary::Fates { id, fates: told_fates(&states) }),
             Form::Settlement(settlement) => {
                 let fates = settlement.outcomes.iter().map(|told| (told.index, Fate::of(&told.outcome, told.attempts))).collect();
                 out.push(Summary::Fates { id: settlement.message, fates });
-                out.extend(settlement.report.map(|stored| Self::message(stored, None)));
+                out.extend(settlement.report.map(|stored| Self::message(stored, None, Vec::new())));
             }
             Form::Alteration(alteration) => out.push(Summary::Alteration(alteration)),
             Form::Transferred(_) => {}
@@ -54,24 +56,33 @@ impl Summary {
         out
     }
 
-    fn message(stored: StoredMessage, fates: Option<Vec<(u32, Fate)>>) -> Summary {
+    fn message(stored: StoredMessage, fates: Option<Vec<(u32, Fate)>>, held: Vec<(u32, OnHold)>) -> Summary {
         let file = match stored.body {
             Body::Inline => None,
             Body::File(name, _) => Some(name),
         };
-        Summary::Message { message: Arc::new(stored.message), file, fates }
+        Summary::Message { message: Arc::new(stored.message), file, fates, held }
     }
 }
 
 /// Fates of stored states.
 pub(crate) fn fates(states: &[(u32, State)]) -> Vec<(u32, Fate)> {
     let fate = |state: &State| match state {
-        State::Live { due, attempts, diagnosis, delay_told } => {
+        State::Live { due, attempts, diagnosis, delay_told, .. } => {
             Fate::Live { due: *due, attempts: *attempts, told: diagnosis.is_some(), delay_told: *delay_told }
         }
         State::Ended => Fate::Ended,
     };
     states.iter().map(|(index, state)| (*index, fate(state))).collect()
+}
+
+/// Which of them are held.
+pub(crate) fn held(states: &[(u32, State)]) -> Vec<(u32, OnHold)> {
+    let hold = |state: &State| match state {
+        State::Live { held, .. } => held.clone(),
+        State::Ended => None,
+    };
+    states.iter().filter_map(|(index, state)| Some((*index, hold(state)?))).collect()
 }
 
 /// The same of a standing: it is its deliveries' last word, with a diagnosis or without.
@@ -125,10 +136,17 @@ impl FooterBuilder {
 
     pub(crate) fn add(&mut self, offset: u32, octets: u32, summary: &Summary) {
         match summary {
-            Summary::Message { message, file, fates } => {
-                self.entries.octet(if fates.is_none() { 1 } else { 3 });
+            Summary::Message { message, file, fates, held } => {
+                self.entries.octet(match fates {
+                    None => 1,
+                    Some(_) if held.is_empty() => 3,
+                    Some(_) => 6,
+                });
                 self.put_place(offset, octets);
                 self.put_message(message, *file, fates.as_deref());
+                if !held.is_empty() {
+                    put_held(&mut self.entries, held);
+                }
             }
             Summary::Fates { id, fates } => {
                 self.entries.octet(2);
@@ -137,7 +155,7 @@ impl FooterBuilder {
                 put_fates(&mut self.entries, fates);
             }
             Summary::Alteration(alteration) => {
-                self.entries.octet(4);
+                self.entries.octet(if alteration.is_plain() { 4 } else { 5 });
                 self.put_place(offset, octets);
                 put_alteration(&mut self.entries, alteration);
             }
@@ -205,6 +223,23 @@ impl FooterBuilder {
     }
 }
 
+fn put_held(out: &mut Vec<u8>, held: &[(u32, OnHold)]) {
+    out.number(held.len() as u64);
+    for (index, hold) in held {
+        out.number((*index).into());
+        put_hold(out, hold);
+    }
+}
+
+fn take_held(from: &mut Decoder<'_>) -> Result<Vec<(u32, OnHold)>, Damaged> {
+    let count = from.count()?;
+    let mut held = Vec::with_capacity(count.min(1024));
+    for _ in 0..count {
+        held.push((from.number32()?, take_hold(from)?));
+    }
+    Ok(held)
+}
+
 fn put_fates(out: &mut Vec<u8>, fates: &[(u32, Fate)]) {
     out.number(fates.len() as u64);
     for (index, fate) in fates {
@@ -266,8 +301,11 @@ pub(crate) fn replay_footer(index: &mut Index, life: u32, meta: &[u8], ended: On
         let (offset, octets) = (take_place(&mut from)?, take_place(&mut from)?);
         let place = Place { life, offset, octets };
         match tag {
-            1 | 3 => {
-                let replayed = take_message(&mut from, index, &mut names, tag == 3)?;
+            1 | 3 | 6 => {
+                let mut replayed = take_message(&mut from, index, &mut names, tag != 1)?;
+                if tag == 6 {
+                    replayed.held = take_held(&mut from)?;
+                }
                 index.replay_message(place, replayed);
             }
             2 => {
@@ -279,6 +317,7 @@ pub(crate) fn replay_footer(index: &mut Index, life: u32, meta: &[u8], ended: On
                 }
             }
             4 => index.replay_alteration(place, take_alteration(&mut from)?),
+            5 => index.replay_alteration(place, take_change(&mut from)?),
             tag => return Err(FooterTrouble::Unknown(tag)),
         }
     }
@@ -329,7 +368,19 @@ fn take_message(
     }
     let deliveries = fates.into_iter().map(|(nth, fate)| Ok((nth, *hosts.get(nth as usize).ok_or(Damaged)?, fate)));
     let deliveries = deliveries.collect::<Result<_, Damaged>>()?;
-    Ok(Replayed { id, lane, arrived_at, release_at, null_reverse_path, deadline, priority, content_octets, file, deliveries })
+    Ok(Replayed {
+        id,
+        lane,
+        arrived_at,
+        release_at,
+        null_reverse_path,
+        deadline,
+        priority,
+        content_octets,
+        file,
+        deliveries,
+        held: Vec::new(),
+    })
 }
 
 /// Replays one record's summary.
@@ -343,7 +394,7 @@ pub(crate) fn replay_summary(index: &mut Index, place: Place, summary: &Summary,
                 }
             }
         }
-        Summary::Message { message, file, fates } => {
+        Summary::Message { message, file, fates, held } => {
             let lane = index.replay_lane(&message.tenant, &message.stream);
             let mut deliveries = SmallVec::new();
             for (nth, recipient) in message.recipients.iter().enumerate() {
@@ -367,6 +418,7 @@ pub(crate) fn replay_summary(index: &mut Index, place: Place, summary: &Summary,
                 content_octets: message.content_octets,
                 file: *file,
                 deliveries,
+                held: held.clone(),
             };
             index.replay_message(place, replayed);
         }

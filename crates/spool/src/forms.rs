@@ -2,8 +2,10 @@
 //!
 //! **Promises.** Decoding is total, and takes the whole meta part: octets left over are damage.
 
-use postrider_model::{AttemptFacts, Diagnosis, Message, MessageId, Outcome, TenantName, Timestamp};
+use postrider_model::doors::OnHold;
+use postrider_model::{AttemptFacts, Diagnosis, Message, MessageId, Outcome, Timestamp};
 
+use crate::alteration::{StoredAlteration, put_hold, take_alteration, take_change, take_hold};
 use crate::codec::{Damaged, Decoder, Encode};
 use crate::record::Kind;
 use crate::stored::{
@@ -55,8 +57,8 @@ pub(crate) struct StoredMessage {
 /// How one delivery stands, in a checkpoint or standing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {
-    /// It waits.
-    Live { due: Timestamp, attempts: u32, diagnosis: Option<Diagnosis>, delay_told: bool },
+    /// It waits, or is held.
+    Live { due: Timestamp, attempts: u32, diagnosis: Option<Diagnosis>, delay_told: bool, held: Option<OnHold> },
     /// It was settled for good.
     Ended,
 }
@@ -89,22 +91,6 @@ pub(crate) enum Form {
     Alteration(StoredAlteration),
 }
 
-/// Every delivery whose last word stands before this record, that is chosen, and that is due later, is due at `due`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StoredAlteration {
-    pub(crate) due: Timestamp,
-    pub(crate) choice: Choice,
-}
-
-/// Which deliveries; what is empty chooses all.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Choice {
-    pub(crate) message: Option<MessageId>,
-    pub(crate) tenant: Option<TenantName>,
-    /// Recipient hosts, as their texts. A Site is told by its hosts, because where a host belongs is not kept.
-    pub(crate) hosts: Vec<Box<str>>,
-}
-
 impl Form {
     pub(crate) fn decode(kind: Kind, meta: &[u8]) -> Result<Form, Damaged> {
         let mut from = Decoder::new(meta);
@@ -121,6 +107,7 @@ impl Form {
             Kind::Standing => Form::Standing(MessageId(from.fixed128()?), take_states(&mut from)?),
             Kind::Transferred => Form::Transferred(from.number32()?),
             Kind::Alteration => Form::Alteration(take_alteration(&mut from)?),
+            Kind::Change => Form::Alteration(take_change(&mut from)?),
             Kind::Footer => return Err(Damaged),
         };
         if from.is_empty() { Ok(form) } else { Err(Damaged) }
@@ -199,37 +186,22 @@ fn take_settlement(from: &mut Decoder<'_>) -> Result<StoredSettlement, Damaged> 
     Ok(StoredSettlement { message, at, attempt, outcomes, report })
 }
 
-pub(crate) fn put_alteration(out: &mut Vec<u8>, alteration: &StoredAlteration) {
-    let StoredAlteration { due, choice: Choice { message, tenant, hosts } } = alteration;
-    out.number(due.millis());
-    put_option(out, message.as_ref(), |out, id| out.fixed128(id.0));
-    put_option(out, tenant.as_ref(), |out, tenant| out.text(tenant.as_str()));
-    out.number(hosts.len() as u64);
-    hosts.iter().for_each(|host| out.text(host));
-}
-
-pub(crate) fn take_alteration(from: &mut Decoder<'_>) -> Result<StoredAlteration, Damaged> {
-    let due = take_time(from)?;
-    let message = take_option(from, |from| Ok(MessageId(from.fixed128()?)))?;
-    let tenant = take_option(from, |from| Ok(TenantName::new(from.text()?)))?;
-    let count = from.count()?;
-    let mut hosts = Vec::with_capacity(count.min(1024));
-    for _ in 0..count {
-        hosts.push(from.text()?.into());
-    }
-    Ok(StoredAlteration { due, choice: Choice { message, tenant, hosts } })
-}
-
 pub(crate) fn put_states(out: &mut Vec<u8>, states: &[(u32, State)]) {
     out.number(states.len() as u64);
     for (index, state) in states {
         out.number((*index).into());
         match state {
-            State::Live { due, attempts, diagnosis, delay_told } => {
-                out.octet(if *delay_told { 2 } else { 0 });
+            State::Live { due, attempts, diagnosis, delay_told, held } => {
+                out.octet(match (delay_told, held) {
+                    (false, None) => 0,
+                    (true, None) => 2,
+                    (false, Some(_)) => 3,
+                    (true, Some(_)) => 4,
+                });
                 out.number(due.millis());
                 out.number((*attempts).into());
                 put_option(out, diagnosis.as_ref(), put_diagnosis);
+                held.iter().for_each(|hold| put_hold(out, hold));
             }
             State::Ended => out.octet(1),
         }
@@ -246,10 +218,13 @@ fn take_states(from: &mut Decoder<'_>) -> Result<Vec<(u32, State)>, Damaged> {
             return Err(Damaged);
         }
         let state = match from.octet()? {
-            tag @ (0 | 2) => {
-                let (due, attempts) = (take_time(from)?, from.number32()?);
-                State::Live { due, attempts, diagnosis: take_option(from, take_diagnosis)?, delay_told: tag == 2 }
-            }
+            tag @ (0 | 2 | 3 | 4) => State::Live {
+                due: take_time(from)?,
+                attempts: from.number32()?,
+                diagnosis: take_option(from, take_diagnosis)?,
+                delay_told: tag == 2 || tag == 4,
+                held: if tag >= 3 { Some(take_hold(from)?) } else { None },
+            },
             1 => State::Ended,
             _ => return Err(Damaged),
         };

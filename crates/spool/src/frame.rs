@@ -9,9 +9,10 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::alteration::{StoredAlteration, put_alteration};
 use crate::codec::Encode;
-use crate::footer::{Summary, fates, told_fates};
-use crate::forms::{Body, SettlementParts, State, StoredAlteration, put_alteration, put_settlement, put_states, put_stored_message};
+use crate::footer::{Summary, fates, held, told_fates};
+use crate::forms::{Body, SettlementParts, State, put_settlement, put_states, put_stored_message};
 use crate::index::Fate;
 use crate::record::{HEADER_OCTETS, Header, Kind, record_octets};
 use crate::staging::{Kept, StagedBody};
@@ -41,8 +42,8 @@ pub(crate) enum Purpose {
     Move { id: MessageId, fates: Vec<(u32, Fate)> },
     /// Standings moved.
     Retell { id: MessageId, fates: Vec<(u32, Fate)> },
-    /// Deliveries are due at another time.
-    Alter,
+    /// A person changed deliveries; ends the turn of this number, which reached what arrived meanwhile, too.
+    Alter { turn: Option<u64> },
     /// Book-keeping of the log itself.
     Mark,
 }
@@ -78,7 +79,7 @@ impl Frame {
             Kept::File(name) => (Bytes::new(), 0, Body::File(*name, staged.hash), Some(*name)),
         };
         put_stored_message(&mut buffer, &message, form);
-        let summary = Summary::Message { message: message.clone(), file, fates: None };
+        let summary = Summary::Message { message: message.clone(), file, fates: None, held: Vec::new() };
         let purpose = Purpose::Accept { message, staged, answer };
         Self { events: 1, ..Self::new(Kind::Acceptance, buffer, body, hash, smallvec::smallvec![summary], purpose) }
     }
@@ -90,7 +91,7 @@ impl Frame {
         summaries.push(Summary::Fates { id: purpose.message, fates: purpose.fates.clone() });
         let mut body = Bytes::new();
         if let Some((message, content)) = &purpose.report {
-            summaries.push(Summary::Message { message: message.clone(), file: None, fates: None });
+            summaries.push(Summary::Message { message: message.clone(), file: None, fates: None, held: Vec::new() });
             body = content.clone();
         }
         let events = (parts.outcomes.len() + usize::from(parts.report.is_some())) as u64;
@@ -108,7 +109,7 @@ impl Frame {
             Body::Inline => None,
             Body::File(name, _) => Some(name),
         };
-        let summary = Summary::Message { message: message.clone(), file, fates: Some(fates.clone()) };
+        let summary = Summary::Message { message: message.clone(), file, fates: Some(fates.clone()), held: held(states) };
         let hash = body_hash(&content);
         let purpose = Purpose::Move { id: message.id, fates };
         Self::new(Kind::Checkpoint, buffer, content, hash, smallvec::smallvec![summary], purpose)
@@ -123,10 +124,11 @@ impl Frame {
         Self::new(Kind::Standing, buffer, Bytes::new(), 0, smallvec::smallvec![summary], Purpose::Retell { id, fates })
     }
 
-    pub(crate) fn alteration(alteration: StoredAlteration) -> Self {
+    pub(crate) fn alteration(alteration: StoredAlteration, turn: Option<u64>) -> Self {
         let mut buffer = begin(64);
         put_alteration(&mut buffer, &alteration);
-        Self::new(Kind::Alteration, buffer, Bytes::new(), 0, smallvec::smallvec![Summary::Alteration(alteration)], Purpose::Alter)
+        let kind = if alteration.is_plain() { Kind::Alteration } else { Kind::Change };
+        Self::new(kind, buffer, Bytes::new(), 0, smallvec::smallvec![Summary::Alteration(alteration)], Purpose::Alter { turn })
     }
 
     /// The mark that all live records of segment `life` are copied.
@@ -157,7 +159,7 @@ impl Frame {
             Purpose::Accept { message, .. } => Some(message.id),
             Purpose::Settle(purpose) => Some(purpose.message),
             Purpose::Move { id, .. } | Purpose::Retell { id, .. } => Some(*id),
-            Purpose::Alter | Purpose::Mark => None,
+            Purpose::Alter { .. } | Purpose::Mark => None,
         }
     }
 
@@ -172,7 +174,7 @@ impl Frame {
                 }
                 let _ = answer.send(Err(trouble.clone()));
             }
-            Purpose::Move { .. } | Purpose::Retell { .. } | Purpose::Settle(_) | Purpose::Alter | Purpose::Mark => {}
+            Purpose::Move { .. } | Purpose::Retell { .. } | Purpose::Settle(_) | Purpose::Alter { .. } | Purpose::Mark => {}
         }
     }
 }

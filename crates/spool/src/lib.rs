@@ -17,6 +17,7 @@
 #![allow(unexpected_cfgs, reason = "cfg(loom) is set by hand, to check the hand-off")]
 
 #[doc(hidden)]
+mod alteration;
 pub mod checks;
 mod codec;
 mod compact;
@@ -29,6 +30,7 @@ mod events;
 mod footer;
 mod forms;
 mod frame;
+mod hand;
 mod handoff;
 mod hold;
 mod index;
@@ -36,6 +38,7 @@ pub mod inspect;
 mod journal;
 mod keeper;
 mod log;
+mod look;
 pub mod offload;
 mod options;
 mod reader;

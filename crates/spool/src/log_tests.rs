@@ -6,8 +6,9 @@ use postrider_model::{Outcome, Timestamp};
 use postrider_smtp::Reply;
 
 use super::*;
+use crate::alteration::{Choice, StoredAlteration, StoredChange};
 use crate::disk::{Disk, DiskFile, Opening};
-use crate::forms::{Choice, SettlementParts, State, StoredAlteration};
+use crate::forms::{SettlementParts, State};
 use crate::frame::SettlePurpose;
 use crate::index::Fate;
 use crate::slots::Ground;
@@ -105,7 +106,7 @@ fn settlement(id: u128, octets: usize) -> Frame {
 
 fn alteration(hosts: usize) -> Frame {
     let choice = Choice { hosts: vec!["host.example".into(); hosts], ..Choice::default() };
-    Frame::alteration(StoredAlteration { due: Timestamp::from_millis(5), choice })
+    Frame::alteration(StoredAlteration { change: StoredChange::Due(Timestamp::from_millis(5)), choice }, None)
 }
 
 fn ids(frames: &[Frame]) -> Vec<u128> {
@@ -147,7 +148,7 @@ fn a_copy_without_space_is_dropped_and_never_follows_a_settlement() {
     let due = Timestamp::from_millis(1);
     let diagnosis = None;
     let many: Vec<(u32, State)> =
-        (0..4_000).map(|nth| (nth, State::Live { due, attempts: 1, diagnosis: diagnosis.clone(), delay_told: false })).collect();
+        (0..4_000).map(|nth| (nth, State::Live { due, attempts: 1, diagnosis: diagnosis.clone(), delay_told: false, held: None })).collect();
     let (done, refused, waiting, _) = commit(&mut log, vec![Frame::standing(MessageId(4), &many), settlement(4, 50)]);
     assert_eq!((done, refused, waiting), (vec![4], vec![4], vec![]));
 }

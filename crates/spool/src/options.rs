@@ -154,6 +154,7 @@ fn assemble(recovered: Recovered, disk: Arc<dyn Disk>, offload: Arc<dyn Offload>
         keeper_bell: Handoff::new(),
         holds: Holds::new(),
         compaction: Mutex::default(),
+        altering: Mutex::new(()),
         copies: AtomicUsize::new(0),
         no_room_for_copies: AtomicBool::new(false),
     }

@@ -36,10 +36,12 @@ pub(crate) enum Kind {
     Transferred,
     /// A person's change of waiting deliveries: which, and their new date.
     Alteration,
+    /// A person's change that an alteration cannot say.
+    Change,
 }
 
 impl Kind {
-    pub(crate) const ALL: [(Kind, u8); 7] = [
+    pub(crate) const ALL: [(Kind, u8); 8] = [
         (Kind::Acceptance, 1),
         (Kind::Settlement, 2),
         (Kind::Checkpoint, 3),
@@ -47,6 +49,7 @@ impl Kind {
         (Kind::Footer, 5),
         (Kind::Transferred, 6),
         (Kind::Alteration, 7),
+        (Kind::Change, 8),
     ];
 
     fn tag(self) -> u8 {

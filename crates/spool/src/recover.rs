@@ -10,11 +10,12 @@ use std::sync::Arc;
 use postrider_model::doors::SpoolTrouble;
 use postrider_model::{Event, MessageId};
 
+use crate::alteration::StoredAlteration;
 use crate::copy::copy_of;
 use crate::disk::{Disk, Opening, read_exactly};
 use crate::events::{EVENTS_OF_LOG_MAX, events_in};
 use crate::footer::{FooterTrouble, Summary, TRAILER_OCTETS, Trailer, replay_footer, replay_summary};
-use crate::forms::{CONTENTS, FileName, Form, State, StoredAlteration};
+use crate::forms::{CONTENTS, FileName, Form, State};
 use crate::frame::{Frame, Purpose};
 use crate::index::{Index, Place};
 use crate::journal::{Archive, JournalLimits};
@@ -344,7 +345,7 @@ pub(crate) fn read_all(slot: &Slot) -> Result<Vec<u8>, SpoolTrouble> {
 /// Copies what lives in the old tail to fresh segments, synced, with the mark that all is copied.
 fn take_over(slots: &Slots, index: &mut Index, log: &mut Log, life: u32, replayed: &ReplayedSegment) -> Result<(), SpoolTrouble> {
     // First the changes by hand: they are about what stands in older segments, and must not touch the copies.
-    let mut frames: Vec<Frame> = replayed.alterations.iter().cloned().map(Frame::alteration).collect();
+    let mut frames: Vec<Frame> = replayed.alterations.iter().cloned().map(|alteration| Frame::alteration(alteration, None)).collect();
     // Then the ends: one must not be forgotten while an older segment still has the message. They stand before the copies, so that
     // they could end nothing that came after them.
     for (id, indices) in &replayed.ended {
@@ -384,7 +385,7 @@ fn write_copies(index: &mut Index, log: &mut Log, frames: Vec<Frame>) -> Result<
         match done.frame.purpose {
             Purpose::Move { id, fates, .. } => index.moved(id, done.place, &fates),
             Purpose::Retell { id, fates, .. } => index.retold(id, done.place, &fates),
-            Purpose::Alter => index.segments.depend_on_all_before(done.place.life),
+            Purpose::Alter { .. } => index.segments.depend_on_all_before(done.place.life),
             _ => {}
         }
     }

@@ -85,7 +85,7 @@ fn every_choice_survives_a_restart_and_the_next() {
     let choices: [(Choice, usize); 6] = [
         (Box::new(|_| {}), 40),
         (Box::new(one), 20),
-        (Box::new(move |filter| filter.message = Some(third)), 1),
+        (Box::new(move |filter| filter.messages = vec![third]), 1),
         (Box::new(|filter| filter.site = Some(SiteName::new("mx.example"))), 20),
         (Box::new(|filter| filter.tenant = Some("shop".into())), 40),
         (Box::new(|filter| filter.tenant = Some("other".into())), 0),

@@ -30,6 +30,8 @@ laws! {
     places: "a placed host's mail waits in its Site's group, new mail, too, until the host is displaced",
     diverted: "diverted mail waits in its Site's group, other mail of its host where it did, until the host is displaced",
     site_of_hosts: "the hosts of one Site share its lanes, and one message to two of them is one parcel",
+    chosen: "chosen deliveries are lent whatever their date and their group's claim, those that are lent already are not, and the loan is a loan",
+    paused: "a paused tenant's mail is in no group that is ready, and comes again when it is paused no more; a restart forgets the pause",
     bell: "wait returns when mail arrives",
 }
 
@@ -299,6 +301,50 @@ async fn site_of_hosts(work: Work) {
     let lent = spool.lend(&Group::Site(site), at(300), ALL);
     assert_eq!((lent.parcels[0].message, lent.parcels[1].deliveries.len(), lent.left), (urgent.id, 2, Left::Empty));
     assert_eq!(spool.ready(at(300), 9), [group("three.example")]);
+}
+
+async fn chosen(work: Work) {
+    let spool = work.open().await;
+    let facts = accept(&*spool, message(1, 100, &["a@one.example", "b@two.example", "c@one.example"]), b"x").await;
+    let first = lend_all(&*spool, &group("one.example"), 100).remove(0);
+    spool.settle(settled(&first, 100, &deferred(100, 9_000))).expect("a live loan");
+    assert_eq!(spool.ready(at(100), 10), [group("two.example")]);
+    let parcel = spool.lend_these(facts.id, &[0, 1, 9]).expect("two of them wait");
+    assert_eq!(parcel.deliveries.iter().map(|lent| (lent.index, lent.attempts)).collect::<Vec<_>>(), [(0, 1), (1, 0)]);
+    assert!(spool.lend_these(facts.id, &[0, 1]).is_none(), "they are lent");
+    assert!(spool.lend_these(MessageId(7), &[0]).is_none());
+    assert_eq!(spool.lend(&group("two.example"), at(200), ALL).parcels.len(), 0);
+    spool.hand_back(facts.id, parcel.loan, None);
+    assert_eq!(spool.settle(settled(&parcel, 200, &bounced(200))), Err(SpoolTrouble::LoanEnded));
+    let parcel = spool.lend_these(facts.id, &[0, 1]).expect("they wait again");
+    spool.settle(settled(&parcel, 300, &bounced(300))).expect("a live loan");
+    spool.flush().await.expect("a sound spool");
+    drop(spool);
+    let spool = work.open().await;
+    let left = lend_all(&*spool, &group("one.example"), 9_000);
+    assert_eq!(left.iter().flat_map(|parcel| parcel.deliveries.iter().map(|lent| lent.index)).collect::<Vec<_>>(), [2]);
+    assert_eq!(spool.ready(at(9_000), 10), []);
+}
+
+async fn paused(work: Work) {
+    let spool = work.open().await;
+    for (number, tenant) in [(1, "a"), (2, "b")] {
+        let mut new = message(number, 100, &["x@one.example"]);
+        new.tenant = TenantName::new(tenant);
+        accept(&*spool, new, b"x").await;
+    }
+    let tenants = |parcels: &[Parcel]| parcels.iter().map(|parcel| parcel.tenant.to_string()).collect::<Vec<_>>();
+    spool.pause(&[TenantName::new("a"), TenantName::new("nobody")]);
+    let parcels = lend_all(&*spool, &group("one.example"), 100);
+    assert_eq!(tenants(&parcels), ["b"]);
+    assert_eq!((spool.ready(at(100), 10), spool.next_due()), (vec![], None));
+    spool.hand_back(parcels[0].message, parcels[0].loan, None);
+    spool.pause(&[TenantName::new("b")]);
+    assert_eq!(spool.ready(at(100), 10), [group("one.example")]);
+    assert_eq!(tenants(&lend_all(&*spool, &group("one.example"), 100)), ["a"]);
+    drop(spool);
+    let spool = work.open().await;
+    assert_eq!(lend_all(&*spool, &group("one.example"), 100).len(), 2);
 }
 
 async fn bell(work: Work) {

@@ -4,20 +4,28 @@ use std::sync::Arc;
 
 use crate::{BoxFuture, DeliveryId, Diagnosis, Event, Message, MessageId, SiteName, StreamName, TenantName, Timestamp};
 
-use super::SpoolTrouble;
+use super::{Alteration, DeliveryState, OnHold, QueueFilter, SpoolTrouble};
 
 /// The queue in a person's hands.
 pub trait SpoolDesk: Send + Sync {
     /// Deliveries after `after` that match, in the order of their ids, at most `max`.
     fn list(&self, filter: &QueueFilter, after: Option<DeliveryId>, max: usize) -> Vec<DeliveryView>;
 
+    /// Matching deliveries from a place in memory on, at most `max`, in no order: each that is there all the time is met once, whatever comes and
+    /// goes. The way through a queue of a million. A page may be short, or empty, without being the last.
+    fn walk<'a>(&'a self, filter: &'a QueueFilter, from: u64, max: usize) -> BoxFuture<'a, Result<Walked, SpoolTrouble>>;
+
     /// How many wait, and where.
     fn count(&self) -> QueueCount;
+
+    /// How old what matches is, by rows, the largest first, at most `rows_max`. The sender is not looked at.
+    fn shape(&self, filter: &QueueFilter, by: ShapeBy, now: Timestamp, rows_max: usize) -> QueueShape;
 
     /// One message with its live deliveries and their last diagnoses.
     fn show(&self, id: MessageId) -> BoxFuture<'_, Result<Shown, SpoolTrouble>>;
 
-    /// Changes waiting deliveries that match; says how many. On stable storage soon, like a settlement.
+    /// Changes live deliveries that match; says how many. On stable storage soon, like a settlement: one record, however many they are (a Site of
+    /// very many hosts needs more).
     fn alter(&self, filter: &QueueFilter, alteration: Alteration) -> Result<usize, SpoolTrouble>;
 
     /// Holds still for a copy: what the hold names can be read at leisure, and mail goes on (docs/custody.md, A copy while running).
@@ -50,26 +58,6 @@ pub struct HeldFile {
 /// A message with its live deliveries, and why each was deferred last.
 pub type Shown = (Arc<Message>, Vec<(DeliveryView, Option<Diagnosis>)>);
 
-/// Which deliveries; an empty filter is all.
-#[derive(Debug, Clone, Default)]
-pub struct QueueFilter {
-    /// One message.
-    pub message: Option<MessageId>,
-    /// A tenant's.
-    pub tenant: Option<TenantName>,
-    /// A recipient host's, as its text.
-    pub host: Option<String>,
-    /// A Site's.
-    pub site: Option<SiteName>,
-}
-
-/// A change by hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Alteration {
-    /// Due now, whatever the retry interval said.
-    RetryNow(Timestamp),
-}
-
 /// One live delivery, as memory knows it.
 #[derive(Debug, Clone)]
 pub struct DeliveryView {
@@ -89,21 +77,14 @@ pub struct DeliveryView {
     pub due: Timestamp,
     /// Attempts so far.
     pub attempts: u32,
-    /// Waiting or lent.
+    /// Waiting, lent or held.
     pub state: DeliveryState,
+    /// Since when it is held and why, when it is; of one that is lent, that it is to be held when it comes back.
+    pub held: Option<OnHold>,
     /// Length of the content.
     pub content_octets: u64,
-    /// How many deliveries of the same group go before it.
-    pub ahead: u64,
-}
-
-/// Where a live delivery stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeliveryState {
-    /// In the spool.
-    Waiting,
-    /// With a worker.
-    Lent,
+    /// How many deliveries of the same group go before it; pages do not tell.
+    pub ahead: Option<u64>,
 }
 
 /// How many wait.
@@ -115,8 +96,49 @@ pub struct QueueCount {
     pub deliveries: u64,
     /// Of them lent.
     pub lent: u64,
+    /// Of them held.
+    pub held: u64,
     /// By group, as text, the largest first, at most 1,000.
     pub groups: Vec<(String, u64)>,
+}
+
+/// A page of a walk.
+#[derive(Debug, Clone, Default)]
+pub struct Walked {
+    /// What matched.
+    pub found: Vec<DeliveryView>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<u64>,
+}
+
+/// Ages in minutes that part a shape's columns, as qshape(1) of Postfix draws them: up to each of them, and beyond.
+pub const AGE_MINUTES: [u64; 9] = [5, 10, 20, 40, 80, 160, 320, 640, 1280];
+
+/// Deliveries by age: up to each of [`AGE_MINUTES`], and beyond.
+pub type Ages = [u64; AGE_MINUTES.len() + 1];
+
+/// What the rows of a shape are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShapeBy {
+    /// Sites; a host whose Site is not known stands for itself.
+    Site,
+    /// Recipient hosts.
+    Host,
+    /// Tenants.
+    Tenant,
+}
+
+/// How old the queue is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueueShape {
+    /// The largest rows.
+    pub rows: Vec<(Arc<str>, Ages)>,
+    /// How many rows there are in all.
+    pub rows_in_all: usize,
+    /// Everything that matches.
+    pub total: Ages,
+    /// When the oldest of it arrived.
+    pub oldest: Option<Timestamp>,
 }
 
 /// How the spool is.

@@ -2,7 +2,9 @@
 //!
 //! All are object-safe and small. Production implements them in `edge`, `spool` and `http`; the simulator in `sim`.
 
+mod choice;
 mod desk;
+mod hand;
 mod mail_log;
 mod mailboxes;
 mod net;
@@ -10,10 +12,12 @@ mod registry;
 mod resolver;
 mod spool;
 
+pub use choice::{Alteration, DeliveryState, OnHold, QueueFilter, SenderFilter};
 pub use desk::{
-    Alteration, DeliveryState, DeliveryView, HeldFile, Hold, Insight, Journal, JournalTrouble, QueueCount, QueueFilter, Shown, SiteView,
-    SpoolDesk, SpoolHealth, Waiting,
+    AGE_MINUTES, Ages, DeliveryView, HeldFile, Hold, Insight, Journal, JournalTrouble, QueueCount, QueueShape, ShapeBy, Shown, SiteView,
+    SpoolDesk, SpoolHealth, Waiting, Walked,
 };
+pub use hand::{End, Ended, Hand, Suspended, Suspension};
 pub use mail_log::MailLog;
 pub use mailboxes::{MailboxTrouble, Mailboxes, Notebook};
 pub use net::{Connection, Listener, Net, NetTrouble, Peer, Secured, TlsDemand};

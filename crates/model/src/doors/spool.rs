@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use postrider_smtp::Host;
 
-use crate::{BoxFuture, Content, Group, Loan, Message, MessageId, Parcel, Settlement, SiteName, Timestamp};
+use crate::{BoxFuture, Content, Group, Loan, Message, MessageId, Parcel, Settlement, SiteName, TenantName, Timestamp};
 
 /// The spool. Every engine passes the contract suite in `postrider_model::contract`.
 ///
@@ -43,6 +43,14 @@ pub trait Spool: Send + Sync {
     /// Lends due mail of a claimed group: by priority, then deadline, then due time inside a lane; lanes (tenant, stream) in turn.
     /// Recipients of one message at the same group ride in one parcel.
     fn lend(&self, group: &Group, now: Timestamp, limit: LendLimit) -> Lent;
+
+    /// Lends those of a message's deliveries that wait or are held, whatever their date and whoever has claimed their group: so that a person's
+    /// word can end them. `None` when there is none. One that was held is held again when it is handed back or deferred.
+    fn lend_these(&self, message: MessageId, indices: &[u32]) -> Option<Parcel>;
+
+    /// From now on, until it is said anew, exactly these tenants' deliveries are not lent by [`Spool::lend`]. What they have is not in a group that
+    /// is ready for it. A restart forgets it.
+    fn pause(&self, tenants: &[TenantName]);
 
     /// Gives a claim back without lending; the group is claimed again through `ready` not before `not_before`.
     fn release(&self, group: &Group, not_before: Timestamp);

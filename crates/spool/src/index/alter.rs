@@ -1,18 +1,20 @@
-//! Changes by hand: waiting deliveries made due at another time, in memory, and again when the log is replayed.
+//! Changes by hand: waiting deliveries made due at another time in memory; and all changes again when the log is replayed.
 //!
-//! **Promises.** A replayed alteration reaches exactly the deliveries whose last word (the record that dated them) stands before it in the log, and
-//! only makes them due earlier; so alterations may be applied in any order, all at the end of the replay, and once more from a copy. Its segment is
-//! freed only after every segment before it, because the words it alters may stand in any of them.
+//! **Promises.** A replayed date reaches exactly the deliveries whose last word (the record that dated them) stands before it in the log, and
+//! only makes them due earlier. A replayed hold or release reaches exactly the deliveries whose message (its acceptance, or the copy that tells how
+//! they stand) stands before it; of several, the newest holds or releases. So all may be applied at the end of the replay, and once more from a copy
+//! that keeps their order. A segment with a change is freed only after every segment before it, because what it changes may stand in any of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use postrider_model::doors::QueueFilter;
-use postrider_model::{MessageId, TenantName, Timestamp};
+use postrider_model::doors::{OnHold, QueueFilter};
+use postrider_model::{MessageId, Timestamp};
 use smallvec::SmallVec;
 
 use super::entry::{DeliveryEntry, MessageEntry, Place, Standing};
 use super::{Index, SLICE};
-use crate::forms::{Choice, StoredAlteration};
+use crate::alteration::{Choice, StoredAlteration, StoredChange};
 
 /// What one slice of a change did.
 #[derive(Debug, Default)]
@@ -70,12 +72,25 @@ impl Index {
 
     /// The alterations in a segment, merged: what must stay when the segment goes while older ones stay.
     pub(crate) fn alterations_in(&self, life: u32) -> Vec<StoredAlteration> {
-        let mut merged: BTreeMap<&Choice, Timestamp> = BTreeMap::new();
-        for (_, alteration) in self.alterations.iter().filter(|(place, _)| place.life == life) {
-            let due = merged.entry(&alteration.choice).or_insert(alteration.due);
-            *due = alteration.due.min(*due);
+        let mut dates: BTreeMap<&Choice, Timestamp> = BTreeMap::new();
+        let mut turns: BTreeMap<&Choice, (u32, &StoredChange)> = BTreeMap::new();
+        for (place, StoredAlteration { change, choice }) in self.alterations.iter().filter(|(place, _)| place.life == life) {
+            match change {
+                StoredChange::Due(at) => {
+                    let due = dates.entry(choice).or_insert(*at);
+                    *due = (*at).min(*due);
+                }
+                // Of one choice the newest alone decides.
+                StoredChange::Held(_) | StoredChange::Released(_) => {
+                    turns.insert(choice, (place.offset, change));
+                }
+            }
         }
-        merged.into_iter().map(|(choice, due)| StoredAlteration { due, choice: choice.clone() }).collect()
+        let mut turns: Vec<_> = turns.into_iter().collect();
+        turns.sort_by_key(|(_, (offset, _))| *offset);
+        let dates = dates.into_iter().map(|(choice, due)| StoredAlteration { change: StoredChange::Due(due), choice: choice.clone() });
+        let turns = turns.into_iter().map(|(choice, (_, change))| StoredAlteration { change: change.clone(), choice: choice.clone() });
+        dates.chain(turns).collect()
     }
 
     /// Applies what was remembered. Nothing is in lanes yet.
@@ -86,19 +101,40 @@ impl Index {
         }
         for slot in 0..self.messages.end() {
             let Some(entry) = self.messages.get(slot) else { continue };
-            let tenant = &self.lanes[entry.lane].tenant;
-            let dues: SmallVec<[Timestamp; 4]> = entry
+            let stands_at = (entry.place.life, entry.place.offset);
+            let changes: SmallVec<[(Timestamp, Option<Option<OnHold>>); 4]> = entry
                 .deliveries
                 .iter()
                 .map(|delivery| {
-                    let told_at = word_of(entry, delivery);
-                    let altered = alterations.after(told_at, entry.id, tenant, &self.hosts[delivery.host].text);
-                    altered.map_or(delivery.due, |due| due.min(delivery.due))
+                    let about = self.about(entry, delivery);
+                    let due = alterations.due_after(word_of(entry, delivery), &about);
+                    (due.map_or(delivery.due, |due| due.min(delivery.due)), alterations.turn_after(stands_at, &about).cloned())
                 })
                 .collect();
-            for (delivery, due) in self.messages[slot].deliveries.iter_mut().zip(dues) {
-                delivery.due = due;
+            for (nth, (due, turn)) in changes.into_iter().enumerate() {
+                self.messages[slot].deliveries[nth].due = due;
+                turn.into_iter().for_each(|hold| self.replay_turn(slot, nth, hold));
             }
+        }
+    }
+
+    /// A delivery is held from now on by this, or not at all.
+    fn replay_turn(&mut self, slot: u32, nth: usize, hold: Option<OnHold>) {
+        let number = hold.as_ref().map(|hold| self.holds.take(hold));
+        let delivery = &mut self.messages[slot].deliveries[nth];
+        let before = (delivery.state == Standing::Held).then_some(delivery.loan);
+        (delivery.state, delivery.loan) = number.map_or((Standing::Waiting, 0), |number| (Standing::Held, number));
+        before.into_iter().for_each(|number| self.holds.let_go(number));
+    }
+
+    fn about<'a>(&'a self, entry: &MessageEntry, delivery: &DeliveryEntry) -> About<'a> {
+        let lane = &self.lanes[entry.lane];
+        About {
+            id: entry.id,
+            tenant: lane.tenant.as_str(),
+            stream: lane.stream.as_str(),
+            arrived_at: entry.arrived_at,
+            host: &self.hosts[delivery.host].text,
         }
     }
 }
@@ -108,48 +144,105 @@ fn word_of(entry: &MessageEntry, delivery: &DeliveryEntry) -> (u32, u32) {
     if delivery.told_life == 0 { (entry.place.life, entry.place.offset) } else { (delivery.told_life, delivery.told_offset) }
 }
 
-/// The alterations of a log by what they choose, so that a choice made every minute costs as much as one made once.
-#[derive(Default)]
-struct Alterations {
-    messages: BTreeMap<MessageId, Vec<Dated>>,
-    others: Vec<Dated>,
+/// What a choice asks of a delivery.
+struct About<'a> {
+    id: MessageId,
+    tenant: &'a str,
+    stream: &'a str,
+    arrived_at: Timestamp,
+    host: &'a str,
 }
 
-/// One choice, and when it was made due.
-struct Dated {
-    tenant: Option<TenantName>,
+/// A choice without its messages, ready to be asked.
+struct Chooser {
+    choice: Choice,
     hosts: BTreeSet<Box<str>>,
-    dates: Dates,
 }
 
-impl Alterations {
-    fn of(all: Vec<(Place, StoredAlteration)>) -> Self {
-        let mut by_choice: BTreeMap<Choice, Dates> = BTreeMap::new();
-        for (place, StoredAlteration { due, choice }) in all {
-            by_choice.entry(choice).or_default().0.push(((place.life, place.offset), due));
-        }
-        let mut alterations = Self::default();
-        for (Choice { message, tenant, hosts }, mut dates) in by_choice {
-            dates.order();
-            let dated = Dated { tenant, hosts: hosts.into_iter().collect(), dates };
-            match message {
-                Some(id) => alterations.messages.entry(id).or_default().push(dated),
-                None => alterations.others.push(dated),
+impl Chooser {
+    fn chooses(&self, about: &About<'_>) -> bool {
+        let Choice { tenant, stream, arrived_from, arrived_to, .. } = &self.choice;
+        tenant.as_ref().is_none_or(|tenant| tenant.as_str() == about.tenant)
+            && stream.as_ref().is_none_or(|stream| stream.as_str() == about.stream)
+            && arrived_from.is_none_or(|from| about.arrived_at >= from)
+            && arrived_to.is_none_or(|to| about.arrived_at <= to)
+            && (self.hosts.is_empty() || self.hosts.contains(about.host))
+    }
+}
+
+/// What was told of a choice: by the messages it names, or of all.
+struct ByChoice<T> {
+    messages: BTreeMap<MessageId, Vec<Arc<(Chooser, T)>>>,
+    others: Vec<Arc<(Chooser, T)>>,
+}
+
+impl<T> ByChoice<T> {
+    fn of(all: BTreeMap<Choice, T>) -> Self {
+        let mut by_choice = Self { messages: BTreeMap::new(), others: Vec::new() };
+        for (mut choice, told) in all {
+            let (messages, hosts) = (std::mem::take(&mut choice.messages), std::mem::take(&mut choice.hosts));
+            let told = Arc::new((Chooser { choice, hosts: hosts.into_iter().collect() }, told));
+            if messages.is_empty() {
+                by_choice.others.push(told.clone());
             }
+            messages.into_iter().for_each(|id| by_choice.messages.entry(id).or_default().push(told.clone()));
         }
-        alterations
+        by_choice
     }
 
     fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.others.is_empty()
     }
 
+    /// What was told of choices that choose it.
+    fn told<'s, 'a>(&'s self, about: &'a About<'a>) -> impl Iterator<Item = &'s T> + use<'s, 'a, T> {
+        let all = self.others.iter().chain(self.messages.get(&about.id).into_iter().flatten());
+        all.filter(|told| told.0.chooses(about)).map(|told| &told.1)
+    }
+}
+
+/// The alterations of a log by what they choose, so that a choice made every minute costs as much as one made once.
+struct Alterations {
+    dates: ByChoice<Dates>,
+    /// The newest hold or release of each choice, and where it stands.
+    turns: ByChoice<((u32, u32), Option<OnHold>)>,
+}
+
+impl Alterations {
+    fn of(all: Vec<(Place, StoredAlteration)>) -> Self {
+        let mut dates: BTreeMap<Choice, Dates> = BTreeMap::new();
+        let mut turns: BTreeMap<Choice, ((u32, u32), Option<OnHold>)> = BTreeMap::new();
+        for (place, StoredAlteration { change, choice }) in all {
+            let at = (place.life, place.offset);
+            let hold = match change {
+                StoredChange::Due(due) => {
+                    dates.entry(choice).or_default().0.push((at, due));
+                    continue;
+                }
+                StoredChange::Held(hold) => Some(hold),
+                StoredChange::Released(_) => None,
+            };
+            if turns.get(&choice).is_none_or(|(before, _)| *before < at) {
+                turns.insert(choice, (at, hold));
+            }
+        }
+        dates.values_mut().for_each(Dates::order);
+        Self { dates: ByChoice::of(dates), turns: ByChoice::of(turns) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.dates.is_empty() && self.turns.is_empty()
+    }
+
     /// The earliest date told behind `at` to such a delivery.
-    fn after(&self, at: (u32, u32), id: MessageId, tenant: &TenantName, host: &str) -> Option<Timestamp> {
-        let all = self.others.iter().chain(self.messages.get(&id).into_iter().flatten());
-        let chosen = all
-            .filter(|dated| dated.tenant.as_ref().is_none_or(|of| of == tenant) && (dated.hosts.is_empty() || dated.hosts.contains(host)));
-        chosen.filter_map(|dated| dated.dates.after(at)).min()
+    fn due_after(&self, at: (u32, u32), about: &About<'_>) -> Option<Timestamp> {
+        self.dates.told(about).filter_map(|dates| dates.after(at)).min()
+    }
+
+    /// The newest hold or release behind `at` of such a delivery.
+    fn turn_after<'s>(&'s self, at: (u32, u32), about: &About<'_>) -> Option<&'s Option<OnHold>> {
+        let newest = self.turns.told(about).filter(|(place, _)| *place > at).max_by_key(|(place, _)| *place);
+        newest.map(|(_, hold)| hold)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What memory keeps of one waiting message: 96 octets, and 24 to 60 more in its lane. A queue of a million is a million of these, so each octet counts.
 
+use postrider_model::doors::DeliveryState;
 use postrider_model::{Loan, Message, MessageId, Priority, Timestamp};
 use std::sync::Arc;
 
@@ -60,7 +61,7 @@ pub(crate) struct DeliveryEntry {
     pub(crate) index: u32,
     pub(crate) host: u32,
     pub(crate) due: Timestamp,
-    /// The low half of the newest loan's number, which is enough for a fence; means something only while lent.
+    /// While lent, the low half of the newest loan's number, which is enough for a fence; while held, the number of the hold.
     pub(crate) loan: u32,
     /// Stays at the highest it can say.
     pub(crate) attempts: u16,
@@ -79,8 +80,21 @@ pub(crate) enum Standing {
     Waiting,
     /// With a worker.
     Lent,
+    /// Not lent until a person releases it.
+    Held,
     /// Settled for good, but not synced: gone for everybody, kept for the log's book-keeping.
     Settling,
+}
+
+impl Standing {
+    /// As a person is told.
+    pub(crate) fn shown(self) -> DeliveryState {
+        match self {
+            Standing::Waiting => DeliveryState::Waiting,
+            Standing::Lent | Standing::Settling => DeliveryState::Lent,
+            Standing::Held => DeliveryState::Held,
+        }
+    }
 }
 
 /// A fence by the low half of a loan's number: two loans of one delivery that agree in it lie four thousand million loans apart.

@@ -116,15 +116,16 @@ impl Index {
     /// Changes one queue, and keeps what its group knows of it true.
     pub(super) fn change_queue<R>(&mut self, host: u32, lane: u32, change: impl FnOnce(&mut LaneQueue) -> R) -> R {
         let group = self.group_of(host);
+        let paused = self.lanes[lane].paused;
         let entry = &mut self.hosts[host];
         let nth = entry.queues.iter().position(|(of, _)| *of == lane).unwrap_or_else(|| {
             entry.queues.push((lane, LaneQueue::default()));
             entry.queues.len() - 1
         });
         let queue = &mut entry.queues[nth].1;
-        let (before, length) = (queue.firsts(), queue.len());
+        let (before, length) = (queue.firsts().unless(paused), queue.len());
         let result = change(queue);
-        let (after, new_length) = (queue.firsts(), queue.len());
+        let (after, new_length) = (queue.firsts().unless(paused), queue.len());
         if queue.is_empty() {
             entry.queues.swap_remove(nth);
         }
@@ -274,7 +275,8 @@ impl Index {
         }
         self.hosts[host].group = target;
         self.groups[target].hosts += 1;
-        let firsts: SmallVec<[_; 4]> = self.hosts[host].queues.iter().map(|(lane, queue)| (*lane, queue.firsts(), queue.len())).collect();
+        let told = |(lane, queue): &(u32, LaneQueue)| (*lane, queue.firsts().unless(self.lanes[*lane].paused), queue.len());
+        let firsts: SmallVec<[_; 4]> = self.hosts[host].queues.iter().map(told).collect();
         for (lane, firsts, length) in firsts {
             if source != NO_GROUP {
                 let known = &mut self.groups[source];
@@ -307,7 +309,7 @@ impl Index {
     }
 }
 
-fn replace_first(group: &mut GroupEntry, lane: u32, host: u32, before: Option<NowKey>, after: Option<NowKey>) {
+pub(super) fn replace_first(group: &mut GroupEntry, lane: u32, host: u32, before: Option<NowKey>, after: Option<NowKey>) {
     if before.is_none() && after.is_none() {
         return;
     }

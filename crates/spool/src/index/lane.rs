@@ -27,10 +27,17 @@ pub(crate) struct LaneQueue {
 }
 
 /// The first of each set, by which a group knows a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Firsts {
     pub(crate) now: Option<NowKey>,
     pub(crate) later: Option<u64>,
+}
+
+impl Firsts {
+    /// What a group is told of a queue: nothing, when its lane is paused.
+    pub(crate) fn unless(self, paused: bool) -> Self {
+        if paused { Self::default() } else { self }
+    }
 }
 
 impl LaneQueue {

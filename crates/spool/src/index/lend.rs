@@ -7,7 +7,7 @@ use postrider_model::{Group, LentDelivery, Loan, MessageId, Parcel, Timestamp};
 use smallvec::SmallVec;
 
 use super::Index;
-use super::entry::{Standing, fence};
+use super::entry::{DeliveryEntry, Standing, fence};
 use super::lane::{LaterKey, NowKey};
 
 /// Deliveries that move from *later* to *now* in one `lend`: a bound on how long the lock is held.
@@ -120,11 +120,25 @@ impl Index {
                 }
             }
         }
+        self.make_parcel(slot, riders)
+    }
+
+    /// Lends those of a message's deliveries that wait or are held.
+    pub(crate) fn lend_these(&mut self, id: MessageId, indices: &[u32]) -> Option<Parcel> {
+        let slot = self.find(id)?;
+        let is_here = |delivery: &&DeliveryEntry| matches!(delivery.state, Standing::Waiting | Standing::Held);
+        let chosen = self.messages[slot].deliveries.iter().filter(is_here).map(|delivery| delivery.index);
+        let riders: SmallVec<[u32; 4]> = chosen.filter(|index| indices.contains(index)).collect();
+        if riders.is_empty() { None } else { Some(self.make_parcel(slot, riders)) }
+    }
+
+    /// Lends these deliveries, which wait or are held.
+    fn make_parcel(&mut self, slot: u32, riders: SmallVec<[u32; 4]>) -> Parcel {
         self.next_loan += 1;
         let loan = self.next_loan;
         let mut deliveries = SmallVec::new();
         for index in riders {
-            self.dequeue(slot, index);
+            self.go_out(slot, index);
             if let Some(delivery) = self.messages[slot].delivery_mut(index) {
                 (delivery.state, delivery.loan) = (Standing::Lent, fence(Loan(loan)));
                 deliveries.push(LentDelivery { index, attempts: delivery.attempts(), delay_told: delivery.delay_told });
@@ -155,11 +169,10 @@ impl Index {
             if !delivery.is_lent_as(loan) {
                 continue;
             }
-            delivery.state = Standing::Waiting;
             delivery.due = due.unwrap_or(delivery.due);
             let index = delivery.index;
             self.lent -= 1;
-            self.enqueue(slot, index);
+            self.come_back(slot, index);
         }
     }
 }

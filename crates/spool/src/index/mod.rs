@@ -11,8 +11,10 @@ mod deliveries;
 mod divert;
 pub(crate) mod entry;
 mod groups;
+mod hold;
 mod lane;
 mod lend;
+mod pause;
 mod replay;
 pub(crate) mod segments;
 mod settle;
@@ -31,13 +33,14 @@ use postrider_smtp::Host;
 pub(crate) use alter::Altered;
 pub(crate) use entry::{DeliveryEntry, Extra, MessageEntry, Place, Standing};
 use groups::{GroupEntry, HostEntry};
+use hold::{Holds, Turn};
 pub(crate) use replay::Replayed;
 use segments::Segments;
 pub(crate) use settle::Fate;
 use slab::Slab;
-pub(crate) use view::{SLICE, Told};
+pub(crate) use view::{Candidate, SLICE, Told};
 
-use crate::forms::StoredAlteration;
+use crate::alteration::StoredAlteration;
 
 /// The whole index. One lock stands around it; nothing here takes long.
 #[derive(Default)]
@@ -71,6 +74,13 @@ pub(crate) struct Index {
     arriving: BTreeSet<MessageId>,
     /// Replay: nothing is enqueued, and no name forgotten, until the end.
     recovering: bool,
+    /// What is held, and why.
+    holds: Holds,
+    /// Changes by hand under way: they reach what arrives until their record stands.
+    turns: Vec<Turn>,
+    next_turn: u64,
+    /// Lanes of tenants that are not lent from.
+    paused: BTreeSet<TenantName>,
     /// Replay: changes by hand, for the end.
     alterations: Vec<(Place, StoredAlteration)>,
 }
@@ -79,6 +89,8 @@ struct LaneName {
     tenant: TenantName,
     stream: StreamName,
     refs: u32,
+    /// Its tenant is paused: groups do not know what waits in it.
+    paused: bool,
 }
 
 /// What a new message brings.
@@ -113,7 +125,8 @@ impl Index {
             extra: new.extra.kept(),
             deliveries,
         };
-        self.insert(entry);
+        let slot = self.insert(entry);
+        self.take_turns(slot);
     }
 
     /// Whether a new message may have this id: no message here has it, and none on its way to the log. From then on it is taken.
@@ -163,6 +176,9 @@ impl Index {
 
     fn forget_delivery(&mut self, delivery: &DeliveryEntry) {
         self.segments.unpin_told(delivery.told_life);
+        if delivery.state == Standing::Held {
+            self.holds.let_go(delivery.loan);
+        }
         self.hosts[delivery.host].refs -= 1;
         self.tidy_host(delivery.host);
     }
@@ -187,7 +203,8 @@ impl Index {
             return *number;
         }
         // Number zero is never served last, so that turns begin with the first lane.
-        let number = self.lanes.insert(LaneName { tenant: key.0.clone(), stream: key.1.clone(), refs: 0 });
+        let number =
+            self.lanes.insert(LaneName { tenant: key.0.clone(), stream: key.1.clone(), refs: 0, paused: self.paused.contains(&key.0) });
         self.lane_numbers.insert(key, number);
         number
     }

@@ -1,5 +1,6 @@
 //! Rebuilding memory from the log, record by record in the order they were written.
 
+use postrider_model::doors::OnHold;
 use postrider_model::{MessageId, Priority, Timestamp};
 use postrider_smtp::Host;
 use smallvec::SmallVec;
@@ -23,6 +24,8 @@ pub(crate) struct Replayed {
     pub(crate) file: Option<FileName>,
     /// Index, host, and how it stands.
     pub(crate) deliveries: SmallVec<[(u32, u32, Fate); 1]>,
+    /// Which of them are held, by index.
+    pub(crate) held: Vec<(u32, OnHold)>,
 }
 
 impl Index {
@@ -51,7 +54,7 @@ impl Index {
         if let Some(old) = old {
             self.segments.depend(place.life, old.place.life);
         }
-        let deliveries: Deliveries = replayed
+        let mut deliveries: Deliveries = replayed
             .deliveries
             .iter()
             .filter_map(|(index, host, fate)| match *fate {
@@ -71,6 +74,11 @@ impl Index {
             .collect();
         if deliveries.is_empty() {
             return;
+        }
+        for (index, hold) in &replayed.held {
+            if let Ok(nth) = deliveries.binary_search_by_key(index, |delivery| delivery.index) {
+                (deliveries[nth].state, deliveries[nth].loan) = (Standing::Held, self.holds.take(hold));
+            }
         }
         self.insert(MessageEntry {
             id: replayed.id,
@@ -122,7 +130,8 @@ impl Index {
         self.recovering = false;
         for slot in 0..self.messages.end() {
             let Some(entry) = self.messages.get(slot) else { continue };
-            let indices: SmallVec<[u32; 4]> = entry.deliveries.iter().map(|delivery| delivery.index).collect();
+            let waiting = entry.deliveries.iter().filter(|delivery| delivery.state == Standing::Waiting);
+            let indices: SmallVec<[u32; 4]> = waiting.map(|delivery| delivery.index).collect();
             indices.into_iter().for_each(|index| self.enqueue(slot, index));
         }
         for host in 0..self.hosts.end() {

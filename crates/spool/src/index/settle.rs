@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use postrider_model::doors::SpoolTrouble;
-use postrider_model::{Loan, Message, MessageId, Outcome, Timestamp};
+use postrider_model::{DeliveryId, Loan, Message, MessageId, Outcome, Timestamp};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -70,13 +70,13 @@ impl Index {
                 Outcome::Delivered { .. } | Outcome::Bounced { .. } => {
                     delivery.state = Standing::Settling;
                     self.live -= 1;
+                    self.holds.forget_return(DeliveryId { message: id, index: *index });
                 }
                 Outcome::Deferred { due, delay_told, .. } => {
                     delivery.delay_told = *delay_told;
                     delivery.attempts = delivery.attempts.saturating_add(1);
                     delivery.due = *due;
-                    delivery.state = Standing::Waiting;
-                    self.enqueue(slot, *index);
+                    self.come_back(slot, *index);
                 }
             }
         }

@@ -1,9 +1,10 @@
 //! The queue in a person's hands: listing, counting, altering.
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
 
-use postrider_model::doors::{DeliveryState, DeliveryView, QueueCount, QueueFilter};
-use postrider_model::{DeliveryId, Group, MessageId, Timestamp};
+use postrider_model::doors::{AGE_MINUTES, Ages, DeliveryView, OnHold, QueueCount, QueueFilter, ShapeBy};
+use postrider_model::{DeliveryId, Group, Message, MessageId, SiteName, Timestamp};
 use smallvec::SmallVec;
 
 use super::Index;
@@ -48,40 +49,57 @@ impl Index {
         }
     }
 
+    /// Whether a live delivery is meant. Which messages are meant, and whose, the caller asks.
     pub(super) fn matches(&self, entry: &MessageEntry, delivery: &DeliveryEntry, filter: &QueueFilter) -> bool {
-        let host = &self.hosts[delivery.host];
+        let (lane, host) = (&self.lanes[entry.lane], &self.hosts[delivery.host]);
         delivery.state != Standing::Settling
-            && filter.message.is_none_or(|id| id == entry.id)
-            && filter.tenant.as_ref().is_none_or(|tenant| *tenant == self.lanes[entry.lane].tenant)
+            && filter.state.is_none_or(|state| delivery.state.shown() == state)
+            && filter.tenant.as_ref().is_none_or(|tenant| *tenant == lane.tenant)
+            && filter.stream.as_ref().is_none_or(|stream| *stream == lane.stream)
+            && filter.arrived_from.is_none_or(|from| entry.arrived_at >= from)
+            && filter.arrived_to.is_none_or(|to| entry.arrived_at <= to)
             && filter.host.as_ref().is_none_or(|text| **text == *host.text)
-            && filter.site.as_ref().is_none_or(|site| {
-                host.placed && self.groups.get(host.group).is_some_and(|group| matches!(&group.name, Group::Site(name) if name == site))
-            })
+            && filter.site.as_ref().is_none_or(|site| self.site_of(delivery.host) == Some(site))
     }
 
-    /// One delivery, when it lives.
-    pub(crate) fn view(&self, id: DeliveryId) -> Option<DeliveryView> {
+    /// The Site that a host is placed at.
+    fn site_of(&self, host: u32) -> Option<&SiteName> {
+        let host = &self.hosts[host];
+        match self.groups.get(host.group).filter(|_| host.placed).map(|group| &group.name) {
+            Some(Group::Site(site)) => Some(site),
+            Some(Group::Host(_)) | None => None,
+        }
+    }
+
+    /// The texts of all hosts placed at a Site.
+    pub(crate) fn hosts_at(&self, site: &SiteName) -> Vec<Box<str>> {
+        let here = self.hosts.iter().filter(|(number, _)| self.site_of(*number) == Some(site));
+        here.map(|(_, host)| (*host.text).into()).collect()
+    }
+
+    /// One delivery, when it lives. `placed`: with its place in the queue, which takes steps to count.
+    pub(crate) fn view(&self, id: DeliveryId, placed: bool) -> Option<DeliveryView> {
         let slot = self.find(id.message)?;
         let entry = &self.messages[slot];
         let delivery = entry.delivery(id.index).filter(|delivery| delivery.state != Standing::Settling)?;
         let (lane, host) = (&self.lanes[entry.lane], &self.hosts[delivery.host]);
-        let site = self.groups.get(host.group).and_then(|group| match &group.name {
-            Group::Site(site) => Some(site.clone()),
-            Group::Host(_) => None,
-        });
-        let waiting = delivery.state == Standing::Waiting;
+        let held = match delivery.state {
+            Standing::Held => self.holds.get(delivery.loan),
+            Standing::Waiting | Standing::Lent | Standing::Settling => self.holds.on_return(id),
+        };
         Some(DeliveryView {
             id,
             tenant: lane.tenant.clone(),
             stream: lane.stream.clone(),
             host: host.text.clone(),
-            site,
+            site: self.site_of(delivery.host).cloned(),
             arrived_at: entry.arrived_at,
             due: delivery.due,
             attempts: delivery.attempts(),
-            state: if waiting { DeliveryState::Waiting } else { DeliveryState::Lent },
+            state: delivery.state.shown(),
+            held: held.cloned(),
             content_octets: entry.content_octets,
-            ahead: if waiting { self.ahead(slot, entry, delivery) } else { 0 },
+            ahead: placed.then(|| if delivery.state == Standing::Waiting { self.ahead(slot, entry, delivery) } else { 0 }),
         })
     }
 
@@ -142,12 +160,86 @@ impl Index {
         }
         groups.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         groups.truncate(GROUPS_MAX);
-        QueueCount { messages: self.live_messages, deliveries: self.live, lent: self.lent, groups }
+        QueueCount { messages: self.live_messages, deliveries: self.live, lent: self.lent, held: self.holds.count(), groups }
+    }
+}
+
+/// A message that may be meant, for a walk.
+pub(crate) struct Candidate {
+    pub(crate) id: MessageId,
+    /// Its facts, when they are in memory.
+    pub(crate) warm: Option<Arc<Message>>,
+    /// Its deliveries that are meant.
+    pub(crate) indices: SmallVec<[u32; 4]>,
+}
+
+impl Index {
+    /// Messages from a slot on that are meant, until about `max` of their deliveries are found, or one slice is walked; and where to go on.
+    pub(crate) fn candidates(&self, filter: &QueueFilter, from: u32, max: usize) -> (Vec<Candidate>, Option<u32>) {
+        let mut found = Vec::new();
+        let (mut count, end) = (0, from.saturating_add(SLICE).min(self.messages.end()));
+        for slot in from..end {
+            if count >= max {
+                return (found, Some(slot));
+            }
+            if let Some(candidate) = self.candidate(slot, filter) {
+                count += candidate.indices.len();
+                found.push(candidate);
+            }
+        }
+        (found, Some(end).filter(|end| *end < self.messages.end()))
+    }
+
+    /// A message, when a delivery of it is meant.
+    pub(crate) fn candidate(&self, slot: u32, filter: &QueueFilter) -> Option<Candidate> {
+        let entry = self.messages.get(slot)?;
+        let meant = entry.deliveries.iter().filter(|delivery| self.matches(entry, delivery, filter));
+        let indices: SmallVec<[u32; 4]> = meant.map(|delivery| delivery.index).collect();
+        let warm = || entry.warm().map(|(message, _)| message.clone());
+        if indices.is_empty() { None } else { Some(Candidate { id: entry.id, warm: warm(), indices }) }
+    }
+
+    /// The ages of what matches in one slice by row, each row once; and when the oldest arrived.
+    pub(crate) fn shape_slice(
+        &self,
+        from: u32,
+        filter: &QueueFilter,
+        by: ShapeBy,
+        now: Timestamp,
+    ) -> (Vec<(Arc<str>, Ages)>, Option<Timestamp>) {
+        let mut rows: BTreeMap<(bool, u32), Ages> = BTreeMap::new();
+        let mut oldest: Option<Timestamp> = None;
+        for slot in from..from.saturating_add(SLICE).min(self.messages.end()) {
+            let Some(entry) = self.messages.get(slot) else { continue };
+            let age_minutes = now.since(entry.arrived_at).as_secs() / 60;
+            let column = AGE_MINUTES.partition_point(|minutes| *minutes <= age_minutes);
+            for delivery in entry.deliveries.iter().filter(|delivery| self.matches(entry, delivery, filter)) {
+                let row = match by {
+                    ShapeBy::Host => (false, delivery.host),
+                    ShapeBy::Site if self.site_of(delivery.host).is_none() => (false, delivery.host),
+                    ShapeBy::Site => (true, self.hosts[delivery.host].group),
+                    ShapeBy::Tenant => (true, entry.lane),
+                };
+                rows.entry(row).or_default()[column] += 1;
+                oldest = Some(oldest.map_or(entry.arrived_at, |oldest| oldest.min(entry.arrived_at)));
+            }
+        }
+        let name = |(other, number): (bool, u32)| -> Arc<str> {
+            match (by, other) {
+                (ShapeBy::Tenant, _) => self.lanes[number].tenant.as_str().into(),
+                (ShapeBy::Host, _) | (ShapeBy::Site, false) => self.hosts[number].text.clone(),
+                (ShapeBy::Site, true) => match &self.groups[number].name {
+                    Group::Site(site) => site.as_str().into(),
+                    Group::Host(host) => host.to_string().into(),
+                },
+            }
+        };
+        (rows.into_iter().map(|(row, ages)| (name(row), ages)).collect(), oldest)
     }
 }
 
 /// What memory knows of a live delivery, for a copy of it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Told {
     pub(crate) index: u32,
     pub(crate) due: Timestamp,
@@ -155,6 +247,8 @@ pub(crate) struct Told {
     pub(crate) told_life: u32,
     pub(crate) told_offset: u32,
     pub(crate) delay_told: bool,
+    /// Whether it is held, or will be when it comes back.
+    pub(crate) held: Option<OnHold>,
 }
 
 impl Index {
@@ -168,6 +262,12 @@ impl Index {
             told_life: delivery.told_life,
             told_offset: delivery.told_offset,
             delay_told: delivery.delay_told,
+            held: match delivery.state {
+                Standing::Held => self.holds.get(delivery.loan).cloned(),
+                Standing::Waiting | Standing::Lent | Standing::Settling => {
+                    self.holds.on_return(DeliveryId { message: id, index: delivery.index }).cloned()
+                }
+            },
         });
         Some((entry.place, told.collect()))
     }
