@@ -1,12 +1,12 @@
 //! Why a delivery waits, in one sentence, from facts that others gathered.
 //!
 //! **Promises.** Every live delivery gets an answer: what holds it, and where it is known since when, until when, and how many stand before
-//! it. The first of these that is true is said: it is being sent · something holds its Site · it waits for its turn at the Site · it waits for
+//! it. The first of these that is true is said: a person holds it · it is being sent · it, or its Site, is suspended · something holds its Site · it waits for its turn at the Site · it waits for
 //! its retry · its next hop is being looked up · it waits in the spool.
 //!
 //! **Never** guesses: what is not known is `None`.
 
-use postrider_model::doors::{DeliveryState, DeliveryView, Waiting};
+use postrider_model::doors::{DeliveryState, DeliveryView, OnHold, Waiting};
 use postrider_model::{Diagnosis, Phase, Timestamp};
 
 use crate::shape::{Hold, HoldReason};
@@ -27,22 +27,30 @@ pub struct Facts<'a> {
 /// What holds the delivery at `now`.
 pub fn waiting(facts: &Facts<'_>, now: Timestamp) -> Waiting {
     let view = facts.view;
+    if let (DeliveryState::Held, Some(hold)) = (view.state, &view.held) {
+        return by_hand(hold);
+    }
     match (view.state, facts.ahead, facts.hold) {
         (DeliveryState::Lent, None, _) => sentence(format!("being sent to {}", place(view))),
-        (_, Some(ahead), Some(hold)) => held(view, hold, ahead),
+        (_, Some(ahead), Some(hold)) => held(view, hold, Some(ahead)),
         (_, Some(0), None) => Waiting { ahead: Some(0), ..sentence(format!("next in turn at {}", place(view))) },
         (_, Some(ahead), None) => Waiting { ahead: Some(ahead), ..sentence(format!("waiting for its turn at {}", place(view))) },
+        (DeliveryState::Waiting | DeliveryState::Held, None, Some(hold)) if matches!(hold.reason, HoldReason::Suspended { .. }) => {
+            held_site(hold)
+        }
         // Mail that a long hold sent back to the spool is due when the hold ends; it had no attempt of its own that would say why.
-        (DeliveryState::Waiting, None, Some(hold)) if view.attempts == 0 && hold.until == Some(view.due) => held(view, hold, view.ahead),
+        (DeliveryState::Waiting | DeliveryState::Held, None, Some(hold)) if view.attempts == 0 && hold.until == Some(view.due) => {
+            held(view, hold, view.ahead)
+        }
         // Nothing goes before a smart host takes more, whenever a retry would be due.
-        (DeliveryState::Waiting, None, Some(hold @ Hold { reason: HoldReason::Quota { .. }, .. }))
+        (DeliveryState::Waiting | DeliveryState::Held, None, Some(hold @ Hold { reason: HoldReason::Quota { .. }, .. }))
             if hold.until.is_none_or(|until| view.due <= until) =>
         {
             held(view, hold, view.ahead)
         }
-        (DeliveryState::Waiting, None, _) if view.due > now => retry(facts),
-        (DeliveryState::Waiting, None, Some(hold)) => held(view, hold, view.ahead),
-        (DeliveryState::Waiting, None, None) => due(view),
+        (DeliveryState::Waiting | DeliveryState::Held, None, _) if view.due > now => retry(facts),
+        (DeliveryState::Waiting | DeliveryState::Held, None, Some(hold)) => held(view, hold, view.ahead),
+        (DeliveryState::Waiting | DeliveryState::Held, None, None) => due(view),
     }
 }
 
@@ -51,8 +59,14 @@ pub fn held_site(hold: &Hold) -> Waiting {
     Waiting { reason: hold.to_string(), since: Some(hold.since), until: hold.until, ahead: None }
 }
 
-fn held(view: &DeliveryView, hold: &Hold, ahead: u64) -> Waiting {
-    Waiting { reason: format!("{}: {hold}", place(view)), ahead: Some(ahead), ..held_site(hold) }
+/// A person's hold.
+fn by_hand(hold: &OnHold) -> Waiting {
+    let reason = if hold.reason.is_empty() { "held by hand".to_owned() } else { format!("held by hand: {}", hold.reason) };
+    Waiting { since: Some(hold.since), ..sentence(reason) }
+}
+
+fn held(view: &DeliveryView, hold: &Hold, ahead: Option<u64>) -> Waiting {
+    Waiting { reason: format!("{}: {hold}", place(view)), ahead, ..held_site(hold) }
 }
 
 fn retry(facts: &Facts<'_>) -> Waiting {
@@ -70,7 +84,7 @@ fn due(view: &DeliveryView) -> Waiting {
         Some(_) => format!("due, and waiting in the spool for room in the schedule of {}", place(view)),
         None => format!("the mail hosts of {} are being looked up", view.host),
     };
-    Waiting { since: Some(view.due), ahead: Some(view.ahead), ..sentence(reason) }
+    Waiting { since: Some(view.due), ahead: view.ahead, ..sentence(reason) }
 }
 
 /// Where in the session, when a peer was talking.

@@ -23,7 +23,8 @@ fn view(state: DeliveryState, due: Timestamp, site: Option<&str>) -> DeliveryVie
         attempts: 3,
         state,
         content_octets: 0,
-        ahead: 42,
+        held: None,
+        ahead: Some(42),
     }
 }
 
@@ -98,4 +99,21 @@ fn sent_back_by_a_long_hold() {
     check(&Facts { view: &tried, ..facts }, "waiting for its next attempt after 3 attempts", None, Some(LATER), None);
     let later = waits(0, LATER.after(std::time::Duration::from_secs(1)));
     assert_eq!(waiting(&Facts { view: &later, ..facts }, NOW).reason, "not due yet");
+}
+
+#[test]
+fn what_a_person_holds_or_suspended_says_so_before_all_else() {
+    let held = |reason: &str| DeliveryView {
+        held: Some(OnHold { since: BEFORE, reason: reason.into() }),
+        ..view(DeliveryState::Held, LATER, Some("a.mx"))
+    };
+    let hold = hold();
+    let (named, bare) = (held("spam?"), held(""));
+    check(&Facts { view: &named, diagnosis: None, hold: Some(&hold), ahead: None }, "held by hand: spam?", Some(BEFORE), None, None);
+    check(&Facts { view: &bare, diagnosis: None, hold: None, ahead: None }, "held by hand", Some(BEFORE), None, None);
+    let what = postrider_model::doors::Suspended::Tenant(TenantName::new("t"));
+    let hold = Hold { reason: HoldReason::Suspended { what, why: "late bill".into() }, since: BEFORE, until: None };
+    let later = view(DeliveryState::Waiting, LATER, Some("a.mx"));
+    let suspended = Facts { view: &later, diagnosis: None, hold: Some(&hold), ahead: None };
+    check(&suspended, "tenant t is suspended by hand: late bill", Some(BEFORE), None, None);
 }

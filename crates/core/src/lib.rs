@@ -16,6 +16,7 @@
 //! | [`quota`] | may a smart host be given more, now? |
 //! | [`schedule`] | whose mail goes next at this Site? |
 //! | [`shape`] | may a connection be opened, a message be sent, now? |
+//! | [`suspend`] | has a person suspended it, and until when? |
 //! | [`classify`] | what does this reply, or this trouble, make of the delivery? |
 //! | [`retry`] | when is it tried again, and when do we give up? |
 //! | [`returns`] | who must be told? |
@@ -36,6 +37,7 @@ pub mod route;
 pub mod schedule;
 pub mod shape;
 pub mod times;
+pub mod suspend;
 
 #[cfg(test)]
 mod providers_tests;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use postrider_core::explain;
-use postrider_model::doors::{Clock, Insight, SiteView, SpoolDesk, Waiting};
+use postrider_model::doors::{Clock, Insight, SiteView, SpoolDesk, Suspended, Waiting};
 use postrider_model::{BoxFuture, MessageId, SiteName};
 use tokio::sync::{mpsc, oneshot};
 
@@ -37,15 +37,19 @@ impl Insight for RelayInsight {
         Box::pin(async move {
             let Ok((_, deliveries)) = self.desk.show(message).await else { return Vec::new() };
             let ahead = self.ask(|answer| Command::Position(message, answer)).await.flatten();
+            let suspensions = self.ask(Command::Suspended).await.unwrap_or_default();
             let mut explained = Vec::with_capacity(deliveries.len());
             for (view, diagnosis) in deliveries {
                 let facts = match &view.site {
                     Some(site) => self.site(site.clone()).await,
                     None => None,
                 };
-                let hold = facts.as_ref().and_then(|facts| facts.hold.as_ref());
+                let now = self.clock.now();
+                let suspended = [Some(Suspended::Tenant(view.tenant.clone())), view.site.clone().map(Suspended::Site)];
+                let suspended = suspended.iter().flatten().find_map(|what| suspensions.hold(what, now));
+                let hold = suspended.as_ref().or(facts.as_ref().and_then(|facts| facts.hold.as_ref()));
                 let known = explain::Facts { view: &view, diagnosis: diagnosis.as_ref(), hold, ahead };
-                explained.push((view.id.index, explain::waiting(&known, self.clock.now())));
+                explained.push((view.id.index, explain::waiting(&known, now)));
             }
             explained
         })

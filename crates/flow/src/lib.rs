@@ -10,6 +10,7 @@ mod connect;
 mod deliver;
 mod dispatch;
 mod ending;
+mod hand;
 mod held;
 mod insight;
 mod local;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use postrider_core::admit;
 use postrider_core::local::{self, Resolved};
+use postrider_core::suspend::Suspensions;
 use postrider_mail::HeaderWatch;
-use postrider_model::doors::{Insight, Listener, NetTrouble, Principal, Receipt, SpoolDesk, SpoolTrouble};
+use postrider_model::doors::{Insight, Listener, NetTrouble, Principal, Receipt, SpoolDesk, SpoolTrouble, Suspension};
 use postrider_model::policy::Snapshot;
 use postrider_model::{BodyType, Envelope, Protocol, Recipient, Role};
 use postrider_smtp::data::BareNewline;
@@ -86,8 +87,21 @@ pub enum SubmitTrouble {
 impl Relay {
     /// Starts the dispatcher on the current runtime. Without `deliver` nothing leaves the spool (capture).
     pub fn start(doors: Doors, snapshot: Arc<Snapshot>, limits: Arc<ReceiveLimits>, deliver: bool) -> Arc<Self> {
+        Self::start_suspended(doors, snapshot, limits, deliver, Vec::new())
+    }
+
+    /// The same, with suspensions that hold before anything is sent.
+    pub fn start_suspended(
+        doors: Doors,
+        snapshot: Arc<Snapshot>,
+        limits: Arc<ReceiveLimits>,
+        deliver: bool,
+        suspensions: Vec<Suspension>,
+    ) -> Arc<Self> {
         let (commands, received) = mpsc::unbounded_channel();
         let quotas = Arc::new(Quotas::new(doors.quotas.clone()));
+        // It is there before the dispatcher is.
+        let _ = commands.send(Command::Suspend(Suspensions::new(suspensions)));
         let mut tasks = JoinSet::new();
         if deliver {
             tasks.spawn(Dispatcher::new(doors.clone(), snapshot.clone(), quotas.clone()).run(received));
@@ -98,6 +112,23 @@ impl Relay {
 
     fn current(&self) -> Current {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The doors, and the policy that rules now.
+    pub(crate) fn doors_and_snapshot(&self) -> (Doors, Arc<Snapshot>) {
+        (self.doors.clone(), self.current().snapshot)
+    }
+
+    /// Orders the dispatcher, if there is one.
+    pub(crate) fn order(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+
+    /// Asks the dispatcher; `None` when there is none.
+    pub(crate) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (answer, received) = oneshot::channel();
+        self.commands.send(command(answer)).ok()?;
+        received.await.ok()
     }
 
     fn reception(&self, current: &Current, settings: &ListenerSettings) -> Reception {

@@ -143,6 +143,11 @@ impl Schedule {
         self.sites.iter().map(|(site, (_, waiting))| (site, *waiting))
     }
 
+    /// The Sites where parcels of this message wait.
+    pub fn sites_of(&self, message: MessageId) -> Vec<SiteName> {
+        self.index.range((message, Loan(0))..=(message, Loan(u64::MAX))).map(|(_, site)| site.clone()).collect()
+    }
+
     /// How many parcels go before the first of this message; `None` when it is not here.
     pub fn position(&self, message: MessageId) -> Option<usize> {
         self.positions(message).into_iter().map(|position| position.ahead).min()

@@ -1,8 +1,10 @@
 //! Why something may not go now, as data, and as one sentence.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use postrider_model::doors::Suspended;
 use postrider_model::policy::Rate;
 use postrider_model::{ProviderName, Timestamp};
 
@@ -98,6 +100,13 @@ pub enum HoldReason {
         /// Recipients in that time.
         max: u32,
     },
+    /// A person suspended it.
+    Suspended {
+        /// What.
+        what: Suspended,
+        /// Why, as the person said; may be empty.
+        why: Arc<str>,
+    },
     /// This connection has carried all it may; another can be opened.
     UsedUp {
         /// Messages in one connection.
@@ -131,6 +140,8 @@ impl fmt::Display for HoldReason {
                 write!(f, "slowed to {} because of a reply of provider {provider}", Spoken(rate))
             }
             HoldReason::Quota { host, span, max } => write!(f, "smart host {host} has been given its {max} recipients of this {span}"),
+            HoldReason::Suspended { what, why } if why.is_empty() => write!(f, "{what} is suspended by hand"),
+            HoldReason::Suspended { what, why } => write!(f, "{what} is suspended by hand: {why}"),
             HoldReason::UsedUp { messages: 1 } => write!(f, "this connection has carried its one message"),
             HoldReason::UsedUp { messages } => write!(f, "this connection has carried its {messages} messages"),
         }

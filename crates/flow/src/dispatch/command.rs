@@ -1,8 +1,10 @@
 //! What others ask of the dispatcher.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use postrider_core::shape::Hold;
+use postrider_core::suspend::Suspensions;
 use postrider_model::doors::{SiteView, Waiting};
 use postrider_model::policy::Snapshot;
 use postrider_model::{MessageId, SiteName};
@@ -10,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::Dispatcher;
 use super::site::SiteState;
+use crate::held::Held;
 
 /// A question or an order.
 pub(crate) enum Command {
@@ -19,6 +22,14 @@ pub(crate) enum Command {
     Drain(oneshot::Sender<()>),
     /// How many parcels stand before this message in the schedule.
     Position(MessageId, oneshot::Sender<Option<u64>>),
+    /// From now on exactly these are suspended.
+    Suspend(Suspensions),
+    /// What is suspended.
+    Suspended(oneshot::Sender<Suspensions>),
+    /// Give the spool back what only waits for its turn.
+    Recall(oneshot::Sender<()>),
+    /// Lend these deliveries to whoever asks, those that wait for their turn, too.
+    Lend(BTreeMap<MessageId, Vec<u32>>, oneshot::Sender<Vec<Held>>),
     /// Every Site, or one.
     Sites(Option<SiteName>, oneshot::Sender<Vec<SiteFacts>>),
     /// How many connections out there are.
@@ -55,6 +66,24 @@ impl Dispatcher {
                     worker.jobs = None;
                 }
                 Some(answer)
+            }
+            Command::Suspend(suspensions) => {
+                self.suspensions = suspensions;
+                self.apply_suspensions(self.doors.clock.now());
+                None
+            }
+            Command::Suspended(answer) => {
+                let _ = answer.send(self.suspensions.clone());
+                None
+            }
+            Command::Recall(answer) => {
+                self.recall(|_| true);
+                let _ = answer.send(());
+                None
+            }
+            Command::Lend(named, answer) => {
+                let _ = answer.send(self.lend_to_hand(&named));
+                None
             }
             Command::Position(message, answer) => {
                 let _ = answer.send(self.schedule.position(message).map(|ahead| ahead as u64));

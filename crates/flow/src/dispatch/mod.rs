@@ -8,6 +8,7 @@
 
 mod claim;
 mod command;
+mod hand;
 mod serve;
 mod site;
 mod sort;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use postrider_core::schedule::Schedule;
 use postrider_core::shape::Shape;
+use postrider_core::suspend::Suspensions;
 use postrider_model::policy::Snapshot;
 use postrider_model::{SiteName, Timestamp};
 use postrider_smtp::Host;
@@ -59,6 +61,9 @@ pub(crate) struct Dispatcher {
     /// Look-ups, and settlements without an attempt, under way.
     errands: JoinSet<Errand>,
     probing: usize,
+    /// What a person suspended, and when the next of it ends.
+    suspensions: Suspensions,
+    suspension_ends: Option<Timestamp>,
     draining: bool,
     /// Tells workers that still connect to let be.
     draining_to: Ending,
@@ -93,6 +98,8 @@ impl Dispatcher {
             notes_to,
             errands: JoinSet::new(),
             probing: 0,
+            suspensions: Suspensions::default(),
+            suspension_ends: None,
             draining: false,
             draining_to: Ending::default(),
         }
@@ -101,8 +108,13 @@ impl Dispatcher {
     /// Runs until it was told to drain and every worker has ended.
     pub(crate) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut drained = None;
+        // What was suspended before the start is known before the first look.
+        while let Ok(command) = commands.try_recv() {
+            drained = self.command(command).or(drained);
+        }
         loop {
             let now = self.doors.clock.now();
+            self.end_suspensions(now);
             self.expire_placements(now);
             if !self.draining {
                 self.claim(now);
@@ -159,7 +171,7 @@ impl Dispatcher {
         let held = if self.draining { None } else { self.shape.next_change(now) };
         let expiry = self.expiries.first().map(|(at, _)| *at);
         let due = if self.draining { None } else { self.doors.spool.next_due() };
-        [held, expiry, due].into_iter().flatten().min().map(|at| at.max(now))
+        [held, expiry, due, self.suspension_ends].into_iter().flatten().min().map(|at| at.max(now))
     }
 }
 

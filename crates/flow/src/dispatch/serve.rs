@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use postrider_core::retry::{self, Life};
 use postrider_core::shape::{Hold, HoldReason, Permit, Route};
-use postrider_model::doors::{Left, LendLimit};
+use postrider_model::doors::{Left, LendLimit, Suspended};
 use postrider_model::policy::{Provider, Source};
 use postrider_model::{Group, Parcel, SiteName, Timestamp, limits};
 use tokio::sync::mpsc;
@@ -22,6 +22,7 @@ fn stops_open_connections(reason: &HoldReason) -> bool {
     match reason {
         HoldReason::Resting { .. } | HoldReason::AdvisedRest { .. } | HoldReason::MessageRate { .. } | HoldReason::Slowed { .. } => true,
         HoldReason::Quota { .. } => true,
+        // Connections of what is suspended were let go already; those from another Source go on.
         HoldReason::OneConnection { .. }
         | HoldReason::Connections { .. }
         | HoldReason::Window { .. }
@@ -29,6 +30,7 @@ fn stops_open_connections(reason: &HoldReason) -> bool {
         | HoldReason::Line { .. }
         | HoldReason::Share { .. }
         | HoldReason::ConnectionRate { .. }
+        | HoldReason::Suspended { .. }
         | HoldReason::UsedUp { .. } => false,
     }
 }
@@ -47,6 +49,9 @@ impl Dispatcher {
     }
 
     fn serve(&mut self, site: &SiteName, now: Timestamp) {
+        if let Some(hold) = self.suspended_site(site, now) {
+            return self.stand_still(site, hold, now);
+        }
         let Some(state) = self.sites.get_mut(site) else { return };
         if let NextHop::SmartHosts(hosts) = &state.hop.next
             && let Some(hold) = self.quotas.hold(hosts, 1, now)
@@ -87,7 +92,7 @@ impl Dispatcher {
     }
 
     /// The Site has no mail: its place in every line goes to others.
-    fn decline(&mut self, site: &SiteName, now: Timestamp) {
+    pub(super) fn decline(&mut self, site: &SiteName, now: Timestamp) {
         for source in &self.snapshot.sources {
             self.shape.decline(&Route { site: site.clone(), source: source.name.clone() }, now);
         }
@@ -137,16 +142,20 @@ impl Dispatcher {
 
     /// Permits for one more connection, from the first Source that gets them.
     fn permit(&mut self, site: &SiteName, provider: &Provider, now: Timestamp) -> Result<(Route, Source, Permit), Hold> {
-        let mut first_hold = None;
+        let (mut first_hold, mut suspended) = (None, None);
         for source in self.sources_for(site) {
             let route = Route { source: source.name.clone(), site: site.clone() };
+            if let Some(hold) = self.suspensions.hold(&Suspended::Source(source.name.clone()), now) {
+                suspended = suspended.or(Some(hold));
+                continue;
+            }
             match self.shape.connection(&route, provider, now) {
                 Ok(permit) => return Ok((route, source, permit)),
                 Err(hold) => first_hold = first_hold.or(Some(hold)),
             }
         }
         // A Snapshot without a Source is not valid; nothing can be sent from nowhere.
-        Err(first_hold.unwrap_or(Hold { reason: HoldReason::Total { max: 0 }, since: now, until: None }))
+        Err(first_hold.or(suspended).unwrap_or(Hold { reason: HoldReason::Total { max: 0 }, since: now, until: None }))
     }
 
     /// The Sources of a Site in the order of asking: the next one's turn first; by weight, where its rule names a pool.
@@ -205,6 +214,9 @@ impl Dispatcher {
 
     /// A short hold is waited for where the mail is; `shape` tells when it ends.
     fn hold(&mut self, site: &SiteName, hold: Hold, now: Timestamp) {
+        if matches!(hold.reason, HoldReason::Suspended { .. }) {
+            return self.stand_still(site, hold, now);
+        }
         if matches!(hold.reason, HoldReason::Total { .. } | HoldReason::Line { .. }) {
             self.let_an_idle_one_go(site);
         }
