@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use postrider_model::doors::{Clock, Insight, Receipt, Spool, SpoolDesk};
+use postrider_model::doors::{Clock, Hand, Insight, Journal, Receipt, Spool, SpoolDesk, Suspended, Suspension};
 use postrider_model::{BoxFuture, StreamName, TenantName};
 use postrider_smtp::{Mailbox, ReversePath};
 
@@ -16,8 +16,14 @@ pub struct ControlDoors {
     pub desk: Arc<dyn SpoolDesk>,
     /// For contents.
     pub spool: Arc<dyn Spool>,
+    /// What happened.
+    pub journal: Arc<dyn Journal>,
     /// The live schedule.
     pub insight: Arc<dyn Insight>,
+    /// What a person does to the live relay.
+    pub hand: Arc<dyn Hand>,
+    /// What is suspended.
+    pub suspensions: Arc<dyn SuspensionBook>,
     /// Where submitted mail goes.
     pub intake: Arc<dyn Intake>,
     /// The time.
@@ -53,6 +59,18 @@ pub struct About {
     pub capture: bool,
     /// Octets of one submitted message.
     pub message_octets_max: u64,
+}
+
+/// What is suspended, on stable storage and in the live relay. A refusal is a sentence for people.
+pub trait SuspensionBook: Send + Sync {
+    /// All of it; what has ended may still be there.
+    fn list(&self) -> Vec<Suspension>;
+
+    /// Suspends; a suspension of the same thing is replaced. When this returns `Ok`, it is on stable storage.
+    fn suspend(&self, suspension: Suspension) -> Result<(), String>;
+
+    /// Ends a suspension before its time.
+    fn resume(&self, what: &Suspended) -> Result<(), String>;
 }
 
 /// Takes custody of mail that is handed over here.

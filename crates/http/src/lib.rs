@@ -14,11 +14,14 @@
 
 #![forbid(unsafe_code)]
 
+mod attempts;
 mod backup;
 mod body;
+mod change;
 #[doc(hidden)]
 pub mod checks;
 mod doors;
+mod filter;
 mod metrics;
 mod public;
 mod queue;
@@ -26,12 +29,13 @@ mod relay;
 mod routes;
 mod serve;
 mod submit;
+mod suspend;
 #[cfg(test)]
 mod tests;
 mod trouble;
 pub mod wire;
 
-pub use doors::{About, ControlDoors, Intake, IntakeTrouble, Listeners, LocalMail, Reload};
+pub use doors::{About, ControlDoors, Intake, IntakeTrouble, Listeners, LocalMail, Reload, SuspensionBook};
 pub use metrics::{CountingLog, History, MetricsDoors, NAMES_MAX, Refusals, follow, serve_metrics};
 pub use public::{USER_CONNECTIONS_MAX, serve_public};
 pub use serve::serve;
@@ -42,6 +46,9 @@ pub const PAGE_MAX: usize = 1_000;
 
 /// Octets of a JSON request.
 pub const JSON_OCTETS_MAX: usize = 64 * 1024;
+
+/// Octets of a person's reason.
+pub const REASON_OCTETS_MAX: usize = 200;
 
 /// Submissions held at once; more wait their turn.
 pub const SUBMITS_MAX: usize = 4;

@@ -3,40 +3,96 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use postrider_model::doors::{Alteration, DeliveryState, DeliveryView, QueueFilter, Waiting};
-use postrider_model::{DeliveryId, Diagnosis, MessageId, Phase, Role, SiteName, TenantName, Timestamp};
+use postrider_model::doors::{AGE_MINUTES, Ages, Alteration, DeliveryState, DeliveryView, ShapeBy, Waiting};
+use postrider_model::{DeliveryId, Diagnosis, MessageId, Phase, Role, Timestamp};
 use serde::Deserialize;
 
 use crate::body::content_body;
 use crate::doors::ControlDoors;
+use crate::filter::filter;
 use crate::trouble::Refusal;
 use crate::{PAGE_MAX, wire};
 
-/// The parameters of a page.
+/// The parameters of a page, or of a shape.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PageQuery {
     message: Option<String>,
     tenant: Option<String>,
+    stream: Option<String>,
     host: Option<String>,
     site: Option<String>,
+    sender: Option<String>,
+    state: Option<String>,
+    older_than_s: Option<u64>,
+    younger_than_s: Option<u64>,
     after: Option<String>,
     max: Option<usize>,
+    unordered: Option<bool>,
+    by: Option<String>,
+}
+
+impl PageQuery {
+    fn which(&self) -> wire::Which {
+        wire::Which {
+            messages: self.message.iter().cloned().collect(),
+            tenant: self.tenant.clone(),
+            stream: self.stream.clone(),
+            host: self.host.clone(),
+            site: self.site.clone(),
+            sender: self.sender.clone(),
+            state: self.state.clone(),
+            older_than_s: self.older_than_s,
+            younger_than_s: self.younger_than_s,
+        }
+    }
 }
 
 pub(crate) async fn page(State(doors): State<ControlDoors>, Query(query): Query<PageQuery>) -> Result<Json<wire::QueuePage>, Refusal> {
-    let filter = filter(query.message.as_deref(), query.tenant.as_deref(), query.host, query.site.as_deref())?;
-    let after = query.after.as_deref().map(delivery_id).transpose()?;
+    let filter = filter(&query.which(), doors.clock.now())?;
     let max = query.max.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+    if filter.sender.is_some() || query.unordered == Some(true) {
+        let place = |text: &str| {
+            text.parse().map_err(|_| Refusal::bad(format!("{text:?} is not a place to go on from: give back what `next` said")))
+        };
+        let from = query.after.as_deref().map(place).transpose()?.unwrap_or(0);
+        let walked = doors.desk.walk(&filter, from, max).await?;
+        let deliveries = walked.found.into_iter().map(delivery).collect();
+        return Ok(Json(wire::QueuePage { deliveries, next: walked.next.map(|next| next.to_string()) }));
+    }
+    let after = query.after.as_deref().map(delivery_id).transpose()?;
     let found = doors.desk.list(&filter, after, max);
     let next = if found.len() == max { found.last().map(|view| view.id.to_string()) } else { None };
     Ok(Json(wire::QueuePage { deliveries: found.into_iter().map(delivery).collect(), next }))
 }
 
+pub(crate) async fn shape(State(doors): State<ControlDoors>, Query(query): Query<PageQuery>) -> Result<Json<wire::Shape>, Refusal> {
+    let now = doors.clock.now();
+    let filter = filter(&query.which(), now)?;
+    if filter.sender.is_some() {
+        return Err(Refusal::bad("ages cannot be counted by sender: the messages would have to be read, one by one"));
+    }
+    let by = match query.by.as_deref() {
+        None | Some("site") => ShapeBy::Site,
+        Some("host") => ShapeBy::Host,
+        Some("tenant") => ShapeBy::Tenant,
+        Some(other) => return Err(Refusal::bad(format!("{other:?} has no rows: there are site, host and tenant"))),
+    };
+    let shape = doors.desk.shape(&filter, by, now, query.max.unwrap_or(PAGE_MAX).min(PAGE_MAX));
+    let row = |name: &str, ages: &Ages| wire::ShapeRow { name: name.to_owned(), deliveries: ages.iter().sum(), ages: ages.to_vec() };
+    Ok(Json(wire::Shape {
+        minutes: AGE_MINUTES.to_vec(),
+        total: row("TOTAL", &shape.total),
+        rows: shape.rows.iter().map(|(name, ages)| row(name, ages)).collect(),
+        rows_in_all: shape.rows_in_all,
+        oldest: shape.oldest.map(|at| at.to_string()),
+    }))
+}
+
 pub(crate) async fn count(State(doors): State<ControlDoors>) -> Json<wire::Count> {
     let count = doors.desk.count();
     let groups = count.groups.into_iter().map(|(group, deliveries)| wire::GroupCount { group, deliveries }).collect();
-    Json(wire::Count { messages: count.messages, deliveries: count.deliveries, lent: count.lent, groups })
+    Json(wire::Count { messages: count.messages, deliveries: count.deliveries, lent: count.lent, held: count.held, groups })
 }
 
 pub(crate) async fn show(State(doors): State<ControlDoors>, Path(id): Path<String>) -> Result<Json<wire::Message>, Refusal> {
@@ -64,7 +120,9 @@ pub(crate) async fn content(State(doors): State<ControlDoors>, Path(id): Path<St
 }
 
 pub(crate) async fn retry(State(doors): State<ControlDoors>, Json(which): Json<wire::Retry>) -> Result<Json<wire::Altered>, Refusal> {
-    let filter = filter(which.message.as_deref(), which.tenant.as_deref(), which.host, which.site.as_deref())?;
+    let wire::Retry { message, tenant, host, site } = which;
+    let which = wire::Which { messages: message.into_iter().collect(), tenant, host, site, ..wire::Which::default() };
+    let filter = filter(&which, doors.clock.now())?;
     let deliveries = doors.desk.alter(&filter, Alteration::RetryNow(doors.clock.now()))?;
     Ok(Json(wire::Altered { deliveries }))
 }
@@ -100,11 +158,6 @@ async fn message(doors: &ControlDoors, id: MessageId) -> Result<wire::Message, R
     })
 }
 
-fn filter(message: Option<&str>, tenant: Option<&str>, host: Option<String>, site: Option<&str>) -> Result<QueueFilter, Refusal> {
-    let message = message.map(message_id).transpose()?;
-    Ok(QueueFilter { message, tenant: tenant.map(TenantName::new), host, site: site.map(SiteName::new) })
-}
-
 /// A message's id; a delivery's id names its message, too, because that is what people copy from the log.
 pub(crate) fn message_id(text: &str) -> Result<MessageId, Refusal> {
     let message = text.split_once('/').map_or(text, |(message, _)| message);
@@ -130,8 +183,10 @@ fn delivery(view: DeliveryView) -> wire::Delivery {
         state: match view.state {
             DeliveryState::Waiting => "waiting",
             DeliveryState::Lent => "lent",
+            DeliveryState::Held => "held",
         }
         .to_owned(),
+        held: view.held.map(|hold| wire::OnHold { since: hold.since.to_string(), reason: hold.reason.to_string() }),
         content_octets: view.content_octets,
         ahead: view.ahead,
     }

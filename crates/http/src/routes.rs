@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use crate::doors::ControlDoors;
 use crate::submit::{ENVELOPE_OCTETS_MAX, SubmitDoors};
 use crate::trouble::Refusal;
-use crate::{JSON_OCTETS_MAX, REQUEST_TIMEOUT_MS, backup, queue, relay, submit};
+use crate::{JSON_OCTETS_MAX, REQUEST_TIMEOUT_MS, attempts, backup, change, queue, relay, submit, suspend};
 
 /// All routes over the doors.
 pub(crate) fn routes(doors: ControlDoors) -> Router {
@@ -23,7 +23,13 @@ pub(crate) fn routes(doors: ControlDoors) -> Router {
         .route("/v1/backup", get(backup::backup))
         .route("/v1/queue", get(queue::page))
         .route("/v1/queue/count", get(queue::count))
+        .route("/v1/queue/shape", get(queue::shape))
+        .route("/v1/queue/change", post(change::change))
         .route("/v1/queue/{id}", get(queue::show))
+        .route("/v1/queue/{id}/attempts", get(attempts::attempts))
+        .route("/v1/suspended", get(suspend::list))
+        .route("/v1/suspend", post(suspend::suspend))
+        .route("/v1/resume", post(suspend::resume))
         .route("/v1/explain/{id}", get(queue::explain))
         .route("/v1/message/{id}/content", get(queue::content))
         .route("/v1/retry", post(queue::retry))

@@ -1,6 +1,10 @@
 //! What goes over the control socket, as JSON. Instants are RFC 3339 in UTC; absent members are left out. Members may be added, never renamed.
 
+mod hand;
+
 use serde::{Deserialize, Serialize};
+
+pub use hand::{Attempt, Attempts, Change, Changed, OnHold, Shape, ShapeRow, Suspend, Suspension, Suspensions, Target, Which};
 
 /// A request was refused.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -76,10 +80,10 @@ pub struct Health {
     pub poisoned: Option<String>,
 }
 
-/// `GET /v1/queue?message=&tenant=&host=&site=&after=&max=`
+/// `GET /v1/queue?message=&tenant=&stream=&host=&site=&sender=&state=&older_than_s=&younger_than_s=&unordered=&after=&max=`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct QueuePage {
-    /// In the order of their ids.
+    /// In the order of their ids; in none where a sender was asked for, or no order was wanted: such pages cost less, and may be short.
     pub deliveries: Vec<Delivery>,
     /// What to give as `after` for the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,12 +110,16 @@ pub struct Delivery {
     pub due: String,
     /// Attempts so far.
     pub attempts: u32,
-    /// `waiting` or `lent`.
+    /// `waiting`, `lent` or `held`.
     pub state: String,
+    /// Since when and why it is held; of one that is lent, that it will be when it comes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<OnHold>,
     /// Length of the content.
     pub content_octets: u64,
-    /// How many deliveries of the same group go before it.
-    pub ahead: u64,
+    /// How many deliveries of the same group go before it; pages do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<u64>,
 }
 
 /// `GET /v1/queue/count`
@@ -123,6 +131,9 @@ pub struct Count {
     pub deliveries: u64,
     /// Of them with a worker.
     pub lent: u64,
+    /// Of them held.
+    #[serde(default)]
+    pub held: u64,
     /// By group, the largest first.
     pub groups: Vec<GroupCount>,
 }

@@ -1,5 +1,6 @@
 //! Requests over a real socket to doors that are played.
 
+mod hand;
 mod metrics;
 mod played;
 
@@ -42,7 +43,7 @@ impl Socket {
 
     /// One request; the status and the body.
     async fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
-        let kind = if path == "/v1/retry" { "application/json" } else { "application/octet-stream" };
+        let kind = if path == "/v1/submit" { "application/octet-stream" } else { "application/json" };
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
             body.len()

@@ -8,7 +8,7 @@ use postrider_model::doors::*;
 use postrider_model::*;
 use postrider_smtp::{Host, Mailbox, ReversePath};
 
-use crate::{About, ControlDoors, Intake, IntakeTrouble, LocalMail, wire};
+use crate::{About, ControlDoors, Intake, IntakeTrouble, LocalMail, SuspensionBook, wire};
 
 /// An instant that the played clock stands at.
 pub const NOW: Timestamp = Timestamp::from_millis(1_795_466_220_000);
@@ -22,6 +22,9 @@ pub struct Played {
     pub intake: Option<IntakeTrouble>,
     pub connections_out: Option<u64>,
     pub health: Mutex<Option<SpoolHealth>>,
+    pub suspensions: Mutex<Vec<Suspension>>,
+    /// The sequence of the first event that is kept, and what is kept.
+    pub journal: (u64, Vec<Event>),
 }
 
 impl Played {
@@ -30,7 +33,10 @@ impl Played {
         ControlDoors {
             desk: self.clone(),
             spool: self.clone(),
+            journal: self.clone(),
             insight: self.clone(),
+            hand: self.clone(),
+            suspensions: self.clone(),
             intake: self.clone(),
             clock: self.clone(),
             reload: Arc::new(move || {
@@ -72,7 +78,8 @@ fn view(index: u32) -> DeliveryView {
         attempts: 1,
         state: DeliveryState::Waiting,
         content_octets: 5,
-        ahead: u64::from(index),
+        held: None,
+        ahead: None,
     }
 }
 
@@ -90,7 +97,20 @@ impl SpoolDesk for Played {
     }
 
     fn count(&self) -> QueueCount {
-        QueueCount { messages: 1, deliveries: u64::from(self.deliveries), lent: 0, groups: vec![("c.example".to_owned(), 3)] }
+        QueueCount { messages: 1, deliveries: u64::from(self.deliveries), lent: 0, held: 0, groups: vec![("c.example".to_owned(), 3)] }
+    }
+
+    fn walk<'a>(&'a self, filter: &'a QueueFilter, from: u64, max: usize) -> BoxFuture<'a, Result<Walked, SpoolTrouble>> {
+        self.note(format!("walk {filter:?} from {from}"));
+        let to = self.deliveries.min(from as u32 + max as u32);
+        let walked = Walked { found: (from as u32..to).map(view).collect(), next: (to < self.deliveries).then_some(u64::from(to)) };
+        Box::pin(std::future::ready(Ok(walked)))
+    }
+
+    fn shape(&self, filter: &QueueFilter, by: ShapeBy, now: Timestamp, rows_max: usize) -> QueueShape {
+        self.note(format!("shape {filter:?} {by:?} {now} {rows_max}"));
+        let total = [1, 2, 0, 0, 0, 0, 0, 0, 0, 4];
+        QueueShape { rows: vec![("c.example".into(), total)], rows_in_all: 1, total, oldest: Some(NOW) }
     }
 
     fn show(&self, id: MessageId) -> BoxFuture<'_, Result<(Arc<Message>, Vec<(DeliveryView, Option<Diagnosis>)>), SpoolTrouble>> {
@@ -150,6 +170,54 @@ impl Hold for PlayedHold {
 
     fn broken(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
+    }
+}
+
+impl Journal for Played {
+    fn read(&self, sequence: u64, max: usize) -> Result<Vec<Event>, JournalTrouble> {
+        if sequence < self.journal.0 {
+            return Err(JournalTrouble::Gone(self.journal.0));
+        }
+        let from = (sequence - self.journal.0) as usize;
+        Ok(self.journal.1.iter().skip(from).take(max).cloned().collect())
+    }
+
+    fn wait(&self, _: u64) -> BoxFuture<'_, ()> {
+        unreachable!("nobody follows")
+    }
+}
+
+impl Hand for Played {
+    fn end(&self, deliveries: Vec<DeliveryId>, how: End, reason: Arc<str>) -> BoxFuture<'_, Result<Ended, SpoolTrouble>> {
+        self.note(format!("end {} {how:?} {reason}", deliveries.len()));
+        Box::pin(std::future::ready(Ok(Ended { ended: deliveries.len() - 1, left: 1 })))
+    }
+
+    fn recall(&self) -> BoxFuture<'_, ()> {
+        self.note("recall");
+        Box::pin(std::future::ready(()))
+    }
+
+    fn suspend(&self, _: Vec<Suspension>) {
+        unreachable!("the book does it")
+    }
+}
+
+impl SuspensionBook for Played {
+    fn list(&self) -> Vec<Suspension> {
+        self.suspensions.lock().unwrap().clone()
+    }
+
+    fn suspend(&self, suspension: Suspension) -> Result<(), String> {
+        self.suspensions.lock().unwrap().push(suspension);
+        Ok(())
+    }
+
+    fn resume(&self, what: &Suspended) -> Result<(), String> {
+        let mut all = self.suspensions.lock().unwrap();
+        let before = all.len();
+        all.retain(|suspension| suspension.what != *what);
+        if all.len() == before { Err(format!("{what} is not suspended")) } else { Ok(()) }
     }
 }
 
@@ -223,6 +291,12 @@ impl Spool for Played {
     fn lend(&self, _: &Group, _: Timestamp, _: LendLimit) -> Lent {
         unreachable!("the API lends nothing")
     }
+
+    fn lend_these(&self, _: MessageId, _: &[u32]) -> Option<Parcel> {
+        unreachable!("the API lends nothing")
+    }
+
+    fn pause(&self, _: &[TenantName]) {}
 
     fn release(&self, _: &Group, _: Timestamp) {}
 
