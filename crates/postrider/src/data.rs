@@ -46,6 +46,11 @@ impl DataDirectory {
         self.root.join("quotas")
     }
 
+    /// What is suspended.
+    pub fn suspended_file(&self) -> PathBuf {
+        self.root.join("suspended.json")
+    }
+
     /// The control socket.
     pub fn control_socket(&self) -> PathBuf {
         self.root.join("control.sock")

@@ -14,6 +14,7 @@ mod own_relay;
 mod registry;
 mod serve;
 mod shown;
+mod suspensions;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::queue::QueueArguments;
 use crate::bench::BenchArguments;
 
 /// Postrider, an SMTP relay.
@@ -33,7 +34,7 @@ pub enum Command {
     Check(CheckArguments),
     /// Hand a message to the running relay.
     Send(SendArguments),
-    /// Look at the queue of the running relay, or make mail due now.
+    /// Look at the queue of the running relay; hold, release, retry, cancel or bounce mail; suspend and resume.
     Queue(QueueArguments),
     /// Say of each waiting delivery of a message what holds it.
     Explain(IdArguments),
@@ -142,84 +143,6 @@ pub struct SendArguments {
     /// A file with the secret for AUTH (a secret in an argument would show in the process list).
     #[arg(long, value_name = "FILE", requires = "user")]
     pub secret_file: Option<PathBuf>,
-}
-
-/// `queue`
-#[derive(Debug, Clone, Args)]
-#[command(
-    args_conflicts_with_subcommands = true,
-    after_help = "Examples:
-  postrider queue                          list what waits
-  postrider queue list --host example.com --json
-  postrider queue count                    how many wait, and where
-  postrider queue show 019aa1b2-...        one message
-  postrider queue retry --site mx.example.com
-  postrider queue sites                    what the schedule knows of next hops"
-)]
-pub struct QueueArguments {
-    /// What to do with it.
-    #[command(subcommand)]
-    pub command: Option<QueueCommand>,
-    /// Without a word: list.
-    #[command(flatten)]
-    pub list: ListArguments,
-}
-
-/// What to do with the queue.
-#[derive(Debug, Clone, Subcommand)]
-pub enum QueueCommand {
-    /// List live deliveries, in the order they came.
-    List(ListArguments),
-    /// One message with its live deliveries and what their last attempts met.
-    Show(IdArguments),
-    /// How many wait, and where.
-    Count(JsonArguments),
-    /// Make waiting mail due now: a message's, or all that match.
-    Retry(RetryArguments),
-    /// The Sites that the schedule knows.
-    Sites(JsonArguments),
-}
-
-/// Which deliveries.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Which {
-    /// A tenant's.
-    #[arg(long)]
-    pub tenant: Option<String>,
-    /// A recipient host's.
-    #[arg(long)]
-    pub host: Option<String>,
-    /// A Site's.
-    #[arg(long)]
-    pub site: Option<String>,
-}
-
-/// `queue list`
-#[derive(Debug, Clone, Args)]
-pub struct ListArguments {
-    /// Which.
-    #[command(flatten)]
-    pub which: Which,
-    /// At most so many.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max: u32,
-    /// One JSON object a line.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `queue retry`
-#[derive(Debug, Clone, Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["id", "tenant", "host", "site", "all"]))]
-pub struct RetryArguments {
-    /// A message.
-    pub id: Option<String>,
-    /// Which.
-    #[command(flatten)]
-    pub which: Which,
-    /// Everything that waits.
-    #[arg(long, conflicts_with_all = ["id", "tenant", "host", "site"])]
-    pub all: bool,
 }
 
 /// A message, by its id.

@@ -116,7 +116,7 @@ impl Client {
 
     async fn request(&mut self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Response<Incoming>> {
         self.sender.ready().await.context("the relay closed the connection")?;
-        let json = matches!(path, "/v1/retry").then_some("application/json").unwrap_or("application/octet-stream");
+        let json = if path == "/v1/submit" { "application/octet-stream" } else { "application/json" };
         let request = Request::builder().method(method).uri(path).header("host", "postrider").header("content-type", json);
         let answer = self.sender.send_request(request.body(Full::new(body))?).await.context("the relay did not answer")?;
         let status = answer.status();

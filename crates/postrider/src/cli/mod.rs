@@ -19,8 +19,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use arguments::Command;
 pub use arguments::{Arguments, ServeArguments};
-use arguments::{Command, QueueCommand};
 pub use client::Client;
 
 /// Does what was asked. An error is one sentence for the person at the terminal.
@@ -47,13 +47,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 async fn ask(data: &std::path::Path, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Send(send) => send::run(data, &send).await,
-        Command::Queue(queue) => match queue.command.unwrap_or(QueueCommand::List(queue.list)) {
-            QueueCommand::List(list) => queue::list(data, &list).await,
-            QueueCommand::Show(show) => queue::show(data, &show).await,
-            QueueCommand::Count(count) => queue::count(data, &count).await,
-            QueueCommand::Retry(retry) => queue::retry(data, &retry).await,
-            QueueCommand::Sites(sites) => queue::sites(data, &sites).await,
-        },
+        Command::Queue(queue) => queue::run(data, queue).await,
         Command::Explain(explain) => queue::explain(data, &explain).await,
         Command::Capture(capture) => capture::run(data, &capture).await,
         Command::Status(status) => status::run(data, &status).await,

@@ -37,6 +37,7 @@ pub use fault::Faults;
 pub use provider::in_toml as provider_in_toml;
 use reader::Section;
 pub use reference::page as reference;
+pub use values::parse_duration;
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "postrider.toml";

@@ -9,6 +9,7 @@ use postrider_edge::ServerTls;
 use postrider_edge::tls::Certified;
 use postrider_flow::Relay;
 use postrider_http::wire;
+use postrider_model::doors::Suspended;
 use postrider_model::policy::Snapshot;
 
 use super::certificate::Seen;
@@ -116,6 +117,16 @@ impl Reloader {
     /// How often the certificate's files are looked at.
     pub fn look_every(&self) -> Duration {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).look_every
+    }
+
+    /// Whether the configuration in force names it; a Site is named by the DNS.
+    pub fn knows(&self, what: &Suspended) -> bool {
+        let config = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        match what {
+            Suspended::Site(_) => true,
+            Suspended::Tenant(name) => config.tenants.iter().any(|tenant| tenant.name == *name),
+            Suspended::Source(name) => config.snapshot.sources.iter().any(|source| source.name == *name),
+        }
     }
 
     /// How long a stop may take, by the file that was read last.

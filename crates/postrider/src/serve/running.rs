@@ -12,7 +12,7 @@ use postrider_edge::tls::Certified;
 use postrider_edge::{ClientTls, DnsResolver, FileNotebook, Maildirs, ResolverSettings, ServerTls, SystemClock, SystemEntropy, TcpNet};
 use postrider_flow::{Doors, Relay};
 use postrider_http::{About, ControlDoors};
-use postrider_model::doors::{Entropy, MailLog, Notebook, SpoolTrouble};
+use postrider_model::doors::{Entropy, MailLog, Notebook, SpoolTrouble, Suspended};
 use postrider_model::{Role, SiteName};
 use postrider_spool::{EmbeddedSpool, Options};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -30,6 +30,7 @@ use super::{listener_line, manager};
 use crate::config::{Config, ListenerConfig};
 use crate::data::DataDirectory;
 use crate::registry::ConfigRegistry;
+use crate::suspensions;
 
 /// The exit status of a process that a second signal ended.
 const ENDED_AT_ONCE: i32 = 130;
@@ -111,7 +112,9 @@ impl Running {
         let quotas = open_quotas(&directory)?;
         let doors = doors(&config, &spool, &registry, net, quotas, log)?;
         let clock = doors.clock.clone();
-        let relay = Relay::start(doors, Arc::new(config.snapshot.clone()), Arc::new(config.receive.clone()), !capture);
+        let suspended = suspensions::load(&directory.suspended_file())?;
+        let (snapshot, receive) = (Arc::new(config.snapshot.clone()), Arc::new(config.receive.clone()));
+        let relay = Relay::start_suspended(doors, snapshot, receive, !capture, suspended.clone());
         let bound = listeners.bound();
         announce(&config, &bound, &directory, capture);
         let tenants = Arc::new(ArcSwap::from_pointee(config.tenants.clone()));
@@ -141,9 +144,15 @@ impl Running {
         }
         tokio::spawn(manager::keep_watchdog_quiet(insight.clone()));
         let (reload, placed, views) = (reloader.clone(), reloader.clone(), listeners.clone());
+        let known = reloader.clone();
+        let known = Box::new(move |what: &Suspended| known.knows(what));
+        let book = suspensions::Book::new(directory.suspended_file(), suspended, relay.clone(), clock.clone(), known);
         let control = ControlDoors {
             desk: spool.clone(),
             spool: spool.clone(),
+            journal: spool.clone(),
+            hand: relay.clone(),
+            suspensions: Arc::new(book),
             insight,
             intake: Arc::new(RelayIntake::new(relay.clone(), tenants)),
             clock,

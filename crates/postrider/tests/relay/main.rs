@@ -6,6 +6,7 @@ mod certificates;
 mod control;
 mod custody;
 mod guessing;
+mod hand;
 mod harness;
 mod hops;
 mod hostile;
