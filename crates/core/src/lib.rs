@@ -36,8 +36,8 @@ pub mod returns;
 pub mod route;
 pub mod schedule;
 pub mod shape;
-pub mod times;
 pub mod suspend;
+pub mod times;
 
 #[cfg(test)]
 mod providers_tests;

@@ -8,11 +8,12 @@ use postrider_model::doors::{End, Ended, Hand, SpoolTrouble, Suspension};
 use postrider_model::policy::Snapshot;
 use postrider_model::{BoxFuture, DeliveryId, Diagnosis, MessageId, Outcome, Phase, Reason, Settlement, Trouble};
 
+use crate::Doors;
 use crate::deliver::settle;
 use crate::dispatch::Command;
 use crate::held::Held;
 use crate::relay::Relay;
-use crate::{Doors, returns};
+use crate::returns::{self, Taker};
 
 impl Hand for Relay {
     fn end(&self, deliveries: Vec<DeliveryId>, how: End, reason: Arc<str>) -> BoxFuture<'_, Result<Ended, SpoolTrouble>> {
@@ -103,7 +104,7 @@ async fn end_one(doors: &Doors, snapshot: &Snapshot, held: Held, how: End, reaso
     };
     let report = match how {
         End::Cancel => None,
-        End::Bounce => returns::report(doors, snapshot, &message, &outcomes).await,
+        End::Bounce => returns::report(doors, snapshot, &message, held.parcel(), &outcomes, Taker::nobody()).await,
     };
     settle(doors, &message, Settlement { loan, message: id, at: now, attempt: None, outcomes, report }, held);
     Ok(true)

@@ -26,7 +26,7 @@ const DISORDER: Duration = Duration::from_secs(120);
 pub(crate) async fn attempts(State(doors): State<ControlDoors>, Path(id): Path<String>) -> Result<Json<wire::Attempts>, Refusal> {
     let (journal, id) = (doors.journal.clone(), message_id(&id)?);
     let read = tokio::task::spawn_blocking(move || of_message(&journal, id)).await;
-    let read = read.unwrap_or_else(|_| Err(JournalTrouble::Gone(0)));
+    let read = read.unwrap_or(Err(JournalTrouble::Gone(0)));
     read.map(Json).map_err(|trouble| Refusal::unacceptable(format!("the journal cannot be read now: {trouble}")))
 }
 
@@ -117,7 +117,7 @@ impl History {
         let attempt = wire::Attempt { at: at.to_string(), id: delivery.to_string(), to, ..wire::Attempt::default() };
         match outcome {
             Outcome::Delivered { reply } => wire::Attempt { outcome: "delivered".to_owned(), said: reply.to_string(), ..attempt },
-            Outcome::Deferred { due, diagnosis } => wire::Attempt {
+            Outcome::Deferred { due, diagnosis, .. } => wire::Attempt {
                 outcome: "deferred".to_owned(),
                 said: diagnosis.describe(),
                 status: Some(diagnosis.status().to_string()),

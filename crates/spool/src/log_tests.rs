@@ -147,8 +147,9 @@ fn a_copy_without_space_is_dropped_and_never_follows_a_settlement() {
     let mut log = nearly_full(2_000);
     let due = Timestamp::from_millis(1);
     let diagnosis = None;
-    let many: Vec<(u32, State)> =
-        (0..4_000).map(|nth| (nth, State::Live { due, attempts: 1, diagnosis: diagnosis.clone(), delay_told: false, held: None })).collect();
+    let many: Vec<(u32, State)> = (0..4_000)
+        .map(|nth| (nth, State::Live { due, attempts: 1, diagnosis: diagnosis.clone(), delay_told: false, held: None }))
+        .collect();
     let (done, refused, waiting, _) = commit(&mut log, vec![Frame::standing(MessageId(4), &many), settlement(4, 50)]);
     assert_eq!((done, refused, waiting), (vec![4], vec![4], vec![]));
 }

@@ -117,7 +117,7 @@ async fn attempts_are_found_in_the_journal() {
         let delivery = postrider_model::DeliveryId { message: id, index: 0 };
         let reason = Reason::Trouble(Trouble::Silent(sequence));
         let diagnosis = Diagnosis { at: at(sequence), phase: Phase::Greeting, reason, remote: None, address: None };
-        let outcome = Outcome::Deferred { due: at(sequence + 1), diagnosis };
+        let outcome = Outcome::Deferred { due: at(sequence + 1), diagnosis, delay_told: false };
         Event { sequence, at: at(sequence), kind: EventKind::Settled { delivery, attempt: None, outcome } }
     };
     for (first, found, kept_from) in [(1, 5, false), (700, 3, true)] {
