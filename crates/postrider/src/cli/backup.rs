@@ -68,6 +68,7 @@ fn copy_held(told: &wire::Backup, target: &Path) -> anyhow::Result<u64> {
     let places = &told.places;
     let mut copied = copy_settings(Path::new(&places.configuration), Path::new(&places.certificate), Path::new(&places.key), target)?;
     let (from, to) = (Path::new(&places.spool), target.join("spool"));
+    copied += copy_decisions(&DataDirectory::new(from.parent().unwrap_or(Path::new("."))), target)?;
     for folder in ["log", "contents", "journal"] {
         folder_at(&to.join(folder))?;
     }
@@ -99,7 +100,7 @@ fn copy_resting(data: &Path, target: &Path, config: Option<&Path>) -> anyhow::Re
     let _guard = directory.take()?;
     let file = config.map_or_else(|| directory.config_file(), PathBuf::from);
     let read = Config::load(&file, data)?;
-    let mut copied = copy_settings(&file, &read.certificate, &read.key, target)?;
+    let mut copied = copy_settings(&file, &read.certificate, &read.key, target)? + copy_decisions(&directory, target)?;
     for folder in ["log", "contents", "journal"] {
         copied += copy_folder(&directory.spool(false).join(folder), &target.join("spool").join(folder))?;
     }
@@ -113,6 +114,24 @@ fn copy_settings(configuration: &Path, certificate: &Path, key: &Path, target: &
         copied += copy(from, &target.join(name), u64::MAX).with_context(|| format!("cannot copy {}", from.display()))?;
     }
     sync_folder(&target.join("tls"))?;
+    Ok(copied)
+}
+
+/// What people and smart hosts' limits decided: suspensions, and how much of each limit was used. Files that are replaced whole, so a copy is the old one
+/// or the new; where there is none, nothing was decided.
+fn copy_decisions(from: &DataDirectory, target: &Path) -> anyhow::Result<u64> {
+    let to = DataDirectory::new(target);
+    let mut copied = 0;
+    for (from, to) in [(from.suspended_file(), to.suspended_file()), (from.quotas(), to.quotas())] {
+        match copy(&from, &to, u64::MAX) {
+            Ok(count) => copied += count,
+            Err(trouble) if trouble.kind() == io::ErrorKind::NotFound => {}
+            Err(trouble) if trouble.kind() == io::ErrorKind::AlreadyExists => {
+                say(format_args!("{} is there already and stays", to.display()))?
+            }
+            Err(trouble) => return Err(trouble).with_context(|| format!("cannot copy {}", from.display())),
+        }
+    }
     Ok(copied)
 }
 
@@ -150,6 +169,7 @@ pub fn restore(data: &Path, arguments: &RestoreArguments) -> anyhow::Result<()> 
         }
         copied += copy(&from.join(name), &data.join(name), u64::MAX).with_context(|| format!("cannot copy {name}"))?;
     }
+    copied += copy_decisions(&DataDirectory::new(from), data)?;
     sound(&aside)?;
     fs::rename(&aside, directory.spool(false)).context("cannot give the spool its name")?;
     sync_folder(data)?;

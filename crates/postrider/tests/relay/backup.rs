@@ -78,6 +78,7 @@ fn a_copy_under_load_has_every_message_that_was_acknowledged_and_waits() {
 fn a_resting_relay_is_copied_too_and_what_is_damaged_is_not_put_back() {
     let relay = Relay::start(&config(1));
     let id = send(&mut Session::log_in(relay.address("submission")), "busy@[127.0.0.1]", 1);
+    relay.folder.said(&["queue", "suspend", "--tenant", "default", "--for", "1d"]);
     // An end in order writes the journal, too.
     relay.signal("TERM");
     let (_, _, folder) = relay.ended();
@@ -87,6 +88,7 @@ fn a_resting_relay_is_copied_too_and_what_is_damaged_is_not_put_back() {
     restored.said(&["restore", copy.to_str().unwrap()]);
     let relay = Relay::start_in(restored, &[]);
     assert_eq!(queued(&relay.folder), BTreeSet::from([id]));
+    assert!(relay.folder.said(&["queue", "suspended"]).contains("default"), "what a person decided is restored, too");
 
     let (said, _) = folder.complained(&["restore", folder.0.to_str().unwrap()]);
     assert!(said.contains("is no backup"), "{said}");
