@@ -10,7 +10,7 @@ use postrider_core::suspend::Suspensions;
 use postrider_mail::HeaderWatch;
 use postrider_model::doors::{Insight, Listener, NetTrouble, Principal, Receipt, SpoolDesk, SpoolTrouble, Suspension};
 use postrider_model::policy::Snapshot;
-use postrider_model::{BodyType, Envelope, Protocol, Recipient, Role};
+use postrider_model::{BodyType, Envelope, Protocol, Recipient, ReportWishes, Role};
 use postrider_smtp::data::BareNewline;
 use postrider_smtp::sasl::Mechanisms;
 use postrider_smtp::server;
@@ -223,6 +223,7 @@ impl Relay {
         principal: Principal,
         reverse_path: ReversePath,
         recipients: Vec<Mailbox>,
+        wishes: ReportWishes,
         content: Bytes,
     ) -> Result<Receipt, SubmitTrouble> {
         let Current { snapshot, limits, .. } = self.current();
@@ -234,10 +235,11 @@ impl Relay {
             return Err(SubmitTrouble::TooLarge { octets: content.len() as u64, max });
         }
         let mut ends = Vec::with_capacity(recipients.len());
+        let end = |mailbox| Recipient { notify: wishes.notify, ..Recipient::new(mailbox) };
         for mailbox in recipients {
             match local::resolve(&snapshot.routing, &mailbox) {
-                Resolved::Foreign => ends.push(Recipient::new(mailbox)),
-                Resolved::To(mailboxes) => mailboxes.into_iter().for_each(|end| push_once(&mut ends, Recipient::new(end))),
+                Resolved::Foreign => ends.push(end(mailbox)),
+                Resolved::To(mailboxes) => mailboxes.into_iter().for_each(|mailbox| push_once(&mut ends, end(mailbox))),
                 Resolved::Unknown => return Err(SubmitTrouble::NoSuchUser(mailbox)),
             }
         }
@@ -260,7 +262,7 @@ impl Relay {
         let submission = Submission {
             principal,
             role: Role::Local,
-            envelope: Envelope::new(reverse_path, body, smtputf8),
+            envelope: Envelope { ret: wishes.ret, envid: wishes.envid, ..Envelope::new(reverse_path, body, smtputf8) },
             hold: None,
             facts,
             recipients,

@@ -49,6 +49,8 @@ pub struct ListenerSettings {
     pub auth_required: bool,
     /// Peers from here are proxies: they must say who the client is (PROXY protocol).
     pub proxies: Vec<IpNet>,
+    /// Peers from here may say by XCLIENT who the client is.
+    pub xclients: Vec<IpNet>,
 }
 
 /// Bounds on what clients may do.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use postrider_model::doors::{Clock, Hand, Insight, Journal, Receipt, Spool, SpoolDesk, Suspended, Suspension};
-use postrider_model::{BoxFuture, StreamName, TenantName};
+use postrider_model::{BoxFuture, ReportWishes, StreamName, TenantName};
 use postrider_smtp::{Mailbox, ReversePath};
 
 use crate::wire;
@@ -92,6 +92,8 @@ pub struct LocalMail {
     pub stream: Option<StreamName>,
     /// The user of this machine who hands it over, where anybody may.
     pub user: Option<u32>,
+    /// What its sender asks to be told.
+    pub wishes: ReportWishes,
     /// Header and body, with CR LF.
     pub content: Bytes,
 }

@@ -6,7 +6,8 @@ use axum::Extension;
 use axum::Json;
 use axum::extract::State;
 use bytes::Bytes;
-use postrider_model::{StreamName, TenantName};
+use postrider_model::{ReportWishes, StreamName, TenantName};
+use postrider_smtp::parameters::{MailParameters, RecipientParameters, Xtext};
 use postrider_smtp::{Mailbox, ReversePath};
 use tokio::sync::Semaphore;
 
@@ -74,10 +75,27 @@ pub(crate) fn decode(body: &Bytes) -> Result<LocalMail, Refusal> {
     if recipients.is_empty() {
         return Err(Refusal::unacceptable("a message needs a recipient"));
     }
+    let wishes = wishes(&envelope)?;
     let content = body.slice(end + 1..);
     check_lines(&content)?;
     let (tenant, stream) = (envelope.tenant.as_deref().map(TenantName::new), envelope.stream.as_deref().map(StreamName::new));
-    Ok(LocalMail { reverse_path, recipients, tenant, stream, user: None, content })
+    Ok(LocalMail { reverse_path, recipients, tenant, stream, user: None, wishes, content })
+}
+
+/// The words of MAIL and RCPT, by their own parser.
+fn wishes(envelope: &wire::Submission) -> Result<ReportWishes, Refusal> {
+    let mut mail = String::new();
+    if let Some(ret) = &envelope.ret {
+        mail.push_str(&format!("RET={} ", Xtext(ret)));
+    }
+    if let Some(envid) = &envelope.envid {
+        mail.push_str(&format!("ENVID={}", Xtext(envid)));
+    }
+    let rcpt = envelope.notify.as_ref().map(|notify| format!("NOTIFY={}", Xtext(notify))).unwrap_or_default();
+    let wrong = |what| Refusal::unacceptable(format!("{what} is not what RFC 3461 §4 knows"));
+    let mail = MailParameters::parse(&mail).map_err(|_| wrong("ret or envid"))?;
+    let rcpt = RecipientParameters::parse(&rcpt).map_err(|_| wrong("notify"))?;
+    Ok(ReportWishes { notify: rcpt.notify, ret: mail.ret, envid: mail.envid.map(Into::into) })
 }
 
 /// The same law as for SMTP: a bare CR or LF, or a NUL, is how mail is smuggled, so it is refused here, too.

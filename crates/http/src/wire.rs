@@ -296,6 +296,15 @@ pub struct Submission {
     /// Its class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
+    /// When the sender wants to hear of it, as NOTIFY says it: `NEVER`, or some of `SUCCESS,FAILURE,DELAY` (RFC 3461 §4.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<String>,
+    /// How much comes back with a failure: `FULL` or `HDRS` (RFC 3461 §4.3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ret: Option<String>,
+    /// The sender's name for the envelope (RFC 3461 §4.4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envid: Option<String>,
 }
 
 /// `GET /v1/intake`: what whoever hands mail over must know.

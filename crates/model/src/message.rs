@@ -92,6 +92,17 @@ pub enum BodyType {
     EightBitMime,
 }
 
+/// What a sender asks to be told, the same of all recipients (RFC 3461).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReportWishes {
+    /// When.
+    pub notify: Option<Notify>,
+    /// How much of the message comes back with a failure.
+    pub ret: Option<Ret>,
+    /// The sender's name for the envelope.
+    pub envid: Option<Box<str>>,
+}
+
 /// One recipient of the envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {

@@ -227,6 +227,7 @@ fn submission() -> ListenerSettings {
         auth_in_clear: true,
         auth_required: true,
         proxies: Vec::new(),
+        xclients: Vec::new(),
     }
 }
 

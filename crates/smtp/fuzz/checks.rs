@@ -167,7 +167,8 @@ impl ServerRun {
                 assert!(is_mended(&self.content), "{}", self.content.escape_ascii());
                 self.outcome.accepted.push(std::mem::take(&mut self.content));
             }
-            Question::Connect | Question::Hello { .. } | Question::Authenticate { .. } | Question::Verify { .. } => {}
+            Question::Connect | Question::Hello { .. } | Question::Authenticate { .. } | Question::Verify { .. } | Question::XClient(_) => {
+            }
         }
         Verdict::Accept
     }

@@ -45,7 +45,7 @@ fn only_ours(ours: &Command, input: &[u8]) -> bool {
     }
     match ours {
         // EXPN is refused in any case, so its argument is not looked at.
-        Command::Foreign | Command::Auth { .. } | Command::Expand => true,
+        Command::Foreign | Command::Auth { .. } | Command::Expand | Command::XClient(_) => true,
         // Source routes; address literals; quoted strings; a space behind the colon; parameters whose values they hold to another form.
         Command::Mail(..) | Command::Recipient(..) => {
             text.contains("<@")

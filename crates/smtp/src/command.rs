@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::address::{AddressTrouble, deceives, looks_like_line_break};
 use crate::parameters::{MailParameters, RecipientParameters};
 use crate::path::{ForwardPath, ReversePath};
+use crate::xclient::XClient;
 
 /// Octets of the name in EHLO or HELO that we take.
 const HELLO_NAME_OCTETS_MAX: usize = 255;
@@ -61,6 +62,8 @@ pub enum Command {
         /// The initial response as written, `=` for an empty one.
         initial: Option<String>,
     },
+    /// XCLIENT.
+    XClient(XClient),
     /// A verb of another protocol that carries text of an attacker's choice.
     Foreign,
 }
@@ -117,6 +120,7 @@ impl Command {
             "DATA" => bare(rest, Command::Data, "DATA"),
             "BDAT" => chunk(rest),
             "EHLO" => hello(rest, true),
+            "XCLIENT" => XClient::parse(rest).map(Command::XClient).ok_or(CommandTrouble::Syntax("XCLIENT attribute=value ...")),
             "HELO" => hello(rest, false),
             "RSET" => bare(rest, Command::Reset, "RSET"),
             "NOOP" => Ok(Command::Noop),

@@ -26,6 +26,7 @@ pub mod sasl;
 pub mod server;
 pub mod status;
 pub mod wishes;
+pub mod xclient;
 
 pub use address::{AddressTrouble, Domain, Host, Mailbox};
 pub use path::{ForwardPath, ReversePath};

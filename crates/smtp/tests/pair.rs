@@ -130,7 +130,7 @@ impl Pair {
                 self.receiving.recipients.push(forward_path.to_string());
             }
             Question::EndOfContent => self.received.push(std::mem::take(&mut self.receiving)),
-            Question::Connect | Question::Hello { .. } | Question::Data | Question::Verify { .. } => {}
+            Question::Connect | Question::Hello { .. } | Question::Data | Question::Verify { .. } | Question::XClient(_) => {}
         }
         Verdict::Accept
     }

@@ -29,7 +29,7 @@ const STATES: [(&str, &str, &[&str]); 14] = [
     ("content", "", &["EHLO c.example", "MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>", "DATA"]),
 ];
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "EHLO c.example",
     "HELO c.example",
     "MAIL FROM:<a@b.example>",
@@ -46,6 +46,7 @@ const COMMANDS: [&str; 20] = [
     "STARTTLS",
     "AUTH PLAIN AGEAc2VjcmV0",
     "AUTH LOGIN",
+    "XCLIENT ADDR=192.0.2.1",
     "QUIT",
     "GET / HTTP/1.1",
     "WIZ",

@@ -1,13 +1,16 @@
 //! Answers to the machine's questions.
 
+use std::net::{IpAddr, SocketAddr};
+
 use postrider_core::admit;
 use postrider_core::local::{self, Resolved};
 use postrider_core::route::table::{self, Way};
-use postrider_model::doors::{Secret, SpoolTrouble};
+use postrider_model::doors::{Peer, Secret, SpoolTrouble};
 use postrider_model::policy::Target;
 use postrider_model::{Protocol, Recipient, Role};
 use postrider_smtp::parameters::RecipientParameters;
 use postrider_smtp::server::{Question, Verdict};
+use postrider_smtp::xclient::XClient;
 use postrider_smtp::{ForwardPath, Mailbox, Reply};
 
 use super::gate::network_of;
@@ -38,6 +41,15 @@ impl Session<'_> {
                 self.transaction = None;
                 Verdict::Accept
             }
+            Question::XClient(client) => {
+                let verdict = self.proxied(client).await;
+                let known = self.known.is_some();
+                self.server.answer(verdict);
+                if known {
+                    self.server.trust();
+                }
+                return;
+            }
             Question::Authenticate { credentials, .. } => self.authenticate(&credentials.authcid, credentials.password.clone()).await,
             Question::Mail { reverse_path, parameters } => {
                 let client = admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some() };
@@ -56,6 +68,27 @@ impl Session<'_> {
             Question::EndOfContent => self.end_of_content().await,
         };
         self.server.answer(verdict);
+    }
+
+    /// A proxy of ours says who the client is: the session is the client's from now on, as if it had come itself.
+    async fn proxied(&mut self, client: XClient) -> Verdict {
+        let dialled = |at: SocketAddr, address: Option<IpAddr>, port: Option<u16>| {
+            SocketAddr::new(address.unwrap_or(at.ip()), port.unwrap_or(at.port()))
+        };
+        self.peer = Peer {
+            remote: dialled(self.peer.remote, client.address, client.port),
+            local: dialled(self.peer.local, client.destination, client.destination_port),
+        };
+        (self.hello, self.esmtp, self.transaction) = ("".into(), false, None);
+        self.known = match self.reception.settings.role {
+            Role::Submission => self.reception.doors.registry.recognise(self.peer.remote.ip()).await,
+            Role::Relay | Role::Report | Role::Local => None,
+        };
+        self.principal = self.known.clone();
+        match self.pass.moves_to(self.peer.remote.ip(), self.reception.limits.sessions_per_network_max) {
+            Ok(()) => Verdict::Accept,
+            Err(turned) => Verdict::Close(reply(421, (4, 7, 0), turned.text())),
+        }
     }
 
     fn refuse(&self, what: &str, reply: Reply) -> Verdict {

@@ -67,6 +67,8 @@ enum End {
 pub(crate) struct Session<'a> {
     reception: &'a Reception,
     peer: Peer,
+    /// Its place; given back with the session.
+    pass: Pass,
     server: Server,
     patience: Patience,
     tls: Option<TlsFacts>,
@@ -108,6 +110,9 @@ pub(crate) async fn serve(reception: Arc<Reception>, mut connection: Box<dyn Con
         (connection, None)
     };
     let mut server = Server::new(reception.config.clone(), tls.is_some());
+    if reception.settings.xclients.iter().any(|network| network.contains(&peer.remote.ip().to_canonical())) {
+        server.allow_xclient();
+    }
     let known = match reception.settings.role {
         Role::Submission => reception.doors.registry.recognise(peer.remote.ip()).await,
         // Servers of others hand over what is for us, whoever they are.
@@ -118,9 +123,8 @@ pub(crate) async fn serve(reception: Arc<Reception>, mut connection: Box<dyn Con
     }
     let principal = known.clone();
     let (hello, esmtp, transaction) = ("".into(), false, None);
-    let mut session = Session { reception: &reception, peer, server, patience, tls, known, principal, hello, esmtp, transaction };
+    let mut session = Session { reception: &reception, peer, pass, server, patience, tls, known, principal, hello, esmtp, transaction };
     session.run(connection).await;
-    drop(pass);
 }
 
 /// Tells a client that there is no place, and closes. Under implicit TLS it would not understand, so the connection just ends.

@@ -43,7 +43,7 @@ pub async fn run(data: &Path, arguments: &SendArguments) -> anyhow::Result<()> {
             let status: wire::Status = client.get("/v1/status").await?;
             let (from, content) = message(arguments, &status.host_name)?;
             let (tenant, stream) = (arguments.tenant.clone(), arguments.stream.clone());
-            let envelope = wire::Submission { from, to: arguments.to.clone(), tenant, stream };
+            let envelope = wire::Submission { from, to: arguments.to.clone(), tenant, stream, ..wire::Submission::default() };
             let accepted: wire::Accepted = client.post("/v1/submit", encode_submission(&envelope, &content)?).await?;
             say(&accepted.id)?;
             if status.mode == "capture" {

@@ -176,8 +176,9 @@ fn listener(section: &Section<'_>) -> Option<ListenerConfig> {
         section.fault("auth_in_clear", "a relay listener offers no AUTH");
     }
     let proxies = section.list("proxies", values::network).unwrap_or_default();
+    let xclients = section.list("xclient", values::network).unwrap_or_default();
     let mut read = listener_config(name?, address?, role?, tls, auth_in_clear);
-    read.settings.proxies = proxies;
+    (read.settings.proxies, read.settings.xclients) = (proxies, xclients);
     Some(read)
 }
 
@@ -190,6 +191,7 @@ fn listener_config(name: String, address: SocketAddr, role: Role, tls: Tls, auth
         auth_in_clear,
         auth_required: role == Role::Submission,
         proxies: Vec::new(),
+        xclients: Vec::new(),
     };
     ListenerConfig { address, settings }
 }

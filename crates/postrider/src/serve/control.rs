@@ -52,8 +52,8 @@ impl Intake for RelayIntake {
     fn submit(&self, mail: LocalMail) -> BoxFuture<'_, Result<Receipt, IntakeTrouble>> {
         Box::pin(async move {
             let principal = self.principal(&mail)?;
-            let LocalMail { reverse_path, recipients, content, .. } = mail;
-            self.relay.submit(principal, reverse_path, recipients, content).await.map_err(refusal)
+            let LocalMail { reverse_path, recipients, wishes, content, .. } = mail;
+            self.relay.submit(principal, reverse_path, recipients, wishes, content).await.map_err(refusal)
         })
     }
 }
@@ -148,7 +148,7 @@ impl Drop for ControlSocket {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use postrider_model::Priority;
+    use postrider_model::{Priority, ReportWishes};
     use postrider_smtp::ReversePath;
 
     use super::*;
@@ -167,7 +167,8 @@ mod tests {
             (Some("nobody"), None, None),
         ] {
             let (tenant, stream) = (tenant.map(Into::into), stream.map(Into::into));
-            let mail = LocalMail { reverse_path: ReversePath::Null, recipients: vec![], tenant, stream, user: None, content: Bytes::new() };
+            let (reverse_path, wishes) = (ReversePath::Null, ReportWishes::default());
+            let mail = LocalMail { reverse_path, recipients: vec![], tenant, stream, user: None, wishes, content: Bytes::new() };
             let principal = principal(&tenants, &mail).ok();
             let expected = found.map(|(tenant, stream, priority)| Principal {
                 tenant: tenant.into(),

@@ -206,3 +206,13 @@ fn patiently(relay: &Relay, dialogue: &str) -> String {
     assert!(child.wait().unwrap().success());
     all
 }
+
+#[test]
+fn wishes_for_reports_are_carried_out() {
+    let hop = Hop::offering("250-DSN\r\n", |_| None);
+    let relay = Relay::start(&config(hop.port));
+    let words = ["-f", "a@shop.example", "-N", "success,delay", "-R", "hdrs", "-V", "order 7", "b@[127.0.0.1]"];
+    taken(&relay, &words, "Subject: x\n\nHello\n");
+    assert!(hop.hear("MAIL").ends_with(" RET=HDRS ENVID=order+207"));
+    assert!(hop.hear("RCPT").ends_with(" NOTIFY=SUCCESS,DELAY"));
+}

@@ -69,3 +69,22 @@ fn a_proxy_says_who_the_client_is_or_is_not_heard() {
     stream.write_all(b"EHLO client.test\r\nMAIL FROM:<a@b.example>\r\n").unwrap();
     relay.mail.wait("no PROXY header");
 }
+
+#[test]
+fn a_proxy_that_may_says_by_xclient_who_the_client_is() {
+    let hop = Hop::open(|_| None);
+    let network = "[[credential]]\nuser = \"office\"\nnetworks = [\"203.0.113.0/24\"]\n";
+    let mut relay = Relay::start(&with(&hop, network, "xclient = [\"127.0.0.1\"]\n"));
+    let mut session = Session::open(relay.address("submission"));
+    assert!(session.say("XCLIENT ADDR=203.0.113.9 PORT=4711 NAME=[UNAVAILABLE]").starts_with("220"));
+    assert!(session.say("MAIL FROM:<a@shop.example>").starts_with("503"), "the session begins anew");
+    session.say("EHLO client.test");
+    assert!(session.send("a@shop.example", "b@[127.0.0.1]", MAIL).starts_with("250"));
+    assert!(hop.take().contains("([203.0.113.9])"));
+    assert!(relay.mail.wait("accepted").contains("203.0.113.9"));
+    assert!(session.say("XCLIENT ADDR=192.0.2.1").starts_with("220"));
+    session.say("EHLO client.test");
+    assert!(session.say("MAIL FROM:<a@b.example>").starts_with("530"), "what held for the one does not hold for the next");
+    let mut stranger = Session::open(relay.address("relay"));
+    assert!(stranger.say("XCLIENT ADDR=203.0.113.9").starts_with("550 5.7.0"));
+}

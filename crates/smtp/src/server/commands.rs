@@ -10,6 +10,7 @@ use crate::parameters::{MailParameters, RecipientParameters};
 use crate::path::{ForwardPath, ReversePath};
 use crate::reply::{self, Reply};
 use crate::wishes::Hold;
+use crate::xclient::KEYWORD;
 
 /// Recipients beyond the limit that are refused before each further one counts as an error.
 const RECIPIENTS_BEYOND_MAX: usize = 1000;
@@ -92,7 +93,13 @@ impl Server {
         };
         let before_tls = matches!(
             command,
-            Command::Hello { .. } | Command::Noop | Command::StartTls | Command::Quit | Command::Chunk { .. } | Command::Foreign
+            Command::Hello { .. }
+                | Command::Noop
+                | Command::StartTls
+                | Command::Quit
+                | Command::Chunk { .. }
+                | Command::XClient(_)
+                | Command::Foreign
         );
         if self.config.tls_required && !self.tls && !before_tls {
             return self.refuse(replies::TLS_FIRST);
@@ -118,6 +125,9 @@ impl Server {
             Command::Expand => self.refuse(replies::NO_EXPN),
             Command::StartTls => self.start_tls(),
             Command::Auth { mechanism, initial } => self.auth(&mechanism, initial.as_deref()),
+            Command::XClient(_) if !self.xclient => self.refuse(replies::XCLIENT_NOT_FOR_YOU),
+            Command::XClient(_) if self.transaction.is_some() => self.refuse(replies::XCLIENT_IN_TRANSACTION),
+            Command::XClient(client) => self.ask(Asked::XClient, Question::XClient(client)),
             Command::Quit => {
                 self.say_canned(replies::BYE);
                 self.hang_up();
@@ -132,7 +142,7 @@ impl Server {
         match command {
             // Their own octets follow, or nothing behind them matters.
             Ok(Command::Chunk { .. } | Command::Quit | Command::Foreign) | Err(CommandTrouble::ChunkSize) => true,
-            Ok(Command::Hello { .. } | Command::Data | Command::StartTls | Command::Auth { .. }) => false,
+            Ok(Command::Hello { .. } | Command::Data | Command::StartTls | Command::Auth { .. } | Command::XClient(_)) => false,
             _ => self.config.extensions.pipelining && self.esmtp == Some(true),
         }
     }
@@ -274,6 +284,10 @@ impl Server {
                 self.authenticated = true;
                 self.say_yes(replies::AUTHENTICATED, verdict);
             }
+            Asked::XClient => {
+                (self.esmtp, self.authenticated, self.trusted) = (None, false, false);
+                self.greet(verdict);
+            }
             Asked::Mail { smtputf8 } => {
                 self.transaction = Some(Transaction { smtputf8, ..Transaction::default() });
                 self.say_yes(replies::SENDER_OK, verdict);
@@ -321,6 +335,8 @@ impl Server {
             mechanisms,
             now_seconds: self.now_seconds,
         });
+        let mut keywords = keywords;
+        keywords.extend(self.xclient.then(|| KEYWORD.to_owned()));
         reply::write_line(&mut self.outbox, 250, None, &config.name, keywords.is_empty());
         for (nth, keyword) in keywords.iter().enumerate() {
             reply::write_line(&mut self.outbox, 250, None, keyword, nth + 1 == keywords.len());

@@ -8,6 +8,7 @@ use crate::parameters::{MailParameters, RecipientParameters};
 use crate::path::{ForwardPath, ReversePath};
 use crate::reply::Reply;
 use crate::sasl::{Credentials, Mechanism, Mechanisms};
+use crate::xclient::XClient;
 
 /// How a listener behaves. One value serves all its sessions.
 #[derive(Clone, Debug)]
@@ -101,6 +102,8 @@ pub enum Question {
         /// EHLO rather than HELO.
         esmtp: bool,
     },
+    /// A proxy that was allowed to says who the client is. With a yes the session begins anew, with a greeting.
+    XClient(XClient),
     /// Are these credentials good?
     Authenticate {
         /// By which mechanism they came.

@@ -62,6 +62,8 @@ pub struct Server {
     authenticated: bool,
     /// The driver knows the client: it need not say AUTH.
     trusted: bool,
+    /// The peer is a proxy that may say who the client is.
+    xclient: bool,
     transaction: Option<Transaction>,
     /// A transaction died, and the driver has yet to hear it.
     aborted: bool,
@@ -95,6 +97,7 @@ enum Asked {
     Connect,
     Hello { esmtp: bool },
     Authenticate,
+    XClient,
     Mail { smtputf8: bool },
     Recipient,
     Data,
@@ -143,6 +146,7 @@ impl Server {
             esmtp: None,
             authenticated: false,
             trusted: false,
+            xclient: false,
             transaction: None,
             aborted: false,
             ended: false,
@@ -161,6 +165,11 @@ impl Server {
     /// The client is known by other means than AUTH (its address, its certificate), which it then need not say, but may. Holds for the whole session.
     pub fn trust(&mut self) {
         self.trusted = true;
+    }
+
+    /// The peer may say XCLIENT.
+    pub fn allow_xclient(&mut self) {
+        self.xclient = true;
     }
 
     /// Room to read into; never empty. Small while commands are awaited, up to 64 KiB while content flows.

@@ -33,6 +33,8 @@ pub fn config(options: &[(String, String)]) -> (Config, bool) {
             "deliver_by" => config.extensions.deliver_by = true,
             "priority" => config.extensions.priority = true,
             "hold_seconds_max" => config.extensions.hold_seconds_max = Some(number() as u32),
+            // The driver's word, below.
+            "xclient" => {}
             "no_limits" => config.extensions.limits = false,
             "no_pipelining" => config.extensions.pipelining = false,
             "no_chunking" => config.extensions.chunking = false,
@@ -58,7 +60,11 @@ fn reply(text: &str) -> Reply {
 impl Player {
     pub fn new(dialogue: &Dialogue) -> Player {
         let (config, tls) = config(&dialogue.options);
-        Player::with(config, tls)
+        let mut player = Player::with(config, tls);
+        if dialogue.options.iter().any(|(name, _)| name == "xclient") {
+            player.server.allow_xclient();
+        }
+        player
     }
 
     pub fn with(config: Config, tls: bool) -> Player {
@@ -127,7 +133,7 @@ impl Player {
 
     fn judge(&mut self, question: Question, heard: &mut Heard) -> Verdict {
         match question {
-            Question::Connect | Question::Verify { .. } => Verdict::Accept,
+            Question::Connect | Question::Verify { .. } | Question::XClient(_) => Verdict::Accept,
             Question::Hello { name, .. } if name == "evil.example" => Verdict::Refuse(reply("550 5.7.1 Go away")),
             Question::Hello { .. } => Verdict::Accept,
             Question::Authenticate { credentials, .. } => match credentials.password.as_slice() {

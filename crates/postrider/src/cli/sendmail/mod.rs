@@ -4,7 +4,7 @@
 //! the relay is not there, or cannot take mail now. Options that have no meaning here are taken as Postfix takes them. The message is kept as
 //! it came but for line ends, Bcc and its like; From, Date and Message-ID are added by the relay where they are missing.
 //!
-//! **Does badly.** Wishes for reports (`-N`, `-R`, `-V`) are taken and not carried out. A message is held in memory until the relay has it.
+//! **Does badly.** A message is held in memory until the relay has it.
 
 mod content;
 mod mailq;
@@ -138,7 +138,8 @@ fn deliver(handover: &Handover, options: &Options) -> Result<(), Failure> {
     let author = options.full_name.as_deref().filter(|name| !name.trim().is_empty() && !from.is_empty());
     let author = author.map(|full_name| Author { mailbox: &from, full_name });
     let content = content::cleaned(&content, author.as_ref());
-    let envelope = wire::Submission { from, to: recipients, ..wire::Submission::default() };
+    let Options { notify, ret, envid, .. } = options.clone();
+    let envelope = wire::Submission { from, to: recipients, notify, ret, envid, ..wire::Submission::default() };
     handover.submit(&envelope, &content)?;
     Ok(())
 }

@@ -42,6 +42,12 @@ pub struct Options {
     pub sender: Option<String>,
     /// The sender's full name (`-F`).
     pub full_name: Option<String>,
+    /// When the sender wants to hear of it (`-N`), as NOTIFY says it.
+    pub notify: Option<String>,
+    /// How much comes back with a failure (`-R`), as RET says it.
+    pub ret: Option<String>,
+    /// The sender's name for the envelope (`-V`).
+    pub envid: Option<String>,
     /// What stands behind the options.
     pub recipients: Vec<String>,
 }
@@ -53,8 +59,18 @@ pub fn parse(name: &str, words: Vec<String>) -> Result<Options, String> {
         "newaliases" => Mode::Nothing,
         _ => Mode::Deliver,
     };
-    let mut options =
-        Options { mode, data: None, from_header: false, dot_ends: true, sender: None, full_name: None, recipients: Vec::new() };
+    let mut options = Options {
+        mode,
+        data: None,
+        from_header: false,
+        dot_ends: true,
+        sender: None,
+        full_name: None,
+        notify: None,
+        ret: None,
+        envid: None,
+        recipients: Vec::new(),
+    };
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         if word == "--" {
@@ -116,6 +132,15 @@ fn with_argument(options: &mut Options, letter: char, argument: String) -> Resul
         'f' | 'r' => options.sender = Some(argument),
         'F' => options.full_name = Some(argument),
         'o' if argument == "i" => options.dot_ends = false,
+        'N' => options.notify = Some(notify(&argument)?),
+        'R' => {
+            options.ret = Some(match argument.to_ascii_lowercase().as_str() {
+                "full" => "FULL".to_owned(),
+                "hdrs" => "HDRS".to_owned(),
+                _ => return Err("option -R needs full or hdrs".to_owned()),
+            });
+        }
+        'V' => options.envid = Some(argument),
         'B' if !matches!(argument.to_ascii_uppercase().as_str(), "8BITMIME" | "7BIT") => {
             return Err("option -B needs 8BITMIME or 7BIT".to_owned());
         }
@@ -128,10 +153,17 @@ fn with_argument(options: &mut Options, letter: char, argument: String) -> Resul
                 _ => return Err(format!("-q{argument} is not supported: -q, -qRHOST and -qIID are")),
             };
         }
-        // What the message is, the relay sees itself; wishes for reports, old tunings and tags are taken and not looked at.
+        // What the message is, the relay sees itself; old tunings and tags are taken and not looked at.
         _ => {}
     }
     Ok(())
+}
+
+/// `never`, or some of `success`, `failure` and `delay` (RFC 3461 §4.1).
+fn notify(argument: &str) -> Result<String, String> {
+    let words = argument.to_ascii_uppercase();
+    let known = words == "NEVER" || words.split(',').all(|word| matches!(word, "SUCCESS" | "FAILURE" | "DELAY"));
+    if known { Ok(words) } else { Err("option -N needs never, or some of success,failure,delay".to_owned()) }
 }
 
 fn mode(argument: &str) -> Result<Mode, String> {
@@ -183,8 +215,15 @@ mod tests {
             ),
             (
                 "-em -odi -o8 -oQ/x -v -U -G -h 5 -L tag -N never -R hdrs -V id -O x=y -p p a",
-                Options { recipients: recipients(&["a"]), ..base.clone() },
+                Options {
+                    notify: Some("NEVER".into()),
+                    ret: Some("HDRS".into()),
+                    envid: Some("id".into()),
+                    recipients: recipients(&["a"]),
+                    ..base.clone()
+                },
             ),
+            ("-Nsuccess,DELAY a", Options { notify: Some("SUCCESS,DELAY".into()), recipients: recipients(&["a"]), ..base.clone() }),
             ("a -t", Options { recipients: recipients(&["a", "-t"]), ..base.clone() }),
             ("--data /x -bp", Options { data: Some("/x".into()), mode: Mode::Queue, ..base.clone() }),
             ("--data=/x -bs", Options { data: Some("/x".into()), mode: Mode::Session, ..base.clone() }),
@@ -211,6 +250,9 @@ mod tests {
             ("-bz", "-bz is not supported"),
             ("-qx", "-qx is not supported"),
             ("-Bx", "-B needs 8BITMIME or 7BIT"),
+            ("-N sometimes a", "-N needs never"),
+            ("-N never,success a", "-N needs never"),
+            ("-Rall a", "-R needs full or hdrs"),
             ("-t -bp", "-t can be used only"),
             ("-bp a", "takes no recipients"),
             ("--data", "--data needs a directory"),

@@ -60,7 +60,7 @@ pub fn run(handover: &Handover) -> anyhow::Result<()> {
 
 fn answer(question: Question, transaction: &mut Transaction, handover: &Handover, host_name: &str) -> Verdict {
     match question {
-        Question::Connect | Question::Hello { .. } | Question::Data | Question::Verify { .. } => Verdict::Accept,
+        Question::Connect | Question::XClient(_) | Question::Hello { .. } | Question::Data | Question::Verify { .. } => Verdict::Accept,
         Question::Authenticate { .. } => refused(503, (5, 5, 1), "no AUTH is needed here"),
         Question::Mail { reverse_path, .. } => {
             let from = match &reverse_path {
