@@ -91,6 +91,8 @@ pub enum HoldReason {
         /// Whose rule.
         provider: ProviderName,
     },
+    /// It has a connection, took no message on it yet, and half of the relay's connections are in use.
+    Unproven,
     /// Every smart host has been given what it lets through in a time; this one is the first that takes more.
     Quota {
         /// Its name.
@@ -128,6 +130,9 @@ impl fmt::Display for HoldReason {
             HoldReason::Window { used, window } => write!(f, "{used} of {window} connections of the concurrency window in use"),
             HoldReason::Total { max } => write!(f, "all {max} connections out are in use"),
             HoldReason::Line { shared: None } => write!(f, "others have waited longer for a connection out"),
+            HoldReason::Unproven => {
+                f.write_str("its first connection has not delivered anything yet, and half of the relay's connections are in use")
+            }
             HoldReason::Share { used, share } => {
                 write!(f, "{used} connections are open, its part of the relay's is {share}, and others have none yet")
             }

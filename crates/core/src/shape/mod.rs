@@ -4,7 +4,7 @@
 //! window ([`window`]) and the relay as a whole allow; never more connections or messages in a time than the rates say ([`gcra`]); no
 //! connection while it rests. A permit is taken from all that covers it, or from none. Every refusal says what holds, since when, and
 //! until when, if time alone ends it. While a Route without a connection waits for one of the relay's, no other gets more than its equal part, so that a
-//! slow Site does not gather what all need. Who is refused is told by [`Shape::awake`] when it is worth asking again, in the order of asking: where many Sites share
+//! slow Site does not gather what all need; and while half of them are in use, a Route that has not finished a transaction has one. Who is refused is told by [`Shape::awake`] when it is worth asking again, in the order of asking: where many Sites share
 //! what is scarce, none of them starves.
 //!
 //! **Never** reads a clock, opens anything, or keeps policy: the provider's rules are given with each call, so a reload reaches every Route at once.
@@ -281,6 +281,11 @@ impl Shape {
             let reason = HoldReason::Share { used: node.connections, share };
             return Err(own(Hold { reason, since: now, until: None }));
         }
+        // Who has not finished a transaction yet may be one that answers late, and would hold for minutes what others need.
+        if self.is_scarce() && node.connections > 0 && !node.window.is_proven() {
+            let reason = HoldReason::Unproven;
+            return Err(own(Hold { reason, since: now, until: None }));
+        }
         let free = self.connections_max.saturating_sub(self.connections);
         if free == 0 {
             return Err((self.total(), Place::Total));
@@ -295,6 +300,11 @@ impl Shape {
     fn fair_share(&self, id: RouteId, now: Timestamp) -> Option<u32> {
         let poor = u32::try_from(self.line.poor_but(id, now)).unwrap_or(u32::MAX);
         (poor > 0).then(|| (self.connections_max / self.routes_in_use.saturating_add(poor)).max(1))
+    }
+
+    /// Whether half of the relay's connections are in use.
+    fn is_scarce(&self) -> bool {
+        self.connections >= self.connections_max.div_ceil(2)
     }
 
     fn total(&self) -> Hold {

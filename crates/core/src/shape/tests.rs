@@ -254,6 +254,14 @@ fn while_somebody_has_none_nobody_keeps_more_than_its_part() {
     let mut shape = Shape::new(4);
     let greedy = Provider { connections_max: 10, window_initial: 10, ..plain() };
     let (mut slow, hold) = open(&mut shape, "slow", &greedy, at(0), 10);
+    assert_eq!(
+        (slow.len(), hold.map(|hold| hold.reason)),
+        (2, Some(HoldReason::Unproven)),
+        "half of four is in use, and nothing was delivered"
+    );
+    shape.succeeded(&slow[0], &greedy);
+    let (more, hold) = open(&mut shape, "slow", &greedy, at(0), 10);
+    slow.extend(more);
     assert_eq!((slow.len(), hold.map(|hold| hold.reason)), (4, Some(HoldReason::Total { max: 4 })));
     shape.decline(&route("slow"), at(0));
     assert!(!shape.should_yield(&slow[0], at(3)), "nobody else wants any");
@@ -278,6 +286,26 @@ fn while_somebody_has_none_nobody_keeps_more_than_its_part() {
     let told: Vec<Route> = std::iter::from_fn(|| shape.awake(at(4))).take(3).collect();
     assert_eq!(told, ["slow", "c", "d"].map(route), "who lost its own is told at its own door, and the others in their order");
     shape.closed(b, at(4));
+}
+
+#[test]
+fn who_answers_late_gets_no_second_connection_while_they_are_scarce() {
+    let mut shape = Shape::new(8);
+    let (first, hold) = open(&mut shape, "quick", &plain(), at(0), 9);
+    assert_eq!((first.len(), hold.map(|hold| hold.reason)), (4, Some(HoldReason::Unproven)));
+    let tarpit = shape.connection(&route("tarpit"), &plain(), at(0)).unwrap();
+    check(
+        shape.connection(&route("tarpit"), &plain(), at(1)).err(),
+        "its first connection has not delivered anything yet, and half of the relay's connections are in use",
+        None,
+    );
+    shape.succeeded(&first[0], &plain());
+    assert!(shape.connection(&route("quick"), &plain(), at(1)).is_ok());
+    // A failed cohort takes the proof away.
+    let careful = Provider { window_initial: 1, ..plain() };
+    shape.succeeded(&tarpit, &careful);
+    shape.failed(&tarpit, &careful, at(2));
+    assert!(shape.connection(&route("tarpit"), &plain(), at(1_000_000)).is_err());
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub(super) struct Window {
     /// Rests since the last success.
     rests: u32,
     rest: Option<Span>,
+    /// A delivery went through, and no cohort failed since.
+    proven: bool,
 }
 
 impl Window {
@@ -65,6 +67,11 @@ impl Window {
         self.size != 0 || self.failed != 0 || self.rests != 0
     }
 
+    /// Whether a delivery went through, and no cohort failed since.
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven
+    }
+
     /// When the rest ends, if one was ever taken since the last success.
     pub(super) fn rested_at(&self) -> Option<Timestamp> {
         self.rest.map(|rest| rest.until)
@@ -73,10 +80,10 @@ impl Window {
     /// A delivery went through a working session. Says whether more may go than before.
     pub(super) fn success(&mut self, provider: &Provider, in_use: u32) -> bool {
         if self.rests > 0 {
-            *self = Self::default();
+            *self = Self { proven: true, ..Self::default() };
             return true;
         }
-        self.failed = 0;
+        (self.failed, self.proven) = (0, true);
         let size = self.size(provider);
         if size >= in_use.saturating_add(provider.window_initial) || size >= provider.connections_max {
             return false;

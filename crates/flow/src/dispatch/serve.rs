@@ -29,6 +29,7 @@ fn stops_open_connections(reason: &HoldReason) -> bool {
         | HoldReason::Total { .. }
         | HoldReason::Line { .. }
         | HoldReason::Share { .. }
+        | HoldReason::Unproven
         | HoldReason::ConnectionRate { .. }
         | HoldReason::Suspended { .. }
         | HoldReason::UsedUp { .. } => false,

@@ -167,6 +167,7 @@ impl Model {
                         && used >= share
                         && self.wanting.iter().chain(&self.silent).any(|other| poor(&other))
                 }
+                HoldReason::Unproven => self.open_on(route) >= 1 && self.open.len() as u32 >= self.total.div_ceil(2),
                 HoldReason::ConnectionRate { rate, .. } => paced(&self.connects, rate),
                 HoldReason::MessageRate { rate, .. } => paced(&self.messages, rate),
                 HoldReason::Slowed { .. } => self.slows.iter().any(|(other, _, _, until)| *other == counted && self.now < *until),
