@@ -36,7 +36,7 @@ pub const ALL: &[Mutation] = &[
     Mutation {
         name: "smtp: commands may stand behind STARTTLS",
         file: "crates/smtp/src/server/commands.rs",
-        find: "Ok(Command::Hello { .. } | Command::Data | Command::StartTls | Command::Auth { .. }) => false,",
+        find: "Ok(Command::Hello { .. } | Command::Data | Command::StartTls | Command::Auth { .. } | Command::XClient(_)) => false,",
         replace: "Ok(Command::Hello { .. } | Command::Data | Command::Auth { .. }) => false,",
         test: &["-p", "postrider-smtp", "--test", "dialogues"],
         check: "what_the_server_says",
