@@ -80,9 +80,10 @@ impl Session<'_> {
             local: dialled(self.peer.local, client.destination, client.destination_port),
         };
         (self.hello, self.esmtp, self.transaction) = ("".into(), false, None);
-        self.known = match self.reception.settings.role {
-            Role::Submission => self.reception.doors.registry.recognise(self.peer.remote.ip()).await,
-            Role::Relay | Role::Report | Role::Local => None,
+        // A client whose address the proxy does not know is nobody: the proxy's own address may be one that we trust.
+        self.known = match (self.reception.settings.role, client.address) {
+            (Role::Submission, Some(address)) => self.reception.doors.registry.recognise(address).await,
+            (Role::Submission, None) | (Role::Relay | Role::Report | Role::Local, _) => None,
         };
         self.principal = self.known.clone();
         match self.pass.moves_to(self.peer.remote.ip(), self.reception.limits.sessions_per_network_max) {

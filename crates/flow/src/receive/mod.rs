@@ -84,10 +84,15 @@ pub(crate) struct Session<'a> {
 /// Serves one client, from its connection to its end.
 pub(crate) async fn serve(reception: Arc<Reception>, mut connection: Box<dyn Connection>, mut peer: Peer, mut pass: Pass) {
     let mut patience = Patience::new(reception.limits.session_time_max);
+    let mut nameless = false;
     if reception.settings.proxies.iter().any(|network| network.contains(&peer.remote.ip().to_canonical())) {
         let read = proxy::real_peer(&mut *connection, peer);
         peer = match patience.within(PROXY_HEADER_TIME, read).await {
-            Ok(Ok(real)) => real,
+            Ok(Ok(real)) => {
+                // The proxy's own address may be one that we trust; a client it cannot name is nobody.
+                nameless = real.remote == peer.remote;
+                real
+            }
             Ok(Err(_)) | Err(_) => {
                 let refusal = reply(421, (4, 3, 5), "no PROXY header from the proxy, or a broken one");
                 reception.doors.log.refused(peer.remote.ip(), "connection", &refusal);
@@ -114,7 +119,8 @@ pub(crate) async fn serve(reception: Arc<Reception>, mut connection: Box<dyn Con
         server.allow_xclient();
     }
     let known = match reception.settings.role {
-        Role::Submission => reception.doors.registry.recognise(peer.remote.ip()).await,
+        Role::Submission if !nameless => reception.doors.registry.recognise(peer.remote.ip()).await,
+        Role::Submission => None,
         // Servers of others hand over what is for us, whoever they are.
         Role::Relay | Role::Report | Role::Local => None,
     };

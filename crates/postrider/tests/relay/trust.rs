@@ -88,3 +88,23 @@ fn a_proxy_that_may_says_by_xclient_who_the_client_is() {
     let mut stranger = Session::open(relay.address("relay"));
     assert!(stranger.say("XCLIENT ADDR=203.0.113.9").starts_with("550 5.7.0"));
 }
+
+#[test]
+fn a_client_that_a_proxy_cannot_name_is_not_taken_for_the_proxy() {
+    let hop = Hop::open(|_| None);
+    let network = "[[credential]]\nuser = \"office\"\nnetworks = [\"127.0.0.0/8\"]\n";
+    let relay = Relay::start(&with(&hop, network, "proxies = [\"127.0.0.1\"]\n"));
+    let mut stream = TcpStream::connect(relay.address("submission")).unwrap();
+    stream.write_all(b"PROXY UNKNOWN\r\n").unwrap();
+    let mut session = Session::over(stream);
+    session.say("EHLO client.test");
+    assert!(session.say("MAIL FROM:<a@b.example>").starts_with("530"));
+
+    let relay = Relay::start(&with(&hop, network, "xclient = [\"127.0.0.1\"]\n"));
+    let mut session = Session::open(relay.address("submission"));
+    assert!(session.say("XCLIENT ADDR=[UNAVAILABLE] NAME=[UNAVAILABLE]").starts_with("220"));
+    session.say("EHLO client.test");
+    assert!(session.say("MAIL FROM:<a@b.example>").starts_with("530"));
+    // The control: the proxy itself is known.
+    assert!(Session::open(relay.address("submission")).say("MAIL FROM:<a@b.example>").starts_with("250"));
+}
