@@ -212,7 +212,7 @@ mod tests {
     }
 
     fn routing(domains: &[(&str, &str)]) -> Routing {
-        Routing { rules: Vec::new(), local: domains.iter().map(|(name, text)| domain(name, text)).collect() }
+        Routing { local: domains.iter().map(|(name, text)| domain(name, text)).collect(), ..Routing::default() }
     }
 
     fn check(routing: &Routing, asked: &str, expected: &str) {

@@ -1,11 +1,12 @@
 //! What the API reaches the relay through.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use postrider_model::doors::{Clock, Hand, Insight, Journal, Receipt, Spool, SpoolDesk, Suspended, Suspension};
-use postrider_model::{BoxFuture, ReportWishes, StreamName, TenantName};
-use postrider_smtp::{Mailbox, ReversePath};
+use postrider_model::doors::{Clock, Hand, Insight, Journal, Receipt, SenderFilter, Spool, SpoolDesk, Suspended, Suspension};
+use postrider_model::{BoxFuture, MessageId, ReportWishes, StreamName, TenantName, Timestamp};
+use postrider_smtp::{Host, Mailbox, ReversePath};
 
 use crate::wire;
 
@@ -24,6 +25,8 @@ pub struct ControlDoors {
     pub hand: Arc<dyn Hand>,
     /// What is suspended.
     pub suspensions: Arc<dyn SuspensionBook>,
+    /// What is sent another way.
+    pub reroutes: Arc<dyn RerouteBook>,
     /// Where submitted mail goes.
     pub intake: Arc<dyn Intake>,
     /// The time.
@@ -71,6 +74,45 @@ pub trait SuspensionBook: Send + Sync {
 
     /// Ends a suspension before its time.
     fn resume(&self, what: &Suspended) -> Result<(), String>;
+}
+
+/// What is sent another way than the rules would send it, on stable storage and in the live relay. A refusal is a sentence for people.
+pub trait RerouteBook: Send + Sync {
+    /// All of it, the newest last; what has ended may still be there.
+    fn list(&self) -> Vec<Reroute>;
+
+    /// Sends mail another way; gives its number. When this returns `Ok`, it is on stable storage.
+    fn reroute(&self, wanted: Reroute) -> Result<u64, String>;
+
+    /// What is left of the mail goes as the rules say.
+    fn end(&self, number: u64) -> Result<(), String>;
+}
+
+/// Mail that is sent another way. All that is said must be true of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reroute {
+    /// What it is called by; the book gives it.
+    pub number: u64,
+    /// A route or a smart host, by its name, or `mx`.
+    pub to: String,
+    /// Of these messages; any, when none is named.
+    pub messages: BTreeSet<MessageId>,
+    /// A tenant's.
+    pub tenant: Option<TenantName>,
+    /// Of a stream of this name.
+    pub stream: Option<StreamName>,
+    /// To one of these hosts; any, when none is named.
+    pub hosts: Vec<Host>,
+    /// From a sender.
+    pub sender: Option<SenderFilter>,
+    /// Accepted until then; `None`: what comes later, too.
+    pub accepted_to: Option<Timestamp>,
+    /// When it was said.
+    pub since: Timestamp,
+    /// Until when; `None` until a person ends it.
+    pub until: Option<Timestamp>,
+    /// Why, as the person said; may be empty.
+    pub reason: Arc<str>,
 }
 
 /// Takes custody of mail that is handed over here.

@@ -26,6 +26,7 @@ mod metrics;
 mod public;
 mod queue;
 mod relay;
+mod reroute;
 mod routes;
 mod serve;
 mod submit;
@@ -35,7 +36,7 @@ mod tests;
 mod trouble;
 pub mod wire;
 
-pub use doors::{About, ControlDoors, Intake, IntakeTrouble, Listeners, LocalMail, Reload, SuspensionBook};
+pub use doors::{About, ControlDoors, Intake, IntakeTrouble, Listeners, LocalMail, Reload, Reroute, RerouteBook, SuspensionBook};
 pub use metrics::{CountingLog, History, MetricsDoors, NAMES_MAX, Refusals, follow, serve_metrics};
 pub use public::{USER_CONNECTIONS_MAX, serve_public};
 pub use serve::serve;

@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use crate::doors::ControlDoors;
 use crate::submit::{ENVELOPE_OCTETS_MAX, SubmitDoors};
 use crate::trouble::Refusal;
-use crate::{JSON_OCTETS_MAX, REQUEST_TIMEOUT_MS, attempts, backup, change, queue, relay, submit, suspend};
+use crate::{JSON_OCTETS_MAX, REQUEST_TIMEOUT_MS, attempts, backup, change, queue, relay, reroute, submit, suspend};
 
 /// All routes over the doors.
 pub(crate) fn routes(doors: ControlDoors) -> Router {
@@ -30,6 +30,9 @@ pub(crate) fn routes(doors: ControlDoors) -> Router {
         .route("/v1/suspended", get(suspend::list))
         .route("/v1/suspend", post(suspend::suspend))
         .route("/v1/resume", post(suspend::resume))
+        .route("/v1/rerouted", get(reroute::list))
+        .route("/v1/reroute", post(reroute::reroute))
+        .route("/v1/reroute/end", post(reroute::end))
         .route("/v1/explain/{id}", get(queue::explain))
         .route("/v1/message/{id}/content", get(queue::content))
         .route("/v1/retry", post(queue::retry))

@@ -4,7 +4,10 @@ mod hand;
 
 use serde::{Deserialize, Serialize};
 
-pub use hand::{Attempt, Attempts, Change, Changed, OnHold, Shape, ShapeRow, Suspend, Suspension, Suspensions, Target, Which};
+pub use hand::{
+    Attempt, Attempts, Change, Changed, EndReroute, OnHold, Reroute, RerouteView, Reroutes, Shape, ShapeRow, Suspend, Suspension,
+    Suspensions, Target, Which,
+};
 
 /// A request was refused.
 #[derive(Debug, Clone, Serialize, Deserialize)]

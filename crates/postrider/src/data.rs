@@ -51,6 +51,11 @@ impl DataDirectory {
         self.root.join("suspended.json")
     }
 
+    /// What is sent another way.
+    pub fn rerouted_file(&self) -> PathBuf {
+        self.root.join("rerouted.json")
+    }
+
     /// The control socket.
     pub fn control_socket(&self) -> PathBuf {
         self.root.join("control.sock")

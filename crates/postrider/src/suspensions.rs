@@ -5,20 +5,19 @@
 //!
 //! **Never** starts without what the file says: one that cannot be read, or that another release wrote, is refused with a sentence.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::bail;
 use postrider_http::SuspensionBook;
 use postrider_model::doors::{Clock, Hand, Suspended, Suspension};
 use postrider_model::{SiteName, SourceName, TenantName, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// The form that is written.
-const VERSION: u32 = 1;
+use crate::kept::{self, About};
+
+const ABOUT: About = About { version: 1, says: "what is suspended", without: "with nothing suspended" };
 
 /// The file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,12 +25,6 @@ const VERSION: u32 = 1;
 struct Stored {
     version: u32,
     suspended: Vec<StoredSuspension>,
-}
-
-/// Enough to tell of which release a file is.
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
 }
 
 /// One suspension. Instants are milliseconds since the epoch.
@@ -47,26 +40,15 @@ struct StoredSuspension {
 
 /// What the file says; nothing when there is none.
 pub fn load(path: &Path) -> anyhow::Result<Vec<Suspension>> {
-    let shown = path.display();
-    let octets = match fs::read(path) {
-        Ok(octets) => octets,
-        Err(trouble) if trouble.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(trouble) => return Err(trouble).with_context(|| format!("cannot read {shown}, which says what is suspended")),
-    };
-    let remedy = "correct it, or remove it to start with nothing suspended";
-    let Versioned { version } =
-        serde_json::from_slice(&octets).map_err(|trouble| anyhow!("{shown} does not say what is suspended: {trouble}; {remedy}"))?;
-    if version != VERSION {
-        bail!("{shown} was written by another release (form {version}, this one knows {VERSION}): use that release, or remove the file");
-    }
-    let stored: Stored =
-        serde_json::from_slice(&octets).map_err(|trouble| anyhow!("{shown} does not say what is suspended: {trouble}; {remedy}"))?;
+    let Some(stored) = kept::read::<Stored>(path, &ABOUT)? else { return Ok(Vec::new()) };
     let read = |stored: StoredSuspension| {
         let what = match stored.kind.as_str() {
             "site" => Suspended::Site(SiteName::new(&stored.name)),
             "tenant" => Suspended::Tenant(TenantName::new(&stored.name)),
             "source" => Suspended::Source(SourceName::new(&stored.name)),
-            other => bail!("{shown}: {other:?} cannot be suspended; {remedy}"),
+            other => {
+                bail!("{}: {other:?} cannot be suspended; correct it, or remove it to start {}", path.display(), ABOUT.without)
+            }
         };
         let until = stored.until_ms.map(Timestamp::from_millis);
         Ok(Suspension { what, since: Timestamp::from_millis(stored.since_ms), until, reason: stored.reason.into() })
@@ -89,14 +71,7 @@ fn store(path: &Path, all: &[Suspension]) -> io::Result<()> {
             reason: suspension.reason.to_string(),
         }
     };
-    let octets = serde_json::to_vec_pretty(&Stored { version: VERSION, suspended: all.iter().map(stored).collect() })?;
-    let fresh = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(&octets)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    // The name is on the disk when its directory is.
-    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    kept::replace(path, &Stored { version: ABOUT.version, suspended: all.iter().map(stored).collect() })
 }
 
 /// Whether the relay knows a tenant or a Source of this name; a Site may be any.
@@ -159,6 +134,8 @@ impl SuspensionBook for Book {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

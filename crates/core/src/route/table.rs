@@ -1,13 +1,13 @@
 //! Which rule says where a mail goes.
 //!
-//! **Promises.** Rules are asked in order, and the first of which all is true counts; a domain whose mail ends here is asked before any rule, and mail that no
-//! rule takes goes to the hosts of its domain. [`by_host`] tells when the recipient's domain alone decides, so that mail of such a domain is placed once, however
+//! **Promises.** Rules are asked in order, and the first of which all is true counts; a domain whose mail ends here is asked before any rule, then what a
+//! person sends another way, and mail that no rule takes goes to the hosts of its domain. [`by_host`] tells when the recipient's domain alone decides, so that mail of such a domain is placed once, however
 //! much of it there is; otherwise each mail is asked about by [`by_mail`]. Both give the same answer where both have one.
 //!
 //! **Never** looks at the content, and never keeps an answer: after a reload the same mail may go elsewhere.
 
-use postrider_model::policy::{DomainMatch, Routing, Rule, SenderMatch, Target};
-use postrider_model::{StreamName, TenantName};
+use postrider_model::policy::{Detour, DomainMatch, Routing, Rule, SenderMatch, Target};
+use postrider_model::{MessageId, StreamName, TenantName};
 use postrider_smtp::{Domain, Host, ReversePath};
 
 /// Where mail goes, and the rule that says so.
@@ -33,6 +33,8 @@ pub enum ByHost<'a> {
 /// What is known of a mail.
 #[derive(Debug, Clone, Copy)]
 pub struct Mail<'a> {
+    /// Which; none while it is not accepted.
+    pub message: Option<MessageId>,
     /// Whose.
     pub tenant: &'a TenantName,
     /// Which class.
@@ -46,6 +48,9 @@ pub fn by_host<'a>(routing: &'a Routing, host: &Host) -> ByHost<'a> {
     if let Some(target) = local(routing, host) {
         return ByHost::All(Way { target, rule: None });
     }
+    if routing.detours.iter().any(|detour| is_for(&detour.rule, host)) {
+        return ByHost::Depends;
+    }
     match routing.rules.iter().find(|rule| is_for(rule, host)) {
         None => ByHost::All(TO_MX),
         Some(rule) if rule.senders.is_empty() && rule.tenants.is_empty() && rule.streams.is_empty() => ByHost::All(way(rule)),
@@ -58,7 +63,8 @@ pub fn by_mail<'a>(routing: &'a Routing, host: &Host, mail: &Mail<'_>) -> Option
     if let Some(target) = local(routing, host) {
         return Some(Way { target, rule: None });
     }
-    for rule in routing.rules.iter().filter(|rule| is_for(rule, host)) {
+    let detours = routing.detours.iter().filter(|detour| reaches(detour, mail)).map(|detour| &detour.rule);
+    for rule in detours.chain(&routing.rules).filter(|rule| is_for(rule, host)) {
         let asked_of = (rule.tenants.is_empty() || rule.tenants.contains(mail.tenant))
             && (rule.streams.is_empty() || rule.streams.contains(mail.stream));
         if !asked_of {
@@ -73,6 +79,13 @@ pub fn by_mail<'a>(routing: &'a Routing, host: &Host, mail: &Mail<'_>) -> Option
         }
     }
     Some(TO_MX)
+}
+
+/// Whether a detour is of this message, and not of later mail only.
+fn reaches(detour: &Detour, mail: &Mail<'_>) -> bool {
+    let any = detour.messages.is_empty() && detour.accepted_to.is_none();
+    let Some(id) = mail.message else { return any };
+    (detour.messages.is_empty() || detour.messages.contains(&id)) && detour.accepted_to.is_none_or(|to| id.accepted_at() <= to)
 }
 
 fn way(rule: &Rule) -> Way<'_> {
@@ -91,13 +104,14 @@ fn is_for(rule: &Rule, host: &Host) -> bool {
 fn has_host(set: &DomainMatch, host: &Host) -> bool {
     match host {
         Host::Domain(domain) => has_domain(set, domain),
-        Host::Literal(_) => *set == DomainMatch::Every,
+        Host::Literal(address) => *set == DomainMatch::Every || *set == DomainMatch::Address(*address),
     }
 }
 
 fn has_domain(set: &DomainMatch, domain: &Domain) -> bool {
     match set {
         DomainMatch::Every => true,
+        DomainMatch::Address(_) => false,
         DomainMatch::Exact(name) => domain.to_ascii() == name.as_str(),
         // The dot in front keeps "notexample.com" out of ".example.com".
         DomainMatch::Suffix(suffix) => domain.to_ascii().ends_with(suffix.as_str()),

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use postrider_model::Timestamp;
 use postrider_model::policy::{LocalDomain, TlsLevel};
 use postrider_smtp::Mailbox;
 
@@ -73,7 +74,8 @@ fn check(routing: &Routing, to: &str, from: &str, (tenant, stream): (&str, &str)
     let sender = ReversePath::parse(from).unwrap();
     let (tenant, stream) = (tenant.into(), stream.into());
     let mail = |sender| {
-        by_mail(routing, &host, &Mail { tenant: &tenant, stream: &stream, sender }).map_or("sender?".to_owned(), |way| said(way.target))
+        by_mail(routing, &host, &Mail { message: None, tenant: &tenant, stream: &stream, sender })
+            .map_or("sender?".to_owned(), |way| said(way.target))
     };
     assert_eq!([by_host, mail(None), mail(Some(&sender))], expected, "{to} {from} {tenant} {stream}");
 }
@@ -162,4 +164,39 @@ fn local_domains_come_first() {
     let rules = Routing { local: BTreeMap::from([("here.example".into(), Arc::new(domain))]), ..routing(&["tenant=shop => away"]) };
     check(&rules, "Here.example", "<>", ("shop", "s"), ["here", "here", "here"]);
     check(&rules, "x.here.example", "<>", ("shop", "s"), ["depends", "away", "away"]);
+}
+
+#[test]
+fn what_a_person_sends_another_way_goes_before_the_rules() {
+    let id = |ms| MessageId::new(Timestamp::from_millis(ms), [ms as u8; 10]);
+    let detour = |text: &str, messages: &[MessageId], to: Option<u64>| Detour {
+        rule: rule(text),
+        messages: Arc::new(messages.iter().copied().collect()),
+        accepted_to: to.map(Timestamp::from_millis),
+    };
+    let goes = |detours: Vec<Detour>, to: &str, message: Option<MessageId>| {
+        let rules = Routing { detours, ..routing(&["to=a.example,b.example => usual"]) };
+        let (host, sender) = (Host::parse(to).unwrap(), ReversePath::parse("<s@s.example>").unwrap());
+        let mail = Mail { message, tenant: &"t".into(), stream: &"s".into(), sender: Some(&sender) };
+        let way = by_mail(&rules, &host, &mail).map(|way| said(way.target));
+        if let ByHost::All(all) = by_host(&rules, &host) {
+            assert_eq!(Some(said(all.target)), way, "{to}");
+        }
+        way.unwrap()
+    };
+    let (old, new) = (Some(id(1_000)), Some(id(2_000)));
+    let only_old = || vec![detour("to=a.example => by-hand", &[], Some(1_500))];
+    for (to, message, expected) in
+        [("a.example", old, "by-hand"), ("a.example", new, "usual"), ("a.example", None, "usual"), ("b.example", old, "usual")]
+    {
+        assert_eq!(goes(only_old(), to, message), expected, "{to} {message:?}");
+    }
+    let named = || vec![detour("to=a.example,b.example => by-hand", &[id(2_000)], None)];
+    for (message, expected) in [(old, "usual"), (new, "by-hand"), (None, "usual")] {
+        assert_eq!(goes(named(), "b.example", message), expected);
+    }
+    let all = || vec![detour("from=s.example => newest", &[], None), detour("=> older", &[], None)];
+    for message in [old, None] {
+        assert_eq!(goes(all(), "c.example", message), "newest");
+    }
 }

@@ -110,7 +110,7 @@ async fn sort_all(doors: &Doors, snapshot: &Snapshot, host: &Host, parcels: Vec<
 }
 
 async fn way_of<'a>(doors: &Doors, snapshot: &'a Snapshot, host: &Host, parcel: &Parcel) -> Option<Way<'a>> {
-    let mail = table::Mail { tenant: &parcel.tenant, stream: &parcel.stream, sender: None };
+    let mail = table::Mail { message: Some(parcel.message), tenant: &parcel.tenant, stream: &parcel.stream, sender: None };
     if let Some(way) = table::by_mail(&snapshot.routing, host, &mail) {
         return Some(way);
     }

@@ -145,7 +145,7 @@ impl Session<'_> {
         let principal = self.principal.as_ref().unwrap_or(&self.reception.limits.relay_principal);
         let sender = Some(&transaction.reverse_path);
         for end in &ends {
-            let mail = table::Mail { tenant: &principal.tenant, stream: &principal.stream, sender };
+            let mail = table::Mail { message: None, tenant: &principal.tenant, stream: &principal.stream, sender };
             if let Some(Way { target: Target::Reject(text), .. }) = table::by_mail(routing, end.host(), &mail) {
                 return Err(reply(550, (5, 7, 1), text));
             }

@@ -128,3 +128,38 @@ async fn attempts_are_found_in_the_journal() {
         assert!(attempts.attempts[0].said.starts_with("no reply within"), "{:?}", attempts.attempts[0]);
     }
 }
+
+#[tokio::test]
+async fn mail_is_sent_another_way_by_what_is_known_of_it() {
+    let played = played(1);
+    let socket = Socket::open(&played);
+    let which = wire::Which { tenant: Some("shop".to_owned()), site: Some("mx.c.example".to_owned()), ..wire::Which::default() };
+    let asked = wire::Reroute { to: "away".to_owned(), which, seconds: Some(60), reason: "blocked".to_owned(), new_too: false };
+    let (status, _) = socket.ask("POST", "/v1/reroute", &serde_json::to_vec(&asked).unwrap()).await;
+    assert_eq!(status, 200);
+    let kept = played.reroutes.lock().unwrap()[0].clone();
+    assert_eq!(kept.hosts, [postrider_smtp::Host::parse("c.example").unwrap()], "the Site stands for the hosts with mail for it");
+    assert_eq!((kept.accepted_to, kept.until), (Some(NOW), Some(Timestamp::from_millis(NOW.millis() + 60_000))));
+    let told: wire::Reroutes = socket.get("/v1/rerouted").await;
+    assert_eq!((told.rerouted[0].to.as_str(), told.rerouted[0].reason.as_str()), ("away", "blocked"));
+    let nowhere = wire::Reroute { to: "nowhere".to_owned(), ..asked.clone() };
+    assert_eq!(socket.refused("POST", "/v1/reroute", &serde_json::to_vec(&nowhere).unwrap()).await.0, 422);
+    for (wrong, said) in [
+        (wire::Reroute { new_too: true, ..asked.clone() }, "new mail has no id"),
+        (wire::Reroute { seconds: Some(0), ..asked.clone() }, "for no time"),
+        (
+            wire::Reroute { which: wire::Which { state: Some("held".to_owned()), ..wire::Which::default() }, ..asked.clone() },
+            "not by its state",
+        ),
+        (
+            wire::Reroute { which: wire::Which { messages: vec![format!("{MESSAGE}/0")], ..wire::Which::default() }, ..asked },
+            "without the index",
+        ),
+    ] {
+        let (status, refused) = socket.refused("POST", "/v1/reroute", &serde_json::to_vec(&wrong).unwrap()).await;
+        assert!(status == 400 && refused.contains(said), "{refused}");
+    }
+    let end = serde_json::to_vec(&wire::EndReroute { number: 1 }).unwrap();
+    assert_eq!(socket.ask("POST", "/v1/reroute/end", &end).await.0, 200);
+    assert!(socket.get::<wire::Reroutes>("/v1/rerouted").await.rerouted.is_empty());
+}

@@ -8,7 +8,7 @@ use postrider_model::doors::*;
 use postrider_model::*;
 use postrider_smtp::{Host, Mailbox, ReversePath};
 
-use crate::{About, ControlDoors, Intake, IntakeTrouble, LocalMail, SuspensionBook, wire};
+use crate::{About, ControlDoors, Intake, IntakeTrouble, LocalMail, Reroute, RerouteBook, SuspensionBook, wire};
 
 /// An instant that the played clock stands at.
 pub const NOW: Timestamp = Timestamp::from_millis(1_795_466_220_000);
@@ -23,6 +23,7 @@ pub struct Played {
     pub connections_out: Option<u64>,
     pub health: Mutex<Option<SpoolHealth>>,
     pub suspensions: Mutex<Vec<Suspension>>,
+    pub reroutes: Mutex<Vec<Reroute>>,
     /// The sequence of the first event that is kept, and what is kept.
     pub journal: (u64, Vec<Event>),
 }
@@ -37,6 +38,7 @@ impl Played {
             insight: self.clone(),
             hand: self.clone(),
             suspensions: self.clone(),
+            reroutes: self.clone(),
             intake: self.clone(),
             clock: self.clone(),
             reload: Arc::new(move || {
@@ -324,5 +326,26 @@ impl Spool for Played {
 
     fn flush(&self) -> BoxFuture<'_, Result<(), SpoolTrouble>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl RerouteBook for Played {
+    fn list(&self) -> Vec<Reroute> {
+        self.reroutes.lock().unwrap().clone()
+    }
+
+    fn reroute(&self, wanted: Reroute) -> Result<u64, String> {
+        if wanted.to == "nowhere" {
+            return Err("there is no nowhere".to_owned());
+        }
+        let mut all = self.reroutes.lock().unwrap();
+        let number = all.len() as u64 + 1;
+        all.push(Reroute { number, ..wanted });
+        Ok(number)
+    }
+
+    fn end(&self, number: u64) -> Result<(), String> {
+        self.reroutes.lock().unwrap().retain(|one| one.number != number);
+        Ok(())
     }
 }

@@ -176,6 +176,75 @@ pub struct Suspend {
     pub reason: String,
 }
 
+/// `POST /v1/reroute`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reroute {
+    /// A route or a smart host, by its name, or `mx`.
+    pub to: String,
+    /// Whose mail.
+    #[serde(default)]
+    pub which: Which,
+    /// Mail that comes later, too.
+    #[serde(default)]
+    pub new_too: bool,
+    /// For so many seconds; without it until it is ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// `POST /v1/reroute/end`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndReroute {
+    /// Which.
+    pub number: u64,
+}
+
+/// `GET /v1/rerouted`, and the answer to sending mail another way and to ending it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Reroutes {
+    /// All in force, the newest last.
+    pub rerouted: Vec<RerouteView>,
+}
+
+/// Mail that is sent another way; what is not said is any.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RerouteView {
+    /// What it is called by.
+    pub number: u64,
+    /// Where to.
+    pub to: String,
+    /// Of these messages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<String>,
+    /// A tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Of a stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
+    /// To these hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// From a mailbox, a host, or `<>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// Accepted until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_to: Option<String>,
+    /// When it was said.
+    pub since: String,
+    /// Until when; absent until it is ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Why; may be empty.
+    pub reason: String,
+}
+
 /// `GET /v1/suspended`, and the answer to suspending and resuming.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Suspensions {

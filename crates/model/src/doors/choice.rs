@@ -51,6 +51,16 @@ impl SenderFilter {
     }
 }
 
+impl std::fmt::Display for SenderFilter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SenderFilter::Null => f.write_str("<>"),
+            SenderFilter::Mailbox(mailbox) => mailbox.fmt(f),
+            SenderFilter::Host(host) => host.fmt(f),
+        }
+    }
+}
+
 /// Where a live delivery stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryState {

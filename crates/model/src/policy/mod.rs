@@ -7,7 +7,7 @@ mod routing;
 pub use provider::{Provider, ProviderMatch, Rate, ReplyRule, RuleAction};
 pub use retry::RetryPolicy;
 pub use routing::{
-    DomainMatch, LmtpServer, LocalDomain, Pool, QuotaLimits, Remote, Routing, Rule, SenderMatch, SmartHost, Target, TlsLevel,
+    Detour, DomainMatch, LmtpServer, LocalDomain, Pool, QuotaLimits, Remote, Routing, Rule, SenderMatch, SmartHost, Target, TlsLevel,
 };
 
 use std::net::IpAddr;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use postrider_smtp::sasl::Credentials;
 use postrider_smtp::{Domain, Mailbox};
 
-use crate::{SiteName, SourceName, StreamName, TenantName};
+use crate::{MessageId, SiteName, SourceName, StreamName, TenantName, Timestamp};
 
 /// All that decides about next hops.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -20,6 +20,21 @@ pub struct Routing {
     pub rules: Vec<Rule>,
     /// Domains whose mail ends here, by their names in A-labels. They are asked before any rule.
     pub local: BTreeMap<Box<str>, Arc<LocalDomain>>,
+    /// What a person sends another way than the rules would, asked before them; of several that match the newest, which is the first, counts.
+    pub detours: Vec<Detour>,
+    /// Every smart host by its name, whether a rule names it or not: a detour may.
+    pub smart_hosts: BTreeMap<String, Arc<SmartHost>>,
+}
+
+/// A rule for mail that waits, made by hand while the relay runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Detour {
+    /// Whose mail, and where it goes.
+    pub rule: Rule,
+    /// Only these messages; any, when none is named.
+    pub messages: Arc<BTreeSet<MessageId>>,
+    /// Only what was accepted until then.
+    pub accepted_to: Option<Timestamp>,
 }
 
 /// One line of policy. An empty list asks for nothing; all that is asked must be so.
@@ -87,6 +102,8 @@ pub enum DomainMatch {
     Exact(String),
     /// `.example.com`: the domains under it, and not itself. With the dot, in A-labels, in lower case.
     Suffix(String),
+    /// An address literal.
+    Address(IpAddr),
 }
 
 /// A set of reverse-paths.

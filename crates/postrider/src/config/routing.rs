@@ -50,7 +50,7 @@ pub fn routing(top: &Section<'_>, tenants: &[Tenant], directory: &Path) -> Routi
         }
         section.finish();
     }
-    let routing = Routing { rules, local };
+    let routing = Routing { rules, local, detours: Vec::new(), smart_hosts: known.hosts };
     for sentence in local::faults(&routing) {
         top.fault("local_domain", sentence);
     }
@@ -59,7 +59,9 @@ pub fn routing(top: &Section<'_>, tenants: &[Tenant], directory: &Path) -> Routi
 
 /// Rule sets for the Sites that policy names itself: what a smart host allows, and which of its refusals speak of us and not of the mail.
 pub fn providers(routing: &Routing, usual: &Provider) -> Vec<Provider> {
-    let targets = routing.rules.iter().map(|rule| &rule.target).chain(routing.local.values().map(|domain| &domain.target));
+    // A detour may go to any smart host alone, and all that rules say.
+    let alone: Vec<Target> = routing.smart_hosts.values().map(|host| Target::SmartHosts(vec![host.clone()])).collect();
+    let targets = routing.rules.iter().map(|rule| &rule.target).chain(routing.local.values().map(|domain| &domain.target)).chain(&alone);
     let mut providers: Vec<Provider> = Vec::new();
     for target in targets {
         let Some(site) = target.site() else { continue };

@@ -8,9 +8,10 @@ use arc_swap::ArcSwap;
 use postrider_edge::ServerTls;
 use postrider_edge::tls::Certified;
 use postrider_flow::Relay;
-use postrider_http::wire;
-use postrider_model::doors::Suspended;
+use postrider_http::{Reroute, RerouteBook, wire};
+use postrider_model::doors::{Clock, Suspended};
 use postrider_model::policy::Snapshot;
+use tokio::sync::Notify;
 
 use super::certificate::Seen;
 use super::listeners::Listeners;
@@ -18,6 +19,10 @@ use crate::config::{Config, Tenant};
 use crate::data::DataDirectory;
 use crate::mail_log::Writer;
 use crate::registry::ConfigRegistry;
+use crate::reroutes::{self, Reroutes};
+
+/// Reroutes at once: each is asked about for every mail that it may be of. A standing rule belongs into the configuration.
+const REROUTES_MAX: usize = 100;
 
 /// Everything that a reload reaches.
 pub struct Reloader {
@@ -45,6 +50,12 @@ pub struct Reloader {
     pub seen: Mutex<Seen>,
     /// The mail log.
     pub writer: Option<Arc<Writer>>,
+    /// What people send another way.
+    pub reroutes: Mutex<Reroutes>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Rung when the reroutes have changed.
+    pub rerouted: Notify,
 }
 
 impl Reloader {
@@ -65,9 +76,7 @@ impl Reloader {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         self.registry.replace(&config.credentials);
         self.tenants.store(Arc::new(config.tenants.clone()));
-        let snapshot = Arc::new(config.snapshot.clone());
-        self.snapshot.store(snapshot.clone());
-        self.relay.reload(snapshot, Arc::new(config.receive.clone()));
+        self.put_in_force(&config, &self.reroutes.lock().unwrap_or_else(PoisonError::into_inner));
         let mut said = vec![format!("the configuration {} is in force", self.file.display())];
         said.extend(self.listeners.make(&self.relay, change));
         let later = not_yet(&self.at_start, &config);
@@ -76,6 +85,49 @@ impl Reloader {
         }
         *current = config;
         Ok(said.join("; "))
+    }
+
+    /// The policy of the file, with what people send another way.
+    fn put_in_force(&self, config: &Config, reroutes: &Reroutes) {
+        let snapshot = Arc::new(with_detours(&config.snapshot, &reroutes.in_force(self.clock.now())));
+        self.snapshot.store(snapshot.clone());
+        self.relay.reload(snapshot, Arc::new(config.receive.clone()));
+    }
+
+    /// One change of what is sent another way: the file, then the relay.
+    fn change_reroutes(&self, change: impl FnOnce(&mut Reroutes, &Config) -> Result<u64, String>) -> Result<u64, String> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reroutes = self.reroutes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = reroutes.in_force(self.clock.now());
+        let number = change(&mut changed, &current)?;
+        let path = self.directory.rerouted_file();
+        changed
+            .store(&path)
+            .map_err(|trouble| format!("cannot write {}: {trouble}; nothing was changed, make room or see its owner", path.display()))?;
+        *reroutes = changed;
+        self.put_in_force(&current, &reroutes);
+        self.rerouted.notify_one();
+        Ok(number)
+    }
+
+    /// Lets what is sent another way for a time go as the rules say when the time is over. Until this future is dropped.
+    pub async fn end_reroutes_in_time(&self) {
+        loop {
+            let end = self.reroutes.lock().unwrap_or_else(PoisonError::into_inner).next_end();
+            let wait = end.map_or(Duration::MAX, |end| end.since(self.clock.now()));
+            // The clock of the machine may be set: it is looked at once a minute.
+            if tokio::time::timeout(wait.min(Duration::from_secs(60)), self.rerouted.notified()).await.is_ok() {
+                continue;
+            }
+            let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut reroutes = self.reroutes.lock().unwrap_or_else(PoisonError::into_inner);
+            let left = reroutes.in_force(self.clock.now());
+            if left != *reroutes {
+                // The file may keep what has ended: the next change leaves it out.
+                *reroutes = left;
+                self.put_in_force(&current, &reroutes);
+            }
+        }
     }
 
     /// The policy of the file that was read last.
@@ -132,6 +184,42 @@ impl Reloader {
     /// How long a stop may take, by the file that was read last.
     pub fn drain_timeout(&self) -> Duration {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).drain_timeout
+    }
+}
+
+/// A policy of the file, with detours in front.
+pub fn with_detours(policy: &Snapshot, reroutes: &Reroutes) -> Snapshot {
+    let mut policy = policy.clone();
+    policy.routing.detours = reroutes.detours(&policy.routing);
+    policy
+}
+
+impl RerouteBook for Reloader {
+    fn list(&self) -> Vec<Reroute> {
+        self.reroutes.lock().unwrap_or_else(PoisonError::into_inner).all.clone()
+    }
+
+    fn reroute(&self, wanted: Reroute) -> Result<u64, String> {
+        self.change_reroutes(|reroutes, config| {
+            reroutes::detour(&wanted, &config.snapshot.routing)?;
+            if reroutes.all.len() >= REROUTES_MAX {
+                return Err(format!("{REROUTES_MAX} are in force already; `postrider queue reroute --end NUMBER` ends one"));
+            }
+            let number = reroutes.next;
+            reroutes.all.push(Reroute { number, ..wanted });
+            reroutes.next += 1;
+            Ok(number)
+        })
+    }
+
+    fn end(&self, number: u64) -> Result<(), String> {
+        let ended = self.change_reroutes(|reroutes, _| {
+            let before = reroutes.all.len();
+            reroutes.all.retain(|one| one.number != number);
+            let none = || format!("number {number} is not in force: `postrider queue rerouted` lists what is");
+            if reroutes.all.len() == before { Err(none()) } else { Ok(number) }
+        });
+        ended.map(|_| ())
     }
 }
 

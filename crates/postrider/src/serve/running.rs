@@ -16,6 +16,7 @@ use postrider_model::doors::{Entropy, MailLog, Notebook, SpoolTrouble, Suspended
 use postrider_model::{Role, SiteName};
 use postrider_spool::{EmbeddedSpool, Options};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::certificate::{self, Seen};
@@ -25,11 +26,12 @@ use super::handed::Handed;
 use super::listeners::Listeners;
 use super::logging::Logs;
 use super::metrics::{Metrics, MetricsParts};
-use super::reload::Reloader;
+use super::reload::{Reloader, with_detours};
 use super::{listener_line, manager};
 use crate::config::{Config, ListenerConfig};
 use crate::data::DataDirectory;
 use crate::registry::ConfigRegistry;
+use crate::reroutes::Reroutes;
 use crate::suspensions;
 
 /// The exit status of a process that a second signal ended.
@@ -113,8 +115,10 @@ impl Running {
         let doors = doors(&config, &spool, &registry, net, quotas, log)?;
         let clock = doors.clock.clone();
         let suspended = suspensions::load(&directory.suspended_file())?;
-        let (snapshot, receive) = (Arc::new(config.snapshot.clone()), Arc::new(config.receive.clone()));
-        let relay = Relay::start_suspended(doors, snapshot, receive, !capture, suspended.clone());
+        let reroutes = Reroutes::load(&directory.rerouted_file())?;
+        let snapshot = Arc::new(with_detours(&config.snapshot, &reroutes.in_force(clock.now())));
+        let receive = Arc::new(config.receive.clone());
+        let relay = Relay::start_suspended(doors, snapshot.clone(), receive, !capture, suspended.clone());
         let bound = listeners.bound();
         announce(&config, &bound, &directory, capture);
         let tenants = Arc::new(ArcSwap::from_pointee(config.tenants.clone()));
@@ -125,7 +129,7 @@ impl Running {
             directory: directory.clone(),
             file,
             at_start: config.clone(),
-            snapshot: ArcSwap::from_pointee(config.snapshot.clone()),
+            snapshot: ArcSwap::new(snapshot),
             current: Mutex::new(config),
             relay: relay.clone(),
             listeners: listeners.clone(),
@@ -134,6 +138,9 @@ impl Running {
             tls,
             seen,
             writer: logs.writer,
+            reroutes: Mutex::new(reroutes),
+            clock: clock.clone(),
+            rerouted: Notify::new(),
         });
         let insight = if capture { Arc::new(CaptureInsight::new(spool.clone())) } else { relay.insight(spool.clone()) };
         if let Some(metrics) = metrics {
@@ -153,6 +160,7 @@ impl Running {
             journal: spool.clone(),
             hand: relay.clone(),
             suspensions: Arc::new(book),
+            reroutes: reloader.clone(),
             insight,
             intake: Arc::new(RelayIntake::new(relay.clone(), tenants)),
             clock,
@@ -174,6 +182,8 @@ impl Running {
         serving.push(tokio::spawn(postrider_http::serve(listener, control, Some(owner))));
         listeners.start(&relay);
         tokio::spawn(certificate::watch(reloader.clone()));
+        let rerouting = reloader.clone();
+        tokio::spawn(async move { rerouting.end_reroutes_in_time().await });
         if let Some(first) = first {
             first.tell(directory.root(), first_submission(&bound), &host_name, capture);
         }

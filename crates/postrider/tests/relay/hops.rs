@@ -85,6 +85,57 @@ fn the_next_smart_host_is_tried_when_one_is_down_and_a_reload_reaches_what_waits
 }
 
 #[test]
+fn a_person_sends_what_waits_another_way_and_a_restart_keeps_it() {
+    let (usual, away) = (takes_all(), takes_all());
+    let hosts = [smart_host("dead", closed_port(), ""), smart_host("usual", usual.port, ""), smart_host("away", away.port, "")].concat();
+    let routes = [
+        route("stuck", "recipient_domain = [\"stuck.example\"]\nto = \"dead\""),
+        route("closed", "recipient_domain = [\"closed.example\"]\nto = \"reject\""),
+        route("rest", "to = \"usual\""),
+    ]
+    .concat();
+    let relay = Relay::start(&format!("{}{hosts}{routes}", config(1)));
+    let one = send(&relay, "s@a.example", "x@stuck.example", "the one");
+    let others = send(&relay, "s@b.example", "x@stuck.example", "the other");
+    for id in [&one, &others] {
+        explained(&relay.folder, id, "connection refused");
+    }
+    // One message by its id; the other stays where it is, and so does later mail.
+    let said = relay.folder.said(&["queue", "reroute", &one, "--to", "away", "--reason", "their port is closed"]);
+    assert!(said.contains("1  to away: message") && said.contains("host stuck.example") && said.contains("their port is closed"), "{said}");
+    relay.folder.said(&["queue", "retry", "--all"]);
+    assert!(away.take().contains("the one"));
+    explained(&relay.folder, &others, "smarthost:dead");
+
+    // Whatever waits for a next hop, through a kill.
+    relay.folder.said(&["queue", "reroute", "--site", "smarthost:dead", "--to", "away", "--for", "2h"]);
+    let relay = Relay::start_in(relay.kill(), &[]);
+    relay.folder.said(&["queue", "retry", "--all"]);
+    // The kill may have come before the outcome of the first was on the disk: then it goes once more.
+    let came = away.take();
+    assert!(came.contains("the other") || (came.contains("the one") && away.take().contains("the other")), "{came}");
+    send(&relay, "s@a.example", "x@stuck.example", "later mail");
+    let waits = relay.folder.said(&["queue", "list"]);
+    assert!(waits.contains("stuck.example") && away.taken.try_recv().is_err(), "{waits}");
+
+    // New mail, too, until it is ended.
+    let said = relay.folder.said(&["queue", "reroute", "--sender", "news@a.example", "--to", "away", "--new-too"]);
+    assert!(said.contains("3  to away: sender news@a.example; since"), "{said}");
+    send(&relay, "news@a.example", "x@open.example", "news");
+    assert!(away.take().contains("news"));
+    send(&relay, "else@a.example", "x@open.example", "else");
+    assert!(usual.take().contains("else"));
+    relay.folder.said(&["queue", "reroute", "--end", "3"]);
+    send(&relay, "news@a.example", "x@open.example", "news again");
+    assert!(usual.take().contains("news again"));
+
+    for (to, why) in [("gone", "no route or smart host of the name \"gone\"; it has away, closed, dead, mx,"), ("closed", "queue bounce")] {
+        let refused = relay.folder.complained(&["queue", "reroute", "--all", "--to", to]).0;
+        assert!(refused.contains(why), "{refused}");
+    }
+}
+
+#[test]
 fn a_limit_overflows_then_waits_survives_kill_and_never_bounces() {
     let (first, second) = (takes_all(), takes_all());
     let with = |limit: u32| {

@@ -22,6 +22,7 @@ use crate::config::parse_duration;
   postrider queue release --sender shop.example
   postrider queue bounce --tenant shop --older-than 2d --reason 'too late' --dry-run
   postrider queue suspend --site mx.example.com --for 2h --reason 'their maintenance'
+  postrider queue reroute --site mx.example.com --to backup
   postrider queue watch                              a screen to leave open
 
 docs/queue.md is the handbook."
@@ -60,6 +61,10 @@ pub enum QueueCommand {
     Resume(ResumeArguments),
     /// List what is suspended.
     Suspended(JsonArguments),
+    /// Send mail that waits another way: by a route or a smart host of the configuration, or by `mx`.
+    Reroute(RerouteArguments),
+    /// List what is sent another way.
+    Rerouted(JsonArguments),
     /// The Sites that the schedule knows, and what holds them.
     Sites(JsonArguments),
     /// A screen that can be left open; lines where there is no terminal.
@@ -304,6 +309,40 @@ pub struct ResumeArguments {
     /// What.
     #[command(flatten)]
     pub target: Target,
+    /// JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `queue reroute`
+#[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true)
+    .args(["ids", "tenant", "stream", "host", "site", "sender", "older_than", "all", "end"]))]
+pub struct RerouteArguments {
+    /// Messages.
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// Which.
+    #[command(flatten)]
+    pub which: Which,
+    /// Everything.
+    #[arg(long, conflicts_with_all = ["ids", "tenant", "stream", "host", "site", "sender", "older_than", "younger_than"])]
+    pub all: bool,
+    /// Where to: the name of a [[route]] or a [[smart_host]], or `mx`.
+    #[arg(long, value_name = "NAME", required_unless_present = "end")]
+    pub to: Option<String>,
+    /// Mail that comes later, too; without it what is accepted by now.
+    #[arg(long)]
+    pub new_too: bool,
+    /// For how long (`90m`, `2h`, `3d`); without it until it is ended.
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub time: Option<Duration>,
+    /// Why: one line.
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// End one, by its number: what is left of its mail goes as the rules say.
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["ids", "tenant", "stream", "host", "site", "sender", "older_than", "younger_than", "all", "to", "new_too", "time", "reason"])]
+    pub end: Option<u64>,
     /// JSON.
     #[arg(long)]
     pub json: bool,

@@ -3,6 +3,7 @@
 mod arguments;
 mod change;
 mod count;
+mod reroute;
 mod suspend;
 mod watch;
 
@@ -35,6 +36,8 @@ pub async fn run(data: &Path, queue: QueueArguments) -> anyhow::Result<()> {
         QueueCommand::Suspend(arguments) => suspend::suspend(data, &arguments).await,
         QueueCommand::Resume(arguments) => suspend::resume(data, &arguments).await,
         QueueCommand::Suspended(arguments) => suspend::list(data, arguments.json).await,
+        QueueCommand::Reroute(arguments) => reroute::reroute(data, &arguments).await,
+        QueueCommand::Rerouted(arguments) => reroute::list(data, arguments.json).await,
         QueueCommand::Sites(arguments) => sites(data, &arguments).await,
         QueueCommand::Watch(arguments) => watch::run(data, &arguments).await,
     }
