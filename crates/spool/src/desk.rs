@@ -91,6 +91,7 @@ impl SpoolDesk for EmbeddedSpool {
             live_octets,
             full: core.full.load(Ordering::Relaxed),
             poisoned: core.poisoned.get().cloned(),
+            sync_times: core.slots.ground.disk.sync_times(),
         }
     }
 }

@@ -10,7 +10,9 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use postrider_model::doors::{SYNC_TIME_BOUNDS_US, SyncTimes};
 use rustix::fs::FlockOperation;
 
 /// A directory tree. Names are relative to its root, with `/` between folders.
@@ -32,6 +34,11 @@ pub trait Disk: Send + Sync {
 
     /// Octets that may still be allocated.
     fn free_octets(&self) -> io::Result<u64>;
+
+    /// How long the syncs of files took; nothing where nobody measures.
+    fn sync_times(&self) -> SyncTimes {
+        SyncTimes::default()
+    }
 
     /// Takes an exclusive lock that lives as long as what is returned. `WouldBlock` when another process has it.
     fn lock(&self, name: &str) -> io::Result<Box<dyn Send + Sync>>;
@@ -75,6 +82,35 @@ pub trait DiskFile: Send + Sync {
 /// A folder of the real file system.
 pub struct RealDisk {
     root: PathBuf,
+    stopwatch: Arc<Stopwatch>,
+}
+
+/// Counts syncs by how long they took.
+#[derive(Default)]
+struct Stopwatch {
+    counts: [AtomicU64; SYNC_TIME_BOUNDS_US.len() + 1],
+    sum_us: AtomicU64,
+}
+
+impl Stopwatch {
+    /// The one place where the spool looks at a clock: nothing is decided by it.
+    #[allow(clippy::disallowed_methods)]
+    fn time<T>(&self, sync: impl FnOnce() -> T) -> T {
+        let begun = std::time::Instant::now();
+        let done = sync();
+        self.count(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+        done
+    }
+
+    fn count(&self, took_us: u64) {
+        self.counts[SYNC_TIME_BOUNDS_US.partition_point(|bound| *bound < took_us)].fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(took_us, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> SyncTimes {
+        let counts = std::array::from_fn(|at| self.counts[at].load(Ordering::Relaxed));
+        SyncTimes { counts, sum_us: self.sum_us.load(Ordering::Relaxed) }
+    }
 }
 
 impl RealDisk {
@@ -88,13 +124,13 @@ impl RealDisk {
             let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
             File::open(parent.unwrap_or(std::path::Path::new(".")))?.sync_all()?;
         }
-        Ok(Self { root })
+        Ok(Self { root, stopwatch: Arc::default() })
     }
 
     /// Uses `root`, which must be there.
     pub fn existing(root: impl Into<PathBuf>) -> io::Result<Self> {
         let root = root.into();
-        if fs::metadata(&root)?.is_dir() { Ok(Self { root }) } else { Err(io::ErrorKind::NotADirectory.into()) }
+        if fs::metadata(&root)?.is_dir() { Ok(Self { root, stopwatch: Arc::default() }) } else { Err(io::ErrorKind::NotADirectory.into()) }
     }
 }
 
@@ -125,7 +161,7 @@ impl Disk for RealDisk {
     fn open(&self, name: &str, how: Opening) -> io::Result<Arc<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(how != Opening::Read).create_new(how == Opening::New);
-        Ok(Arc::new(RealFile(options.open(self.root.join(name))?)))
+        Ok(Arc::new(RealFile(options.open(self.root.join(name))?, self.stopwatch.clone())))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -144,6 +180,10 @@ impl Disk for RealDisk {
         Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
     }
 
+    fn sync_times(&self) -> SyncTimes {
+        self.stopwatch.read()
+    }
+
     fn lock(&self, name: &str) -> io::Result<Box<dyn Send + Sync>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(self.root.join(name))?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
@@ -151,7 +191,7 @@ impl Disk for RealDisk {
     }
 }
 
-struct RealFile(File);
+struct RealFile(File, Arc<Stopwatch>);
 
 /// The kernel takes at most this many slices in one call (IOV_MAX).
 const SLICES_MAX: usize = 1024;
@@ -211,7 +251,7 @@ impl DiskFile for RealFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.1.time(|| self.0.sync_data())
     }
 
     fn will_need(&self, offset: u64, octets: u64) {
@@ -233,4 +273,21 @@ pub(crate) fn read_exactly(file: &dyn DiskFile, offset: u64, octets: usize) -> i
 /// Whether the disk had no room (or no quota) left.
 pub(crate) fn is_full(trouble: &io::Error) -> bool {
     matches!(trouble.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn syncs_are_counted_by_how_long_they_took() {
+        let watch = Stopwatch::default();
+        for us in [0, 100, 101, 2_000_000, 2_000_001] {
+            watch.count(us);
+        }
+        assert_eq!(watch.time(|| 7), 7);
+        let SyncTimes { counts, sum_us } = watch.read();
+        assert_eq!((counts[1], counts[11], counts[12], counts.iter().sum::<u64>()), (1, 1, 1, 6));
+        assert!(sum_us >= 4_000_202);
+    }
 }

@@ -27,6 +27,16 @@ impl Certified {
         Self::parse(&read(certificate)?, &read(key)?, &certificate.display().to_string(), &key.display().to_string())
     }
 
+    /// When the first of the chain ends: from then on clients that look refuse it. `None`: none of it could be read.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        let ends = self.chain.iter().filter_map(|certificate| {
+            let (_, read) = x509_parser::parse_x509_certificate(certificate).ok()?;
+            // Before 1970 it ended long ago.
+            Some(Timestamp::from_millis(u64::try_from(read.validity().not_after.timestamp()).unwrap_or(0).saturating_mul(1_000)))
+        });
+        ends.min()
+    }
+
     /// From PEM texts.
     ///
     /// # Errors

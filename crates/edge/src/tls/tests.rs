@@ -238,3 +238,13 @@ fn setup_trouble_names_the_file() {
     assert!(matches!(generate(&["not a name\u{0}ü".into()], now(), YEAR), Err(TlsSetupTrouble::Generate(_))));
     assert!(generate(&["mx.example".into(), "192.0.2.1".into()], now(), Duration::from_secs(u64::MAX)).is_ok());
 }
+
+#[test]
+fn a_chain_ends_when_the_first_of_it_does() {
+    let at = |ms| Timestamp::from_millis(ms);
+    let (short, key) = generate(&["mx.example".into()], at(1_000_000_000_000), Duration::from_secs(86_400)).unwrap();
+    let (long, _) = generate(&["ca.example".into()], at(1_000_000_000_000), YEAR).unwrap();
+    let whole = Certified::from_pem(&format!("{long}{short}"), &key).unwrap();
+    // Dates of certificates made here are whole days.
+    assert_eq!(whole.ends_at().map(|ends| ends.to_string()).as_deref(), Some("2001-09-10T00:00:00.000Z"));
+}

@@ -18,6 +18,7 @@ mod state;
 
 use std::sync::Arc;
 
+use postrider_model::Timestamp;
 use postrider_model::doors::{Insight, Journal, SpoolDesk};
 
 pub use follow::follow;
@@ -43,6 +44,8 @@ pub struct MetricsDoors {
     pub sessions: Arc<dyn Fn() -> (usize, u64) + Send + Sync>,
     /// Whether the relay is about to stop.
     pub draining: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// When the certificate of the listeners ends, when that is known.
+    pub certificate_ends: Arc<dyn Fn() -> Option<Timestamp> + Send + Sync>,
     /// What was counted of the journal.
     pub history: Arc<History>,
     /// What was refused.

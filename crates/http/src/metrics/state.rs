@@ -1,7 +1,9 @@
 //! How the relay is at the instant of a scrape.
 
-use postrider_model::doors::SpoolHealth;
+use postrider_model::doors::{SYNC_TIME_BOUNDS_US, SpoolHealth, SyncTimes};
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
@@ -29,6 +31,10 @@ pub(super) async fn text(doors: &MetricsDoors) -> Result<String, std::fmt::Error
         "When the relay started, in seconds since 1970",
         ConstGauge::new(doors.started_ms as f64 / 1_000.0),
     );
+    if let Some(at) = (doors.certificate_ends)() {
+        let help = "When the certificate of the listeners ends, in seconds since 1970";
+        registry.register("certificate_not_after_seconds", help, ConstGauge::new(at.millis() as f64 / 1_000.0));
+    }
     let version: Family<Vec<(String, String)>, Gauge> = Family::default();
     version.get_or_create(&vec![("version".to_owned(), doors.version.clone())]).set(1);
     registry.register("build_info", "Always 1; the label tells the version", version);
@@ -43,6 +49,12 @@ fn spool(registry: &mut Registry, health: &SpoolHealth) {
     gauge(registry, "queue_deliveries", "Recipients that are neither delivered nor bounced", health.deliveries);
     gauge(registry, "queue_deliveries_lent", "Of them those with a worker", health.lent);
     counter(registry, "spool_syncs", "Syncs of the log", health.syncs);
+    put(
+        registry,
+        "spool_sync_duration_seconds",
+        "How long a sync took; every acceptance waits for one",
+        SyncSeconds(health.sync_times.clone()),
+    );
     counter(registry, "spool_settled", "Outcomes settled, deferrals included", health.settled);
     gauge(registry, "spool_segments", "Segments of the log, free ones included", health.segments);
     gauge(registry, "spool_segments_free", "Segments that wait to be used", health.segments_free);
@@ -57,6 +69,22 @@ fn spool(registry: &mut Registry, health: &SpoolHealth) {
         "1 after a failed sync: nothing is taken or sent until a restart",
         u64::from(health.poisoned.is_some()),
     );
+}
+
+/// How long syncs took, as a histogram that was counted elsewhere.
+#[derive(Debug)]
+struct SyncSeconds(SyncTimes);
+
+impl EncodeMetric for SyncSeconds {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let seconds = SYNC_TIME_BOUNDS_US.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = seconds.zip(self.0.counts).collect();
+        encoder.encode_histogram::<NoLabelSet>(self.0.sum_us as f64 / 1e6, self.0.counts.iter().sum(), &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
 }
 
 fn sessions(registry: &mut Registry, doors: &MetricsDoors) {

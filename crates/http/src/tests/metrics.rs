@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use postrider_model::doors::{Journal, JournalTrouble, SpoolHealth};
+use postrider_model::doors::{Journal, JournalTrouble, SpoolHealth, SyncTimes};
 use postrider_model::outcome::TlsFacts;
 use postrider_model::*;
 use postrider_smtp::{EnhancedStatus, Reply};
@@ -78,11 +78,18 @@ struct World {
     draining: Arc<AtomicBool>,
 }
 
+/// Two syncs of a fast disk, and one of a disk in trouble.
+fn times() -> SyncTimes {
+    let mut times = SyncTimes { sum_us: 3_500_000, ..SyncTimes::default() };
+    (times.counts[3], times.counts[12]) = (2, 1);
+    times
+}
+
 impl World {
     /// A listener over doors that are played, when all events were counted.
     async fn open(connections_out: Option<u64>, gone: bool) -> Self {
         let played = Arc::new(Played { connections_out, ..Played::default() });
-        *played.health.lock().unwrap() = Some(SpoolHealth { deliveries: 12, syncs: 34, ..SpoolHealth::default() });
+        *played.health.lock().unwrap() = Some(SpoolHealth { deliveries: 12, syncs: 34, sync_times: times(), ..SpoolHealth::default() });
         let journal = Arc::new(PlayedJournal { events: events().await, read_to_the_end: Notify::new(), gone });
         let draining = Arc::new(AtomicBool::new(false));
         let drains = draining.clone();
@@ -93,6 +100,7 @@ impl World {
             provider_of: Arc::new(|host| if host.ends_with(".google.com") { "google" } else { "default" }.to_owned()),
             sessions: Arc::new(|| (3, 44)),
             draining: Arc::new(move || drains.load(Ordering::Relaxed)),
+            certificate_ends: Arc::new(|| Some(NOW)),
             history: Arc::new(History::default()),
             refusals: Arc::new(Refusals::default()),
             version: "1.2.3".to_owned(),
@@ -136,6 +144,12 @@ async fn what_happened_and_how_it_is_are_told_to_prometheus() {
         "postrider_attempt_duration_seconds_count 1",
         "postrider_queue_deliveries 12",
         "postrider_spool_syncs_total 34",
+        "postrider_spool_sync_duration_seconds_bucket{le=\"0.0005\"} 0",
+        "postrider_spool_sync_duration_seconds_bucket{le=\"0.001\"} 2",
+        "postrider_spool_sync_duration_seconds_bucket{le=\"2.0\"} 2",
+        "postrider_spool_sync_duration_seconds_bucket{le=\"+Inf\"} 3",
+        "postrider_spool_sync_duration_seconds_sum 3.5",
+        "postrider_certificate_not_after_seconds 1795466220.0",
         "postrider_connections_out 7",
         "postrider_sessions 3",
         "postrider_sessions_begun_total 44",

@@ -172,6 +172,20 @@ pub struct SpoolHealth {
     pub full: bool,
     /// Why nothing more is acknowledged.
     pub poisoned: Option<String>,
+    /// How long syncs took, where the disk measures them.
+    pub sync_times: SyncTimes,
+}
+
+/// Upper bounds of [`SyncTimes::counts`], in microseconds. A fast disk is at the left, a spinning one in the middle, and trouble at the right.
+pub const SYNC_TIME_BOUNDS_US: [u64; 12] = [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 2_000_000];
+
+/// How long syncs took since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SyncTimes {
+    /// Syncs up to each of [`SYNC_TIME_BOUNDS_US`] and above the one before, and beyond the last.
+    pub counts: [u64; SYNC_TIME_BOUNDS_US.len() + 1],
+    /// All of them together, in microseconds.
+    pub sum_us: u64,
 }
 
 /// The history of facts, in order.

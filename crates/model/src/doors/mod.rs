@@ -14,8 +14,8 @@ mod spool;
 
 pub use choice::{Alteration, DeliveryState, OnHold, QueueFilter, SenderFilter};
 pub use desk::{
-    AGE_MINUTES, Ages, DeliveryView, HeldFile, Hold, Insight, Journal, JournalTrouble, QueueCount, QueueShape, ShapeBy, Shown, SiteView,
-    SpoolDesk, SpoolHealth, Waiting, Walked,
+    AGE_MINUTES, Ages, DeliveryView, HeldFile, Hold, Insight, Journal, JournalTrouble, QueueCount, QueueShape, SYNC_TIME_BOUNDS_US,
+    ShapeBy, Shown, SiteView, SpoolDesk, SpoolHealth, SyncTimes, Waiting, Walked,
 };
 pub use hand::{End, Ended, Hand, Suspended, Suspension};
 pub use mail_log::MailLog;

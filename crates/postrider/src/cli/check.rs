@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use postrider_edge::SystemClock;
 use postrider_edge::tls::Certified;
+use postrider_model::doors::Clock as _;
 use postrider_model::policy::{ProviderMatch, Target};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -12,6 +14,7 @@ use tokio::net::TcpStream;
 use super::arguments::CheckArguments;
 use crate::config::{Config, provider_in_toml};
 use crate::data::DataDirectory;
+use crate::serve::certificate::ends_soon;
 use crate::shown::{Clean, say};
 
 /// How long the probe may take, for each address, and for the greeting.
@@ -89,8 +92,16 @@ fn tell(config: &Config, file: &Path) -> anyhow::Result<bool> {
         say(format_args!("certificate    none yet: `serve` makes a self-signed one at {}", config.certificate.display()))?;
         return Ok(true);
     }
-    match Certified::from_files(&config.certificate, &config.key).and_then(postrider_edge::ServerTls::new) {
-        Ok(_) => say(format_args!("certificate    {}", config.certificate.display()))?,
+    let certified = Certified::from_files(&config.certificate, &config.key);
+    let ends = certified.as_ref().ok().and_then(Certified::ends_at);
+    match certified.and_then(postrider_edge::ServerTls::new) {
+        Ok(_) => {
+            let until = ends.map(|ends| format!(", until {ends}")).unwrap_or_default();
+            say(format_args!("certificate    {}{until}", config.certificate.display()))?;
+            if let Some(said) = ends_soon(&config.certificate, ends, SystemClock.now()) {
+                say(format_args!("note           {said}"))?;
+            }
+        }
         Err(trouble) => {
             say(format_args!("certificate    WRONG: {trouble}"))?;
             return Ok(false);

@@ -6,6 +6,9 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+use postrider_model::Timestamp;
 
 use super::reload::Reloader;
 use crate::config::Config;
@@ -31,14 +34,61 @@ fn mark(path: &Path) -> Mark {
     Some((facts.dev(), facts.ino(), facts.len(), facts.mtime(), facts.mtime_nsec()))
 }
 
+/// How long before its end a certificate is spoken of. Who renews by a timer does it a month before.
+const SPOKEN_OF: Duration = Duration::from_secs(14 * 86_400);
+
+/// How often it is spoken of.
+const SPOKEN_OF_EVERY: Duration = Duration::from_secs(86_400);
+
+/// What is to be said of a certificate that ends soon, or has ended.
+pub fn ends_soon(path: &Path, ends: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let (ends, shown) = (ends?, path.display());
+    let remedy = "renew it in place, and the relay takes the new one by itself";
+    if ends <= now {
+        return Some(format!("the certificate {shown} ended {ends}: clients that look refuse it; {remedy}"));
+    }
+    let left = ends.since(now);
+    (left <= SPOKEN_OF).then(|| format!("the certificate {shown} ends in {} days, {ends}; {remedy}", left.as_secs() / 86_400))
+}
+
 /// Looks until this future is dropped.
 pub async fn watch(reloader: Arc<Reloader>) {
+    let mut spoken: Option<Timestamp> = None;
     loop {
+        let now = reloader.clock.now();
+        if spoken.is_none_or(|at| now.since(at) >= SPOKEN_OF_EVERY)
+            && let Some(said) = reloader.certificate_ends_soon(now)
+        {
+            spoken = Some(now);
+            tracing::warn!("{said}");
+        }
         tokio::time::sleep(reloader.look_every()).await;
         match reloader.renew_certificate() {
             None => {}
             Some(Ok(said)) => tracing::info!("{said}"),
             Some(Err(why)) => tracing::error!("{why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_spoken_of_two_weeks_before() {
+        const DAY_MS: u64 = 86_400_000;
+        let now = Timestamp::from_millis(100 * DAY_MS);
+        for (ends, said) in [
+            (None, None),
+            (Some(114 * DAY_MS + 1), None),
+            (Some(114 * DAY_MS), Some("ends in 14 days")),
+            (Some(100 * DAY_MS + 1), Some("ends in 0 days")),
+            (Some(100 * DAY_MS), Some("ended 1970-04-11")),
+        ] {
+            let told = ends_soon(Path::new("c.pem"), ends.map(Timestamp::from_millis), now);
+            assert_eq!(told.is_some(), said.is_some(), "{ends:?}");
+            assert!(told.as_deref().unwrap_or_default().contains(said.unwrap_or_default()), "{told:?}");
         }
     }
 }

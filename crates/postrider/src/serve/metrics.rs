@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::anyhow;
 use postrider_flow::Relay;
 use postrider_http::{CountingLog, History, MetricsDoors, Refusals, follow, serve_metrics};
+use postrider_model::Timestamp;
 use postrider_model::doors::{Insight, Journal, MailLog};
 use postrider_spool::EmbeddedSpool;
 use tokio::net::TcpListener;
@@ -29,6 +30,8 @@ pub struct MetricsParts {
     pub insight: Arc<dyn Insight>,
     /// The name of the provider that a host belongs to, by the policy in force.
     pub provider_of: Arc<dyn Fn(&str) -> String + Send + Sync>,
+    /// When the certificate ends.
+    pub certificate_ends: Arc<dyn Fn() -> Option<Timestamp> + Send + Sync>,
     /// When it started, in milliseconds since the epoch.
     pub started_ms: u64,
 }
@@ -52,7 +55,7 @@ impl Metrics {
 
     /// Follows the journal from here on, and answers.
     pub fn start(self, parts: MetricsParts) {
-        let MetricsParts { relay, spool, insight, provider_of, started_ms } = parts;
+        let MetricsParts { relay, spool, insight, provider_of, certificate_ends, started_ms } = parts;
         let Self { listener, address, refusals, draining } = self;
         let from = spool.end();
         let doors = MetricsDoors {
@@ -62,6 +65,7 @@ impl Metrics {
             provider_of,
             sessions: Arc::new(move || (relay.sessions(), relay.sessions_begun())),
             draining: Arc::new(move || draining.load(Ordering::Relaxed)),
+            certificate_ends,
             history: Arc::new(History::default()),
             refusals,
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -4,7 +4,7 @@
 //! before everything stands. SIGTERM and SIGINT drain within `relay.drain_timeout`, and what is not done by then waits in the spool; a second
 //! signal ends the process at once, which costs no mail either. SIGHUP reads the configuration again, whole or not at all.
 
-mod certificate;
+pub mod certificate;
 mod control;
 mod first_start;
 mod handed;

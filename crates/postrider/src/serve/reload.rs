@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use postrider_edge::ServerTls;
+use postrider_edge::TlsSetupTrouble;
 use postrider_edge::tls::Certified;
 use postrider_flow::Relay;
 use postrider_http::{Reroute, RerouteBook, wire};
+use postrider_model::Timestamp;
 use postrider_model::doors::{Clock, Suspended};
 use postrider_model::policy::Snapshot;
 use tokio::sync::Notify;
 
-use super::certificate::Seen;
+use super::certificate::{Seen, ends_soon};
 use super::listeners::Listeners;
 use crate::config::{Config, Tenant};
 use crate::data::DataDirectory;
@@ -48,6 +50,8 @@ pub struct Reloader {
     pub tls: Arc<ServerTls>,
     /// The certificate's files, as they were when they were read last.
     pub seen: Mutex<Seen>,
+    /// When the certificate in force ends.
+    pub certificate_ends: Mutex<Option<Timestamp>>,
     /// The mail log.
     pub writer: Option<Arc<Writer>>,
     /// What people send another way.
@@ -72,7 +76,7 @@ impl Reloader {
         let seen = Seen::now(&config);
         let certified = Certified::from_files(&config.certificate, &config.key).map_err(|trouble| stays(trouble.to_string()))?;
         let change = self.listeners.change(&config.listeners).map_err(|trouble| stays(format!("{trouble:#}")))?;
-        self.tls.replace(certified).map_err(|trouble| stays(trouble.to_string()))?;
+        self.certify(certified).map_err(|trouble| stays(trouble.to_string()))?;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         self.registry.replace(&config.credentials);
         self.tenants.store(Arc::new(config.tenants.clone()));
@@ -144,7 +148,7 @@ impl Reloader {
         if std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), now.clone()) == now {
             return None;
         }
-        let renewed = Certified::from_files(certificate, key).and_then(|certified| self.tls.replace(certified));
+        let renewed = Certified::from_files(certificate, key).and_then(|certified| self.certify(certified));
         Some(match renewed {
             Ok(()) => Ok(format!("the certificate {} has changed, and is in force for new sessions", certificate.display())),
             Err(trouble) => Err(format!(
@@ -152,6 +156,25 @@ impl Reloader {
                 certificate.display()
             )),
         })
+    }
+
+    /// The certificate that handshakes get from now on.
+    fn certify(&self, certified: Certified) -> Result<(), TlsSetupTrouble> {
+        let ends = certified.ends_at();
+        self.tls.replace(certified)?;
+        *self.certificate_ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
+        Ok(())
+    }
+
+    /// When the certificate in force ends.
+    pub fn certificate_ends(&self) -> Option<Timestamp> {
+        *self.certificate_ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be said of its end.
+    pub fn certificate_ends_soon(&self, now: Timestamp) -> Option<String> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        ends_soon(&current.certificate, self.certificate_ends(), now)
     }
 
     /// Where what a backup copies stands.

@@ -102,7 +102,9 @@ impl Running {
         let draining = Arc::new(AtomicBool::new(false));
         let metrics = Metrics::bind(config.metrics, &draining).await?;
         let seen = Mutex::new(Seen::now(&config));
-        let tls = Arc::new(ServerTls::new(Certified::from_files(&config.certificate, &config.key)?)?);
+        let certified = Certified::from_files(&config.certificate, &config.key)?;
+        let certificate_ends = Mutex::new(certified.ends_at());
+        let tls = Arc::new(ServerTls::new(certified)?);
         let spool = open_spool(&directory, &config, capture)?;
         let registry = Arc::new(ConfigRegistry::new(&config.credentials));
         let log = match &metrics {
@@ -137,6 +139,7 @@ impl Running {
             tenants: tenants.clone(),
             tls,
             seen,
+            certificate_ends,
             writer: logs.writer,
             reroutes: Mutex::new(reroutes),
             clock: clock.clone(),
@@ -147,7 +150,10 @@ impl Running {
             let current = reloader.clone();
             let provider_of = Arc::new(move |host: &str| current.snapshot().provider_for(&SiteName::new(host)).name.to_string());
             let started_ms = about.started_ms;
-            metrics.start(MetricsParts { relay: relay.clone(), spool: spool.clone(), insight: insight.clone(), provider_of, started_ms });
+            let current = reloader.clone();
+            let certificate_ends = Arc::new(move || current.certificate_ends());
+            let (relay, spool, insight) = (relay.clone(), spool.clone(), insight.clone());
+            metrics.start(MetricsParts { relay, spool, insight, provider_of, certificate_ends, started_ms });
         }
         tokio::spawn(manager::keep_watchdog_quiet(insight.clone()));
         let (reload, placed, views) = (reloader.clone(), reloader.clone(), listeners.clone());
