@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod date;
+pub mod dkim;
 pub mod dsn;
 pub mod encode;
 pub mod header;
