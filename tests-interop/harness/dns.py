@@ -26,7 +26,10 @@ def encode_data(kind, value):
         preference, host = value
         return struct.pack(">H", preference) + encode_name(host)
     if kind == "TXT":
-        return bytes([len(value)]) + value.encode()
+        # A long text is several strings (RFC 1035 §3.3.14).
+        octets = value.encode()
+        parts = [octets[at : at + 255] for at in range(0, len(octets), 255)]
+        return b"".join(bytes([len(part)]) + part for part in parts or [b""])
     return encode_name(value)
 
 

@@ -4,8 +4,9 @@
 //! nothing but the empty line without which our own trace field would swallow its text. The plan is made once, from what the content was found to be,
 //! and kept with the message.
 
-use postrider_mail::HeaderFacts;
+use postrider_mail::{Fields, HeaderFacts, mailboxes};
 use postrider_model::{Mend, Role};
+use postrider_smtp::Domain;
 
 /// What is added to a content when it is sent.
 pub fn mend(role: Role, facts: &HeaderFacts) -> Mend {
@@ -16,6 +17,21 @@ pub fn mend(role: Role, facts: &HeaderFacts) -> Mend {
         }
         Role::Relay | Role::Report => Mend { empty_line, ..Mend::default() },
     }
+}
+
+/// Whether mail of this role carries our signatures: what clients of ours hand over, and our own reports. What is relayed is somebody else's word.
+pub fn is_signed(role: Role) -> bool {
+    match role {
+        Role::Submission | Role::Local | Role::Report => true,
+        Role::Relay => false,
+    }
+}
+
+/// The domain that a message says it is from: of the first mailbox of its first From (RFC 5322 §3.6.2).
+pub fn author_domain(header: &[u8]) -> Option<Domain> {
+    let from = Fields::of(header).find(|field| field.is("From"))?;
+    let first = mailboxes(from.value).into_iter().next()?;
+    Domain::parse(first.rsplit_once('@')?.1.trim()).ok()
 }
 
 #[cfg(test)]
@@ -49,5 +65,22 @@ mod tests {
                 assert_eq!(mend(role, &facts), Mend { empty_line, ..Mend::default() }, "{content:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_message_is_from_the_domain_of_its_first_author() {
+        for (header, domain) in [
+            ("From: a@Shop.example\r\n\r\n", Some("shop.example")),
+            ("To: x@y.example\r\nfrom: \"b@evil.example\" <a@shop.example>, c@other.example\r\n", Some("shop.example")),
+            ("From: (x@evil.example) a@shop.example\r\n", Some("shop.example")),
+            ("From: team: a@shop.example;\r\n", Some("shop.example")),
+            ("From: a@one.example\r\nFrom: a@two.example\r\n", Some("one.example")),
+            ("From: nobody\r\n", None),
+            ("From: a@[192.0.2.1]\r\n", None),
+            ("Subject: x\r\n", None),
+        ] {
+            assert_eq!(author_domain(header.as_bytes()).map(|found| found.to_ascii().to_lowercase()).as_deref(), domain, "{header}");
+        }
+        assert!(is_signed(Role::Report) && !is_signed(Role::Relay));
     }
 }

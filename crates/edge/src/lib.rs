@@ -14,6 +14,7 @@ pub mod entropy;
 pub mod maildir;
 pub mod net;
 pub mod notebook;
+pub mod offload;
 pub mod resolver;
 pub mod tls;
 
@@ -22,5 +23,6 @@ pub use entropy::SystemEntropy;
 pub use maildir::Maildirs;
 pub use net::{TcpConnection, TcpListenerDoor, TcpNet};
 pub use notebook::FileNotebook;
+pub use offload::Workshop;
 pub use resolver::{DnsResolver, ResolverSettings};
 pub use tls::{ClientTls, ServerTls, TlsSetupTrouble};

@@ -31,6 +31,7 @@ use crate::quotas::{NotTaken, Quotas};
 use crate::render;
 use crate::returns::{self, Taker};
 use crate::session_out::{Remote, SessionOut, Transacted, phase_of};
+use crate::sign;
 
 /// Names a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -348,7 +349,7 @@ impl Attempts {
         let message = &opened.message;
         let head = render::head(&self.snapshot, message);
         let recipients = parcel.deliveries.iter().map(|lent| addressee(&message.recipients[lent.index as usize])).collect();
-        let transaction = Transaction {
+        let mut transaction = Transaction {
             size: message.content_octets + head.len() as u64,
             body_8bit: message.envelope.body == BodyType::EightBitMime,
             smtputf8: message.envelope.smtputf8,
@@ -358,7 +359,13 @@ impl Attempts {
             priority: message.envelope.mt_priority,
             ..Transaction::new(message.envelope.reverse_path.clone(), recipients)
         };
-        match open.transact(transaction, &head, opened.content).await {
+        let recode = open.recodes(&transaction);
+        let signatures = match sign::signatures(&self.doors, message, &head, opened.held(), recode).await {
+            Ok(signatures) => signatures,
+            Err(trouble) => return Made::Failed(self.diagnose(Phase::Local, Reason::Trouble(trouble), &remote)),
+        };
+        transaction.size += signatures.len() as u64;
+        match open.transact(transaction, [&signatures, &head], opened.content).await {
             Ok(Transacted::Report(report)) => {
                 if report.closing {
                     *session = None;

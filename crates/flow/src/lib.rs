@@ -23,6 +23,7 @@ mod render;
 mod returns;
 mod session_out;
 mod settings;
+mod sign;
 mod submit;
 
 pub use relay::{Listening, Relay, SubmitTrouble};

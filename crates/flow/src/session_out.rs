@@ -249,11 +249,20 @@ impl SessionOut {
         }
     }
 
+    /// Whether the content goes in another encoding, because the peer does not take it as it is (RFC 6152 §3).
+    pub(crate) fn recodes(&self, transaction: &Transaction) -> bool {
+        transaction.body_8bit && !self.hello().eight_bit_mime
+    }
+
     /// One transaction, begun when the session is ready. `Err` says that the session is over, and how.
-    pub(crate) async fn transact(&mut self, transaction: Transaction, head: &[u8], content: Content) -> Result<Transacted, Broken> {
+    pub(crate) async fn transact(
+        &mut self,
+        transaction: Transaction,
+        [signatures, head]: [&[u8]; 2],
+        content: Content,
+    ) -> Result<Transacted, Broken> {
         self.transactions += 1;
-        // RFC 6152 §3: what the peer does not take as it is goes in another encoding.
-        let mut seven = (transaction.body_8bit && !self.hello().eight_bit_mime).then(SevenBit::new);
+        let mut seven = self.recodes(&transaction).then(SevenBit::new);
         match self.client.begin(transaction) {
             Ok(()) => {}
             Err(Unsendable::NeedsSmtpUtf8) => {
@@ -271,6 +280,8 @@ impl SessionOut {
             Came::Report(report) => return Ok(Transacted::Report(report)),
             _ => return Err(Broken::trouble(Phase::Data, Trouble::Protocol("no word on the transaction".into()))),
         }
+        // They are over what the encoding makes of the rest.
+        self.client.content(signatures);
         self.put(&mut seven, head);
         match content {
             Content::Held(octets) => self.put(&mut seven, &octets),

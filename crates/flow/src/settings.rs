@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use postrider_model::doors::{Clock, Entropy, MailLog, Mailboxes, Net, Notebook, Principal, Registry, Resolver, Spool};
+use postrider_model::doors::{Clock, Entropy, MailLog, Mailboxes, Net, Notebook, Offload, Principal, Registry, Resolver, Spool};
 use postrider_model::{Priority, Role, StreamName, TenantName};
 use postrider_smtp::Domain;
 
@@ -22,6 +22,8 @@ pub struct Doors {
     pub net: Arc<dyn Net>,
     /// Custody.
     pub spool: Arc<dyn Spool>,
+    /// For what takes a processor long.
+    pub offload: Arc<dyn Offload>,
     /// Who may send.
     pub registry: Arc<dyn Registry>,
     /// The mail log.

@@ -14,10 +14,11 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use ipnet::IpNet;
-use postrider_model::BoxFuture;
-use postrider_model::doors::{Principal, Registry, Secret};
+use postrider_model::doors::{Principal, Registry, RegistryTrouble, Secret, Signer};
+use postrider_model::{BoxFuture, TenantName};
+use postrider_smtp::Domain;
 
-use crate::config::Credential;
+use crate::config::{Credential, SendingDomain};
 
 /// Credentials by the digest of their user, so that the search itself is blind to how near a guessed name comes.
 type Table = BTreeMap<[u8; 32], Entry>;
@@ -34,6 +35,8 @@ struct Known {
     by_user: Table,
     /// Who is known by address, narrow networks first.
     by_network: Vec<(IpNet, Principal)>,
+    /// Who signs, by name.
+    domains: BTreeMap<Box<str>, SendingDomain>,
 }
 
 /// The registry of one configuration, until the next.
@@ -42,14 +45,25 @@ pub struct ConfigRegistry {
 }
 
 impl ConfigRegistry {
-    /// A registry of these credentials.
-    pub fn new(credentials: &[Credential]) -> Self {
-        Self { known: ArcSwap::from_pointee(known(credentials)) }
+    /// A registry of these credentials and domains.
+    pub fn new(credentials: &[Credential], domains: &[SendingDomain]) -> Self {
+        Self { known: ArcSwap::from_pointee(known(credentials, domains)) }
     }
 
-    /// Other credentials hold from now on.
-    pub fn replace(&self, credentials: &[Credential]) {
-        self.known.store(Arc::new(known(credentials)));
+    /// Others hold from now on.
+    pub fn replace(&self, credentials: &[Credential], domains: &[SendingDomain]) {
+        self.known.store(Arc::new(known(credentials, domains)));
+    }
+
+    fn look_for_signers(&self, tenant: &TenantName, from: &Domain) -> Vec<Arc<Signer>> {
+        let known = self.known.load();
+        let name = from.to_ascii().to_ascii_lowercase();
+        let above = std::iter::successors(Some(&*name), |name| name.split_once('.').map(|(_, above)| above));
+        let mut signing = above.filter_map(|name| known.domains.get(name));
+        let own = signing.find(|domain| domain.tenant.as_ref().is_none_or(|owner| owner == tenant)).map(|domain| domain.signer.clone());
+        let for_all = known.domains.values().filter(|domain| domain.signs_all).map(|domain| domain.signer.clone());
+        let more: Vec<Arc<Signer>> = for_all.filter(|signer| own.as_ref().is_none_or(|own| own.domain != signer.domain)).collect();
+        own.into_iter().chain(more).collect()
     }
 
     fn look(&self, peer: IpAddr, user: &str, secret: &Secret) -> Option<Principal> {
@@ -77,16 +91,26 @@ impl Registry for ConfigRegistry {
         let found = self.look_by_network(peer);
         Box::pin(std::future::ready(found))
     }
+
+    fn signs(&self) -> bool {
+        !self.known.load().domains.is_empty()
+    }
+
+    fn signers<'a>(&'a self, tenant: &'a TenantName, from: &'a Domain) -> BoxFuture<'a, Result<Vec<Arc<Signer>>, RegistryTrouble>> {
+        let found = self.look_for_signers(tenant, from);
+        Box::pin(std::future::ready(Ok(found)))
+    }
 }
 
-fn known(credentials: &[Credential]) -> Known {
+fn known(credentials: &[Credential], domains: &[SendingDomain]) -> Known {
     let principal = |credential: &Credential| Principal {
         tenant: credential.tenant.clone(),
         stream: credential.stream.clone(),
         credential: Some(credential.user.clone()),
         priority: credential.priority,
     };
-    let mut known = Known { by_user: BTreeMap::new(), by_network: Vec::new() };
+    let domains = domains.iter().map(|domain| (domain.signer.domain.clone(), domain.clone())).collect();
+    let mut known = Known { by_user: BTreeMap::new(), by_network: Vec::new(), domains };
     for credential in credentials {
         match credential.secret_sha256 {
             Some(secret_sha256) => {
@@ -154,7 +178,7 @@ mod tests {
 
     #[test]
     fn only_the_right_secret_of_a_known_user_is_recognised() {
-        let registry = ConfigRegistry::new(&[credential("app", "one"), credential("other", "two")]);
+        let registry = ConfigRegistry::new(&[credential("app", "one"), credential("other", "two")], &[]);
         let look = |user: &str, secret: &str| registry.look(HERE, user, &Secret(secret.as_bytes().to_vec())).map(|p| p.credential.unwrap());
         for (user, secret, known) in [
             ("app", "one", true),
@@ -167,7 +191,7 @@ mod tests {
         ] {
             assert_eq!(look(user, secret), known.then(|| user.into()), "{user} {secret}");
         }
-        registry.replace(&[credential("app", "three")]);
+        registry.replace(&[credential("app", "three")], &[]);
         assert_eq!((look("app", "one").is_some(), look("app", "three").is_some(), look("other", "two").is_some()), (false, true, false));
     }
 
@@ -177,7 +201,7 @@ mod tests {
         let narrowed = Credential { networks: networks(&["10.0.0.0/8", "2001:db8::/32"]), ..credential("app", "one") };
         let office = Credential { secret_sha256: None, networks: networks(&["10.0.0.0/8"]), ..credential("office", "") };
         let printer = Credential { secret_sha256: None, networks: networks(&["10.1.0.0/16"]), ..credential("printer", "") };
-        let registry = ConfigRegistry::new(&[narrowed, office, printer]);
+        let registry = ConfigRegistry::new(&[narrowed, office, printer], &[]);
         for (peer, proven, recognised) in [
             ("10.9.9.9", true, Some("office")),
             ("::ffff:10.9.9.9", true, Some("office")),
@@ -195,8 +219,40 @@ mod tests {
     }
 
     #[test]
+    fn the_closest_domain_of_the_tenant_signs_and_the_operator_beside_it() {
+        let domain = |name: &str, tenant: Option<&str>, signs_all: bool| SendingDomain {
+            tenant: tenant.map(TenantName::new),
+            signs_all,
+            signer: Arc::new(Signer { domain: name.into(), keys: Vec::new() }),
+        };
+        let domains = [
+            domain("brand.example", Some("shop"), false),
+            domain("news.brand.example", Some("bank"), false),
+            domain("open.example", None, false),
+            domain("relay.example", None, true),
+        ];
+        let registry = ConfigRegistry::new(&[], &domains);
+        assert!(registry.signs() && !ConfigRegistry::new(&[], &[]).signs());
+        for (tenant, from, signers) in [
+            ("shop", "brand.example", "brand.example relay.example"),
+            ("shop", "Mail.Brand.example", "brand.example relay.example"),
+            ("shop", "x.news.brand.example", "brand.example relay.example"),
+            ("bank", "x.news.brand.example", "news.brand.example relay.example"),
+            ("bank", "brand.example", "relay.example"),
+            ("shop", "notbrand.example", "relay.example"),
+            ("bank", "open.example", "open.example relay.example"),
+            ("shop", "relay.example", "relay.example"),
+            ("shop", "example", "relay.example"),
+        ] {
+            let found = registry.look_for_signers(&tenant.into(), &Domain::parse(from).unwrap());
+            let names: Vec<&str> = found.iter().map(|signer| &*signer.domain).collect();
+            assert_eq!(names.join(" "), signers, "{tenant} {from}");
+        }
+    }
+
+    #[test]
     fn an_unknown_user_and_a_wrong_secret_cost_the_same_work() {
-        let registry = ConfigRegistry::new(&[credential("app", "one"), credential("other", "two")]);
+        let registry = ConfigRegistry::new(&[credential("app", "one"), credential("other", "two")], &[]);
         let work = |user: &str, secret: &str| {
             WORK.take();
             assert!(registry.look(HERE, user, &Secret(secret.as_bytes().to_vec())).is_none());

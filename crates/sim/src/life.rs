@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_flow::{Doors, ListenerSettings, Relay};
-use postrider_model::doors::{Insight, Journal, JournalTrouble, SpoolDesk, SpoolTrouble};
+use postrider_model::doors::{InPlace, Insight, Journal, JournalTrouble, SpoolDesk, SpoolTrouble};
 use postrider_model::policy::Snapshot;
 use postrider_model::{EventKind, Role, Timestamp};
 use postrider_spool::disk::Disk;
@@ -211,6 +211,7 @@ fn doors(world: &Arc<World>, spool: &Arc<EmbeddedSpool>) -> Doors {
         resolver: Arc::new(SimResolver(world.clone())),
         net: Arc::new(SimNet(world.clone())),
         spool: spool.clone(),
+        offload: Arc::new(InPlace),
         registry: Arc::new(SimRegistry),
         log: Arc::new(SimLog(world.clone())),
         mailboxes: None,

@@ -40,6 +40,9 @@ pub enum KeyTrouble {
     /// RSA keys have a size.
     #[error("is an RSA key of {0} bits; DKIM takes {RSA_BITS_MIN} (RFC 8301), and verifiers up to {RSA_BITS_MAX}")]
     Size(usize),
+    /// The library did not sign.
+    #[error("did not sign")]
+    Refuses,
 }
 
 enum Pair {
@@ -126,20 +129,18 @@ impl SigningKey {
     }
 
     /// Signs octets, whose SHA-256 is what the signature is over: PKCS #1 hashes by itself, for Ed25519 the hash is the message (RFC 8463 §3).
-    pub(super) fn sign(&self, octets: &[u8]) -> Vec<u8> {
-        match &self.pair {
+    pub(super) fn sign(&self, octets: &[u8]) -> Result<Vec<u8>, KeyTrouble> {
+        Ok(match &self.pair {
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                // RSASSA-PKCS1-v1_5 needs no chance; the library's interface asks for some all the same. It fails for want of memory only.
-                match pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), octets, &mut signature) {
-                    Ok(()) => signature,
-                    Err(_) => Vec::new(),
-                }
+                // RSASSA-PKCS1-v1_5 needs no chance; the library's interface asks for some all the same.
+                pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), octets, &mut signature).map_err(|_| KeyTrouble::Refuses)?;
+                signature
             }
             Pair::Ed25519(pair) => {
                 let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, octets);
                 pair.sign(hash.as_ref()).as_ref().to_vec()
             }
-        }
+        })
     }
 }

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
 
-use super::{BodyHash, SigningKey};
+use super::{BodyHash, KeyTrouble, SigningKey};
 use crate::header::{Field, Fields};
 
 /// Fields that a signature is of, where a message has them (RFC 6376 §5.4.1). The word tells whether one more than there are is named, so that nobody can add
@@ -142,7 +142,10 @@ pub struct Signature<'a> {
 impl Signature<'_> {
     /// Appends the DKIM-Signature field for a message with this header and this hash of its body. It belongs in front of the header. `names` is what
     /// [`fields`] gave for the header, once for all signatures.
-    pub fn write(&self, header: &[u8], names: &[&str], body_hash: &[u8; 32], out: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    /// When the key does not sign; nothing is appended then.
+    pub fn write(&self, header: &[u8], names: &[&str], body_hash: &[u8; 32], out: &mut Vec<u8>) -> Result<(), KeyTrouble> {
         let mut field = Folded::new("DKIM-Signature:");
         field.word("v=1;");
         field.word(&format!("a={};", self.key.algorithm().word()));
@@ -158,10 +161,11 @@ impl Signature<'_> {
         }
         field.word(&format!("bh={};", STANDARD.encode(body_hash)));
         field.word("b=");
-        let signature = self.key.sign(&signed_octets(header, names, field.text.as_bytes()));
+        let signature = self.key.sign(&signed_octets(header, names, field.text.as_bytes()))?;
         field.broken(&STANDARD.encode(signature));
         out.extend_from_slice(field.text.as_bytes());
         out.extend_from_slice(b"\r\n");
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ mod hand;
 mod mail_log;
 mod mailboxes;
 mod net;
+mod offload;
 mod registry;
 mod resolver;
 mod spool;
@@ -21,7 +22,8 @@ pub use hand::{End, Ended, Hand, Suspended, Suspension};
 pub use mail_log::MailLog;
 pub use mailboxes::{MailboxTrouble, Mailboxes, Notebook};
 pub use net::{Connection, Listener, Net, NetTrouble, Peer, Secured, TlsDemand};
-pub use registry::{Principal, Registry, Secret};
+pub use offload::{InPlace, Job, Offload};
+pub use registry::{Principal, Registry, RegistryTrouble, Secret, Signer};
 pub use resolver::{AddressAnswer, DnsTrouble, MxAnswer, MxRecord, Resolver};
 pub use spool::{Left, LendLimit, Lent, Opened, Receipt, Spool, SpoolTrouble, Staged, Staging};
 

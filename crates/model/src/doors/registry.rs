@@ -1,6 +1,10 @@
 //! Who may send.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use postrider_mail::dkim::SigningKey;
+use postrider_smtp::Domain;
 
 use crate::{BoxFuture, CredentialName, Priority, StreamName, TenantName};
 
@@ -12,7 +16,28 @@ pub trait Registry: Send + Sync {
 
     /// Who is known by its address alone.
     fn recognise(&self, peer: IpAddr) -> BoxFuture<'_, Option<Principal>>;
+
+    /// Whether any domain signs. Without one nobody looks for a signer.
+    fn signs(&self) -> bool;
+
+    /// Who signs mail of this tenant that says it is from this domain: the domain itself or the closest above it that has keys (RFC 7489 §3.1.1 counts both as
+    /// aligned), and the operator, where it signs for all. Nobody, when no domain that fits has keys.
+    fn signers<'a>(&'a self, tenant: &'a TenantName, from: &'a Domain) -> BoxFuture<'a, Result<Vec<Arc<Signer>>, RegistryTrouble>>;
 }
+
+/// A domain that signs (RFC 6376), with every key that it signs with.
+#[derive(Debug)]
+pub struct Signer {
+    /// In A-labels and lower case.
+    pub domain: Box<str>,
+    /// Each makes a signature of its own: verifiers take the one they know.
+    pub keys: Vec<(Box<str>, SigningKey)>,
+}
+
+/// The registry cannot say now; it may be able to later.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the registry does not answer: {0}")]
+pub struct RegistryTrouble(pub Arc<str>);
 
 /// A secret on its way to be checked; never printed.
 #[derive(Clone)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::dkim::DkimArguments;
 use super::queue::QueueArguments;
 use crate::bench::BenchArguments;
 
@@ -40,6 +41,8 @@ pub enum Command {
     Explain(IdArguments),
     /// Look at the mail that `serve --capture` keeps.
     Capture(CaptureArguments),
+    /// Keys that sign for a domain (DKIM), and the records that say so.
+    Dkim(DkimArguments),
     /// Read the spool's files; the relay must not run.
     Spool(SpoolArguments),
     /// Copy queue, configuration and keys to a directory, while the relay runs.

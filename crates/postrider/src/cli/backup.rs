@@ -23,6 +23,8 @@ use crate::config::{Config, FILE_NAME};
 use crate::data::DataDirectory;
 use crate::shown::{Clean, octets, say};
 
+/// Where the keys that sign are, from the data directory on.
+const KEYS: &str = "dkim";
 /// What a folder with a copy is known by, and what it says.
 const LABEL: &str = "BACKUP";
 
@@ -68,7 +70,8 @@ fn copy_held(told: &wire::Backup, target: &Path) -> anyhow::Result<u64> {
     let places = &told.places;
     let mut copied = copy_settings(Path::new(&places.configuration), Path::new(&places.certificate), Path::new(&places.key), target)?;
     let (from, to) = (Path::new(&places.spool), target.join("spool"));
-    copied += copy_decisions(&DataDirectory::new(from.parent().unwrap_or(Path::new("."))), target)?;
+    let data = from.parent().unwrap_or(Path::new("."));
+    copied += copy_decisions(&DataDirectory::new(data), target)? + copy_keys(data, target)?;
     for folder in ["log", "contents", "journal"] {
         folder_at(&to.join(folder))?;
     }
@@ -91,6 +94,25 @@ fn copy_held(told: &wire::Backup, target: &Path) -> anyhow::Result<u64> {
     Ok(copied)
 }
 
+/// The keys that sign: `dkim/DOMAIN/SELECTOR.pem`, where `dkim new` puts them.
+fn copy_keys(from: &Path, target: &Path) -> anyhow::Result<u64> {
+    let entries = match fs::read_dir(from.join(KEYS)) {
+        Ok(entries) => entries,
+        Err(trouble) if trouble.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(trouble) => return Err(trouble).with_context(|| format!("cannot look into {}", from.join(KEYS).display())),
+    };
+    folder_at(&target.join(KEYS))?;
+    let mut copied = 0;
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            copied += copy_folder(&entry.path(), &target.join(KEYS).join(entry.file_name()))?;
+        }
+    }
+    sync_folder(&target.join(KEYS))?;
+    Ok(copied)
+}
+
 /// From a directory where no relay runs.
 fn copy_resting(data: &Path, target: &Path, config: Option<&Path>) -> anyhow::Result<u64> {
     let directory = DataDirectory::new(data);
@@ -101,6 +123,7 @@ fn copy_resting(data: &Path, target: &Path, config: Option<&Path>) -> anyhow::Re
     let file = config.map_or_else(|| directory.config_file(), PathBuf::from);
     let read = Config::load(&file, data)?;
     let mut copied = copy_settings(&file, &read.certificate, &read.key, target)? + copy_decisions(&directory, target)?;
+    copied += copy_keys(data, target)?;
     for folder in ["log", "contents", "journal"] {
         copied += copy_folder(&directory.spool(false).join(folder), &target.join("spool").join(folder))?;
     }
@@ -171,7 +194,7 @@ pub fn restore(data: &Path, arguments: &RestoreArguments) -> anyhow::Result<()> 
         }
         copied += copy(&from.join(name), &data.join(name), u64::MAX).with_context(|| format!("cannot copy {name}"))?;
     }
-    copied += copy_decisions(&DataDirectory::new(from), data)?;
+    copied += copy_decisions(&DataDirectory::new(from), data)? + copy_keys(from, data)?;
     sound(&aside)?;
     fs::rename(&aside, directory.spool(false)).context("cannot give the spool its name")?;
     sync_folder(data)?;

@@ -6,6 +6,7 @@ mod capture;
 mod check;
 mod client;
 mod compose;
+pub mod dkim;
 mod queue;
 mod send;
 pub mod sendmail;
@@ -22,6 +23,7 @@ use anyhow::Context;
 use arguments::Command;
 pub use arguments::{Arguments, ServeArguments};
 pub use client::Client;
+use dkim::{DkimArguments, DkimCommand};
 
 /// Does what was asked. An error is one sentence for the person at the terminal.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -33,6 +35,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Check(check) => return check::run(data, &check),
         Command::Backup(wanted) => return backup::backup(data, &wanted).map(|()| ExitCode::SUCCESS),
         Command::Restore(wanted) => return backup::restore(data, &wanted).map(|()| ExitCode::SUCCESS),
+        Command::Dkim(DkimArguments { command: DkimCommand::New(wanted) }) => return dkim::new(data, &wanted).map(|()| ExitCode::SUCCESS),
         Command::Spool(spool) => return spool::run(data, &spool),
         Command::Bench(bench) => return crate::own_relay::bench(bench).map(|()| ExitCode::SUCCESS),
         command => {
@@ -54,6 +57,7 @@ async fn ask(data: &std::path::Path, command: Command) -> anyhow::Result<()> {
         Command::Reload => status::reload(data).await,
         Command::Serve(_)
         | Command::Check(_)
+        | Command::Dkim(_)
         | Command::Spool(_)
         | Command::Bench(_)
         | Command::Sendmail(_)

@@ -7,6 +7,7 @@
 //! **Never** touches the world but for reading the file, and the files of passwords that it names: whether a certificate exists or an address can be bound is found out when it is used.
 
 mod default_file;
+mod domains;
 mod fault;
 mod policy;
 mod provider;
@@ -32,6 +33,7 @@ use postrider_model::{CredentialName, Priority, StreamName, TenantName};
 use toml::de::DeTable;
 
 pub use default_file::{FirstCredential, commented_file};
+pub use domains::SendingDomain;
 use fault::Collector;
 pub use fault::Faults;
 pub use provider::in_toml as provider_in_toml;
@@ -64,6 +66,8 @@ pub struct Config {
     pub tenants: Vec<Tenant>,
     /// Who may send.
     pub credentials: Vec<Credential>,
+    /// Domains that sign.
+    pub domains: Vec<SendingDomain>,
     /// The root certificates that next hops are judged by, PEM.
     pub roots: PathBuf,
     /// DNS servers to ask; empty is what the system says.

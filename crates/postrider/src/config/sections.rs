@@ -11,7 +11,7 @@ use postrider_model::{CredentialName, Priority, Role, StreamName, TenantName};
 
 use super::reader::Section;
 use super::values::{self, Read};
-use super::{Config, Credential, HostName, ListenerConfig, LogConfig, LogFormat, MailLogTarget, Tenant, policy, routing};
+use super::{Config, Credential, HostName, ListenerConfig, LogConfig, LogFormat, MailLogTarget, Tenant, domains, policy, routing};
 
 /// The whole file.
 pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Config {
@@ -42,6 +42,7 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     let receive = ReceiveLimits { relay_domains: relay_domains.into_iter().collect(), relay_principal, ..limits };
     let listeners = listeners(top);
     let credentials = credentials(top, &tenants);
+    let domains = domains::domains(top, &tenants, directory);
     let routing = routing::routing(top, &tenants, directory);
 
     let dns = top.section("dns");
@@ -77,6 +78,7 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
         roots,
         tenants,
         credentials,
+        domains,
         dns_servers,
         ipv6,
         segment_octets,

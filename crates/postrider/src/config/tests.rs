@@ -71,7 +71,7 @@ fn the_commented_file_names_every_key_and_no_other() {
     assert_eq!(written, known, "left: in the file; right: in the code");
 }
 
-/// A folder with the file of a password that the examples name.
+/// A folder with the password and the keys that the examples name.
 pub(super) fn secrets(name: &str) -> std::path::PathBuf {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
@@ -80,6 +80,8 @@ pub(super) fn secrets(name: &str) -> std::path::PathBuf {
     let mut file =
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(folder.join("brevo.password")).unwrap();
     file.write_all(b"secret\n").unwrap();
+    let wanted = crate::cli::dkim::NewArguments { domain: "brand.example".to_owned(), selector: "postrider".to_owned(), json: true };
+    crate::cli::dkim::new(&folder, &wanted).unwrap();
     folder
 }
 

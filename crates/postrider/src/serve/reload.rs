@@ -78,7 +78,7 @@ impl Reloader {
         let change = self.listeners.change(&config.listeners).map_err(|trouble| stays(format!("{trouble:#}")))?;
         self.certify(certified).map_err(|trouble| stays(trouble.to_string()))?;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
-        self.registry.replace(&config.credentials);
+        self.registry.replace(&config.credentials, &config.domains);
         self.tenants.store(Arc::new(config.tenants.clone()));
         self.put_in_force(&config, &self.reroutes.lock().unwrap_or_else(PoisonError::into_inner));
         let mut said = vec![format!("the configuration {} is in force", self.file.display())];

@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use postrider_edge::tls::Certified;
-use postrider_edge::{ClientTls, DnsResolver, FileNotebook, Maildirs, ResolverSettings, ServerTls, SystemClock, SystemEntropy, TcpNet};
+use postrider_edge::{
+    ClientTls, DnsResolver, FileNotebook, Maildirs, ResolverSettings, ServerTls, SystemClock, SystemEntropy, TcpNet, Workshop,
+};
 use postrider_flow::{Doors, Relay};
 use postrider_http::{About, ControlDoors};
 use postrider_model::doors::{Entropy, MailLog, Notebook, SpoolTrouble, Suspended};
@@ -106,7 +108,7 @@ impl Running {
         let certificate_ends = Mutex::new(certified.ends_at());
         let tls = Arc::new(ServerTls::new(certified)?);
         let spool = open_spool(&directory, &config, capture)?;
-        let registry = Arc::new(ConfigRegistry::new(&config.credentials));
+        let registry = Arc::new(ConfigRegistry::new(&config.credentials, &config.domains));
         let log = match &metrics {
             Some(metrics) => metrics.count(logs.door),
             None => logs.door,
@@ -224,12 +226,14 @@ fn doors(
 ) -> anyhow::Result<Doors> {
     let dns = ResolverSettings { servers: config.dns_servers.clone(), ipv6: config.ipv6, ..ResolverSettings::default() };
     let resolver = DnsResolver::new(&dns).context("the system names no DNS server; name one under [dns] servers")?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Doors {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy::new()),
         resolver: Arc::new(resolver),
         net,
         spool: spool.clone(),
+        offload: Arc::new(Workshop::new(cores).context("the system gives no thread")?),
         registry: registry.clone(),
         log,
         mailboxes: Some(Arc::new(Maildirs)),

@@ -31,6 +31,8 @@ fn a_copy_under_load_has_every_message_that_was_acknowledged_and_waits() {
     let hop = hop();
     let relay = Relay::start(&config(hop.port));
     let address = relay.address("submission");
+    let told = relay.folder.said(&["dkim", "new", "brand.example"]);
+    assert!(told.contains("postrider-rsa._domainkey.brand.example. 3600 IN TXT ( \"v=DKIM1; k=rsa; p="), "{told}");
     let mut session = Session::log_in(address);
     let waiting: BTreeSet<String> = (0..60).map(|nth| send(&mut session, "busy@[127.0.0.1]", nth)).collect();
     let stop = AtomicBool::new(false);
@@ -58,6 +60,9 @@ fn a_copy_under_load_has_every_message_that_was_acknowledged_and_waits() {
 
     let restored = Folder::new();
     let said = restored.said(&["restore", copy.to_str().unwrap()]);
+    assert_eq!(mode(&restored.data().join("dkim/brand.example/postrider-ed25519.pem")), 0o600, "the keys came, too");
+    let (again, _) = restored.complained(&["dkim", "new", "brand.example"]);
+    assert!(again.contains("a key is never overwritten"), "{again}");
     assert!(said.contains("will be delivered again"), "{said}");
     assert!(restored.said(&["spool", "verify"]).contains("everything is sound"));
     let (said, _) = restored.complained(&["restore", copy.to_str().unwrap()]);

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postrider_model::doors::{AddressAnswer, Clock, DnsTrouble, Entropy, MailLog, MxAnswer, Principal, Registry, Resolver, Secret};
+use postrider_model::doors::{
+    AddressAnswer, Clock, DnsTrouble, Entropy, MailLog, MxAnswer, Principal, Registry, RegistryTrouble, Resolver, Secret, Signer,
+};
 use postrider_model::{
     AttemptFacts, BoxFuture, CredentialName, Diagnosis, Message, MessageId, Outcome, Phase, Priority, Reason, Role, StreamName, TenantName,
     Timestamp, Trouble,
@@ -62,6 +64,14 @@ pub struct SimRegistry;
 impl Registry for SimRegistry {
     fn recognise(&self, _peer: IpAddr) -> BoxFuture<'_, Option<Principal>> {
         Box::pin(std::future::ready(None))
+    }
+
+    fn signs(&self) -> bool {
+        false
+    }
+
+    fn signers<'a>(&'a self, _: &'a TenantName, _: &'a Domain) -> BoxFuture<'a, Result<Vec<Arc<Signer>>, RegistryTrouble>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     fn authenticate(&self, _peer: IpAddr, user: &str, secret: Secret) -> BoxFuture<'_, Option<Principal>> {
