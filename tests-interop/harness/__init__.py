@@ -63,3 +63,25 @@ class Folder:
             print(f"kept: {self.path}")
         else:
             shutil.rmtree(self.path, ignore_errors=True)
+
+
+class Mailboxes:
+    """What servers with mailboxes share: waiting for mail. They give `mailbox(user)`, the messages as octets, and `log()`."""
+
+    # What the log says when no client can end a handshake with it.
+    TLS_FAILS = None
+
+    def wait_for_mail(self, user, count=1, seconds=60, matching=b""):
+        def arrived():
+            found = [mail for mail in self.mailbox(user) if matching in mail]
+            return found if len(found) >= count else None
+
+        try:
+            return wait_for(f"{count} mails for {user}", arrived, seconds)
+        except AssertionError as trouble:
+            raise AssertionError(f"{trouble}\n{type(self).__name__} says:\n{self.log()[-4000:]}") from trouble
+
+
+def read_maildir(folder):
+    """The messages of a Maildir, as octets, in no order; none when there is no such folder yet."""
+    return [file.read_bytes() for place in ("new", "cur") if (folder / place).is_dir() for file in (folder / place).iterdir()]

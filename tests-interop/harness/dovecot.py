@@ -9,7 +9,7 @@ import signal
 import smtplib
 import subprocess
 
-from . import LOOPBACK, Folder, free_port, wait_for
+from . import LOOPBACK, Folder, Mailboxes, free_port, wait_for
 
 PASSWORD = "sasl-of-the-smart-host"
 
@@ -58,7 +58,7 @@ service lmtp {{
 """
 
 
-class Dovecot:
+class Dovecot(Mailboxes):
     def __init__(self, users, full=(), location=None):
         self.folder = Folder("dovecot")
         self.base = self.folder.path
@@ -98,6 +98,10 @@ class Dovecot:
         self.process.stderr.close()
         self.folder.remove()
 
+    @staticmethod
+    def version():
+        return subprocess.run(["dovecot", "--version"], capture_output=True, text=True, check=True).stdout.split()[0]
+
     def log(self):
         log = self.base / "log"
         return log.read_text(errors="replace") if log.exists() else "(no log)"
@@ -112,13 +116,3 @@ class Dovecot:
         fetched = self.doveadm("-f", "flow", "fetch", "-u", user, "uid", "mailbox", "INBOX")
         uids = [word.split(b"=")[1].decode() for word in fetched.split() if word.startswith(b"uid=")]
         return [self.doveadm("-f", "pager", "fetch", "-u", user, "text", "mailbox", "INBOX", "uid", uid) for uid in uids]
-
-    def wait_for_mail(self, user, count=1, seconds=30, matching=b""):
-        def arrived():
-            found = [mail for mail in self.mailbox(user) if matching in mail]
-            return found if len(found) >= count else None
-
-        try:
-            return wait_for(f"{count} mails for {user}", arrived, seconds)
-        except AssertionError as trouble:
-            raise AssertionError(f"{trouble}\nDovecot says:\n{self.log()[-4000:]}") from trouble

@@ -9,7 +9,7 @@ import pwd
 import shutil
 import subprocess
 
-from . import Folder, answers, free_port, wait_for
+from . import Folder, Mailboxes, answers, free_port, read_maildir, wait_for
 
 MASTER = """\
 {port} inet n - n - - smtpd
@@ -100,7 +100,9 @@ def certified(folder, name):
     openssl("x509", "-req", "-in", "cert.csr", *more, "-out", "cert.pem")
 
 
-class Postfix:
+class Postfix(Mailboxes):
+    NAME = "Postfix"
+
     def __init__(self, domains=("mail.test",), users=(), relay=None, hostname="mx.mail.test", more=""):
         self.folder = Folder("postfix")
         self.base = self.folder.path
@@ -137,6 +139,10 @@ class Postfix:
             raise AssertionError(f"{trouble}\n{started.stderr}\n{self.log()}") from trouble
         return self
 
+    @staticmethod
+    def version():
+        return subprocess.run(["postconf", "-h", "mail_version"], capture_output=True, text=True, check=True).stdout.strip()
+
     def stop(self):
         self.command("stop")
         pid = self.base / "queue/pid/master.pid"
@@ -149,22 +155,7 @@ class Postfix:
 
     def mailbox(self, user):
         """The messages of a user, as octets, in no order."""
-        folder = self.base / "mail" / user
-        found = []
-        for place in (folder / "new", folder / "cur"):
-            if place.is_dir():
-                found += [file.read_bytes() for file in place.iterdir()]
-        return found
-
-    def wait_for_mail(self, user, count=1, seconds=60, matching=b""):
-        def arrived():
-            found = [mail for mail in self.mailbox(user) if matching in mail]
-            return found if len(found) >= count else None
-
-        try:
-            return wait_for(f"{count} mails for {user}", arrived, seconds)
-        except AssertionError as trouble:
-            raise AssertionError(f"{trouble}\nPostfix says:\n{self.log()[-4000:]}") from trouble
+        return read_maildir(self.base / "mail" / user)
 
 
 def alive(pid_file):
