@@ -132,11 +132,10 @@ pub fn returns_content(message: &Message, owed: &Owed<'_>) -> bool {
     message.envelope.ret == Some(Ret::Full) && owed.told.iter().any(|told| matches!(told.news, News::Failed(_)))
 }
 
-/// The envelope a report travels in: from nobody, and with SMTPUTF8 only where an address in it cannot be written otherwise
-/// (RFC 6533 §3). Its text may quote replies with any letters, so it is 8-bit.
+/// The envelope a report travels in: from nobody, and with SMTPUTF8 only where its own way needs it. The addresses it tells of can be written without
+/// (RFC 6533 §3), and a sender whose server knows no SMTPUTF8 has to be told, too.
 pub fn envelope(owed: &Owed<'_>) -> Envelope {
-    let smtputf8 = !owed.to.is_ascii() || owed.told.iter().any(|told| !told.recipient.mailbox.is_ascii());
-    Envelope::new(ReversePath::Null, BodyType::EightBitMime, smtputf8)
+    Envelope::new(ReversePath::Null, BodyType::EightBitMime, !owed.to.is_ascii())
 }
 
 #[cfg(test)]

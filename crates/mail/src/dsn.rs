@@ -1,8 +1,8 @@
 //! The delivery status notification (RFC 3464; RFC 3834 for its manners, RFC 6522 for its shape, RFC 6533 for addresses in UTF-8).
 //!
 //! **Promises.** [`Report::render`] gives a whole message: CR LF line ends and no other CR or LF, no NUL, lines within RFC 5322 §2.1.1, and no field or
-//! part that an argument forged, whatever the arguments. It is 7-bit unless an address needs UTF-8 ([`Report::needs_smtputf8`]) or the mail is returned as
-//! a whole and is 8-bit itself. Its first part tells a person which address failed, why, what the other server said, and what to do; the second tells a
+//! part that an argument forged, whatever the arguments. It is 7-bit unless its own address needs UTF-8 ([`Report::needs_smtputf8`]) or the mail is returned
+//! as a whole and is 8-bit itself: who can be reached without SMTPUTF8 is told without it, whatever the addresses that are reported. Its first part tells a person which address failed, why, what the other server said, and what to do; the second tells a
 //! machine; the third is the header of the mail in question, as it was, at most 64 KiB of it, or all of it where that was asked for (RFC 3461 §4.3)
 //! and it can stand in a report as it is: no larger than that, and with lines as they should be.
 //!
@@ -12,6 +12,8 @@
 
 mod encode;
 mod people;
+
+use std::fmt::Write as _;
 
 use crate::date::date_time;
 use crate::header;
@@ -103,9 +105,10 @@ pub enum Words<'a> {
 }
 
 impl Report<'_> {
-    /// Whether the report must be sent with SMTPUTF8: one of its addresses is not ASCII (RFC 6533 §4).
+    /// Whether the report must be sent with SMTPUTF8: who it goes to, or who it is from, is not ASCII. The recipients it tells of have a form for either
+    /// way (RFC 6533 §3).
     pub fn needs_smtputf8(&self) -> bool {
-        !self.to.is_ascii() || !self.from.is_ascii() || self.recipients.iter().any(|recipient| !recipient.final_recipient.is_ascii())
+        !self.to.is_ascii() || !self.from.is_ascii()
     }
 
     /// The whole message.
@@ -182,8 +185,13 @@ impl Report<'_> {
     fn returned(&self, utf8: bool) -> Part {
         let kind = |global: &'static str, plain: &'static str| if utf8 { global } else { plain };
         let whole = self.returns_content && self.original.len() <= RETURNED_OCTETS_MAX;
-        let message =
-            whole.then(|| Part::unencoded(kind("message/global", "message/rfc822"), self.original.to_vec(), "The message")).flatten();
+        let header_utf8 = !self.returned_header().is_ascii() && std::str::from_utf8(self.original).is_ok();
+        let message = whole.then(|| match header_utf8 && !utf8 {
+            // A header in UTF-8 cannot stand in a message/rfc822, and a message/global may be encoded (RFC 6532 §3.7).
+            true => Some(Part::new("message/global", self.original.to_vec(), "The message", false)),
+            false => Part::unencoded(kind("message/global", "message/rfc822"), self.original.to_vec(), "The message"),
+        });
+        let message = message.flatten();
         message.unwrap_or_else(|| {
             Part::new(kind("message/global-headers", "text/rfc822-headers"), self.returned_header(), "Header of the message", utf8)
         })
@@ -232,10 +240,10 @@ impl RecipientReport<'_> {
             fold.end();
         };
         if let Some((kind, address)) = self.original_recipient.and_then(|original| original.split_once(';')) {
-            field("Original-Recipient:", &format!("{};", token(kind)), &word(address, utf8));
+            field("Original-Recipient:", &format!("{};", token(kind)), &reported(address, utf8));
         }
         let kind = if self.final_recipient.is_ascii() { "rfc822;" } else { "utf-8;" };
-        field("Final-Recipient:", kind, &word(self.final_recipient, utf8));
+        field("Final-Recipient:", kind, &reported(self.final_recipient, utf8));
         field("Action:", self.action.word(), "");
         field("Status:", &self.status_text(), "");
         if let Some(remote) = self.remote_mta {
@@ -281,6 +289,24 @@ impl Action {
 fn word(text: &str, utf8: bool) -> String {
     let text = printable(text.as_bytes(), NAME_OCTETS_MAX);
     if utf8 { text } else { ascii(&text) }
+}
+
+/// An address that is reported. In a report that is ASCII, one that is not stands as RFC 6533 §3 writes it for such ways (`utf-8-addr-xtext`).
+fn reported(address: &str, utf8: bool) -> String {
+    let address = printable(address.as_bytes(), NAME_OCTETS_MAX);
+    if utf8 || address.is_ascii() {
+        return address;
+    }
+    let mut written = String::with_capacity(2 * address.len());
+    for letter in address.chars() {
+        if letter.is_ascii() && !"\\+=".contains(letter) {
+            written.push(letter);
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(written, "\\x{{{:X}}}", letter as u32);
+        }
+    }
+    written
 }
 
 /// An argument that stands as several words.

@@ -121,6 +121,18 @@ fn golden_reports() {
         },
     );
     golden(
+        "dsn-utf8-recipient.eml",
+        &Report {
+            original: "From: shop@shop.example\r\nTo: jörg@b.example\r\nSubject: Grüße\r\n\r\nx".as_bytes(),
+            ..report(vec![RecipientReport {
+                status: (5, 6, 7),
+                original_recipient: Some("utf-8;jörg+x@b.example"),
+                words: Some(Words::Ours("the next hop does not support SMTPUTF8, which this message needs")),
+                ..recipient("jörg@b.example")
+            }])
+        },
+    );
+    golden(
         "dsn-8bit-header.eml",
         &Report {
             original: b"From: a@b.example\r\nSubject: Gr\xfc\xdfe\n\tx\ry\0\r\n\r\n",
@@ -148,6 +160,9 @@ fn the_message_returns_whole_where_that_was_asked_for_and_it_can() {
     let eight_bit = "From: a@b.example\r\nContent-Transfer-Encoding: 8bit\r\n\r\nGrüße";
     let text = whole(eight_bit.as_bytes());
     assert!(text.contains("Grüße") && text.contains("\r\nContent-Transfer-Encoding: 8bit\r\n\r\nThis is a report"), "{text}");
+    let international = "From: a@b.example\r\nSubject: Grüße\r\n\r\nx";
+    let text = whole(international.as_bytes());
+    assert!(text.is_ascii() && text.contains("Content-Type: message/global\r\n") && text.contains("Subject: Gr=C3=BC=C3=9Fe"), "{text}");
     let large = format!("From: a@b.example\r\n\r\n{}", "secret secret secret\r\n".repeat(4_000));
     for cannot in ["From: a@b.example\r\n\r\nbare\nsecret", "From: a@b.example\r\n\r\nsecret \0", &large] {
         let text = whole(cannot.as_bytes());
