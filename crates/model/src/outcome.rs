@@ -178,7 +178,7 @@ impl Trouble {
             Trouble::Tls(_) => (4, 7, 5),
             Trouble::Loop(_) => (5, 4, 6),
             Trouble::Expired => (5, 4, 7),
-            Trouble::Unsupported(_) => (5, 6, 3),
+            Trouble::Unsupported(_) => (5, 6, 7),
             Trouble::Internal(_) => (4, 3, 0),
             Trouble::Operator(_) => (5, 7, 0),
             Trouble::TooLarge(_) => (5, 3, 4),
