@@ -38,8 +38,8 @@ impl Transaction {
         self.staging.as_mut().is_some_and(|staging| staging.append(octets))
     }
 
-    /// The envelope, with what the content was found to need of the next hop. What was declared (BODY=8BITMIME) may be more than it holds, and would then
-    /// have it re-encoded for nothing.
+    /// The envelope, with what the content was found to need of the next hop. What was declared may be more than it holds, and would then have it
+    /// re-encoded (BODY=8BITMIME), or bounced before a next hop without SMTPUTF8, for nothing: some client libraries declare both for whatever they send.
     pub(crate) fn envelope(&self) -> Envelope {
         let (found, declared) = (self.watch.facts(), &self.parameters);
         let eight_bit = found.header_8bit || found.body_8bit;
@@ -49,7 +49,38 @@ impl Transaction {
             envid: declared.envid.as_deref().map(Into::into),
             deliver_by: declared.deliver_by,
             mt_priority: declared.priority,
-            ..Envelope::new(self.reverse_path.clone(), body, declared.smtputf8)
+            ..Envelope::new(self.reverse_path.clone(), body, declared.smtputf8 && (found.header_8bit || !self.addresses_are_ascii()))
+        }
+    }
+
+    fn addresses_are_ascii(&self) -> bool {
+        self.reverse_path.is_ascii() && self.recipients.iter().all(|recipient| recipient.mailbox.is_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postrider_smtp::Mailbox;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_needed_is_asked_of_the_next_hop() {
+        let plain = "Subject: x\r\n\r\nx\r\n";
+        for (declared, from, to, content, smtputf8, body) in [
+            (true, "a@b.example", "c@d.example", plain, false, BodyType::SevenBit),
+            (true, "ä@b.example", "c@d.example", plain, true, BodyType::SevenBit),
+            (true, "a@b.example", "ç@d.example", plain, true, BodyType::SevenBit),
+            (true, "a@b.example", "c@d.example", "Subject: ü\r\n\r\nx\r\n", true, BodyType::EightBitMime),
+            (true, "a@b.example", "c@d.example", "Subject: x\r\n\r\nü\r\n", false, BodyType::EightBitMime),
+            (false, "a@b.example", "c@d.example", "Subject: ü\r\n\r\nx\r\n", false, BodyType::EightBitMime),
+        ] {
+            let parameters = MailParameters { smtputf8: declared, ..MailParameters::default() };
+            let mut transaction = Transaction::new(ReversePath::Mailbox(Mailbox::parse(from).unwrap()), parameters);
+            transaction.recipients.push(Recipient::new(Mailbox::parse(to).unwrap()));
+            transaction.append(content.as_bytes());
+            let envelope = transaction.envelope();
+            assert_eq!((envelope.smtputf8, envelope.body), (smtputf8, body), "{from} {to} {content:?}");
         }
     }
 }
