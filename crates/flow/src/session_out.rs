@@ -94,6 +94,8 @@ pub(crate) struct SessionOut {
     pub(crate) tls: Option<TlsFacts>,
     /// Transactions begun so far.
     pub(crate) transactions: u32,
+    /// Something was written since the last flush.
+    unflushed: bool,
 }
 
 /// How a transaction ended, when the session did not break.
@@ -162,7 +164,7 @@ impl SessionOut {
         let mut config = client::Config::new(&manners.ehlo_name);
         config.lmtp = manners.lmtp;
         let patience = Patience::new(Duration::from_secs(86_400));
-        let mut session = Self { connection, client: Client::new(config), patience, timeouts, remote, tls: None, transactions: 0 };
+        let mut session = Self { connection, client: Client::new(config), patience, timeouts, remote, tls: None, transactions: 0, unflushed: false };
         if manners.tls == TlsLevel::Implicit {
             session = session.secure(net, TlsDemand::Verified, manners).await?;
         }
@@ -367,6 +369,12 @@ impl SessionOut {
                 Step::Close => return Ok(Came::Closed),
                 Step::Trouble(trouble) => return Err(self.broken(self.client.stage(), spoken(trouble))),
                 Step::Write(octets) => match self.patience.within(limit, self.connection.write_all(octets)).await {
+                    Ok(Ok(())) => self.unflushed = true,
+                    Ok(Err(error)) => self.last_words(&error).await,
+                    Err(_) => return Err(self.broken(wait, Trouble::Silent(limit.as_secs()))),
+                },
+                // TLS takes octets before the socket has room for them, and a read would leave them where they are: each side would wait for the other.
+                Step::Read if std::mem::take(&mut self.unflushed) => match self.patience.within(limit, self.connection.flush()).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => self.last_words(&error).await,
                     Err(_) => return Err(self.broken(wait, Trouble::Silent(limit.as_secs()))),

@@ -149,10 +149,17 @@ impl Session<'_> {
         let closing = self.reception.closing.clone();
         let mut shrunk = false;
         let mut turn = Turn::new();
+        let mut unflushed = false;
         loop {
             match self.server.next() {
                 Step::Write(octets) => match self.patience.within(idle, connection.write_all(octets)).await {
-                    Ok(Ok(())) => turn = Turn::new(),
+                    Ok(Ok(())) => (turn, unflushed) = (Turn::new(), true),
+                    Ok(Err(_)) => return End::Closed,
+                    Err(_) => return End::TimedOut,
+                },
+                // TLS takes octets before the socket has room for them, and a read would leave them where they are: each side would wait for the other.
+                Step::Read if std::mem::take(&mut unflushed) => match self.patience.within(idle, connection.flush()).await {
+                    Ok(Ok(())) => {}
                     Ok(Err(_)) => return End::Closed,
                     Err(_) => return End::TimedOut,
                 },

@@ -1,11 +1,13 @@
 //! A connection in memory: two channels with latency, a bounded window, and a breaking point.
+//!
+//! The relay's end holds back what it is given until it holds much, or is flushed, as TLS does: who reads without having flushed waits for ever.
 
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,6 +18,9 @@ use super::{World, lock};
 
 /// Octets on the way in one direction, as a TCP window bounds them.
 const WINDOW_OCTETS: usize = 64 * 1024;
+
+/// Octets that the relay's end holds back.
+const HELD_OCTETS: usize = 16 * 1024;
 
 /// One direction.
 #[derive(Default)]
@@ -65,12 +70,14 @@ pub(crate) struct End {
     relay: Option<Arc<World>>,
     /// Told when the relay lets go.
     number: Option<u64>,
+    /// Written by the relay, and not on its way yet.
+    held: Vec<u8>,
 }
 
 /// Makes a connection: the end that dialled, and the end that was dialled.
 pub(crate) fn connection(latency: Duration, breaks_after: Option<(u64, Arc<AtomicU64>)>) -> (End, End) {
     let link = Arc::new(Link { latency, breaks_after, channels: Default::default() });
-    let end = |out| End { link: link.clone(), out, timer: None, relay: None, number: None };
+    let end = |out| End { link: link.clone(), out, timer: None, relay: None, number: None, held: Vec::new() };
     (end(0), end(1))
 }
 
@@ -188,11 +195,21 @@ impl AsyncRead for End {
     }
 }
 
-impl AsyncWrite for End {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        if self.is_dead() {
-            return Poll::Pending;
+impl End {
+    /// Puts what is held on its way.
+    fn let_go(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.held.is_empty() {
+            let held = std::mem::take(&mut self.held);
+            let sent = self.send(cx, &held);
+            self.held = held;
+            let count = ready!(sent)?;
+            self.held.drain(..count);
         }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Puts octets on their way, as many as there is room for.
+    fn send(&self, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         let room_before_break = self.link.breaks_after.as_ref().map(|(limit, _)| limit.saturating_sub(self.link.written()));
         let mut channel = lock(&self.link.channels[self.out]);
         if channel.broken {
@@ -224,14 +241,33 @@ impl AsyncWrite for End {
         Poll::Ready(Ok(count))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_dead() { Poll::Pending } else { Poll::Ready(Ok(())) }
-    }
+}
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+impl AsyncWrite for End {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         if self.is_dead() {
             return Poll::Pending;
         }
+        if self.relay.is_none() {
+            return self.send(cx, octets);
+        }
+        if self.held.len() >= HELD_OCTETS {
+            ready!(self.let_go(cx))?;
+        }
+        self.held.extend_from_slice(octets);
+        Poll::Ready(Ok(octets.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_dead() { Poll::Pending } else { self.let_go(cx) }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_dead() {
+            return Poll::Pending;
+        }
+        // What cannot be sent any more is lost.
+        let _ = ready!(self.let_go(cx));
         self.end();
         Poll::Ready(Ok(()))
     }
