@@ -316,3 +316,53 @@ pub fn reply(input: &[u8]) {
     };
     assert_eq!(hear(0).first(), hear(usize::from(cut).min(octets.len())).first());
 }
+
+/// A milter of any octets: in any split the same, nothing grows without bound, and what it wants in a header cannot end the header.
+pub fn milter(input: &[u8]) {
+    use postrider_smtp::milter::{Answer, Change, Command, PACKET_OCTETS_MAX, Said, Session, Verdict};
+    let (steer, octets) = split(input);
+    let converse = |slice_octets: usize| {
+        let (mut session, mut heard) = (Session::new(), Vec::new());
+        let commands = [Command::Hello("x"), Command::Data, Command::EndOfHeader, Command::Body(b"x"), Command::EndOfBody];
+        let mut commands = commands.iter().cycle().skip(usize::from(steer)).take(64);
+        let mut awaits = true;
+        for slice in octets.chunks(slice_octets) {
+            session.feed(slice);
+            loop {
+                while !awaits {
+                    let Some(command) = commands.next() else { return heard };
+                    awaits = session.say(*command, &|name| Some(name.to_owned())) == Said::Awaits;
+                }
+                session.outbox();
+                match session.next() {
+                    Ok(Some(answer)) => {
+                        awaits = !matches!(answer, Answer::Agreed | Answer::Verdict(_));
+                        heard.push(answer);
+                    }
+                    Ok(None) => break,
+                    Err(_) => return heard,
+                }
+            }
+        }
+        heard
+    };
+    let heard = converse(octets.len().max(1));
+    assert_eq!(converse(1), heard);
+    for answer in heard {
+        match answer {
+            Answer::Change(Change::AddHeader(field) | Change::InsertHeader(_, field) | Change::ChangeHeader(_, field)) => {
+                let text = format!("{}:{}", field.name, String::from_utf8_lossy(&field.value));
+                assert!(text.len() <= 6 * PACKET_OCTETS_MAX);
+                let mut lines = text.split('\n');
+                let first = lines.next().unwrap_or_default();
+                assert!(!first.starts_with([' ', '\t', ':', '\r']), "{text:?}");
+                assert!(lines.all(|line| line.starts_with([' ', '\t']) && !line.trim().is_empty()), "{text:?}");
+                assert_eq!(text.matches('\r').count(), text.matches("\r\n").count(), "{text:?}");
+            }
+            Answer::Verdict(Verdict::Refuse(reply)) => {
+                assert!((400..=599).contains(&reply.code()) && reply.lines().iter().all(|line| is_clean(line)));
+            }
+            Answer::Agreed | Answer::Verdict(_) | Answer::Change(_) | Answer::Progress => {}
+        }
+    }
+}

@@ -19,6 +19,7 @@ pub mod command;
 pub mod data;
 pub mod extension;
 pub mod line;
+pub mod milter;
 pub mod parameters;
 pub mod path;
 pub mod reply;

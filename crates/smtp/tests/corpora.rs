@@ -78,3 +78,8 @@ fn server_sessions() {
 fn client_sessions() {
     replay("client", checks::client);
 }
+
+#[test]
+fn milters() {
+    replay("milter", checks::milter);
+}
