@@ -121,6 +121,7 @@ impl Composer<'_> {
             release_at: None,
             recipients: ends.into_iter().map(Recipient::new).collect(),
             mend: Mend::default(),
+            held: None,
             content_octets: content.len() as u64,
         };
         Report { message: Arc::new(message), content }

@@ -65,6 +65,7 @@ pub(crate) async fn take_custody(doors: &Doors, submission: Submission, content:
         },
         recipients: submission.recipients,
         mend: plan::mend(submission.role, &submission.facts),
+        held: None,
         content_octets: content.octets,
     };
     // The line is made of the facts, and written only when they are true.

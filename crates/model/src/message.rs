@@ -7,7 +7,7 @@ use postrider_smtp::parameters::{Notify, OriginalRecipient, Ret};
 use postrider_smtp::wishes::{DeliverBy, MtPriority};
 use postrider_smtp::{ForwardPath, Host, Mailbox, ReversePath};
 
-use crate::doors::SpoolTrouble;
+use crate::doors::{OnHold, SpoolTrouble};
 use crate::{BoxFuture, CredentialName, MessageId, StreamName, TenantName, Timestamp};
 
 /// The durable facts of one message, without its content. Written once, with the acceptance, and never changed.
@@ -35,6 +35,8 @@ pub struct Message {
     pub content_octets: u64,
     /// What is added to it when it is sent.
     pub mend: Mend,
+    /// Held from its first moment on, whoever judged it so; what a person does to the hold later stands elsewhere.
+    pub held: Option<OnHold>,
 }
 
 /// What a message lacks, and is given when it is sent (RFC 6409 §8). The values follow from its other facts, so every attempt gives the same.

@@ -39,6 +39,7 @@ fn messages() -> Vec<Message> {
         deadline: None,
         release_at: None,
         mend: Default::default(),
+        held: None,
         recipients: recipients(&["a@one.example"]),
         content_octets: 0,
     };
@@ -76,6 +77,7 @@ fn messages() -> Vec<Message> {
     let mut held = plain.clone();
     held.release_at = Some(at(8));
     held.mend = Mend { date: true, from: false, message_id: true, empty_line: true };
+    held.held = Some(OnHold { since: at(5), reason: "odd".into() });
     let mut by_return = plain.clone();
     by_return.envelope.deliver_by = DeliverBy::parse("120;R");
     vec![plain, full, relayed, wished, held, by_return]

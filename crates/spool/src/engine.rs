@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use postrider_model::doors::{Left, LendLimit, Lent, Opened, Receipt, Spool, SpoolTrouble, Staged, Staging};
-use postrider_model::{BoxFuture, Group, Loan, Message, MessageId, Parcel, Settlement, SiteName, TenantName, Timestamp, limits};
+use postrider_model::{BoxFuture, Content, Group, Loan, Message, MessageId, Parcel, Settlement, SiteName, TenantName, Timestamp, limits};
 use postrider_smtp::Host;
 use tokio::sync::oneshot;
 
@@ -15,7 +15,7 @@ use crate::frame::{Frame, SettlePurpose};
 use crate::handoff::Weight;
 use crate::index::Fate;
 use crate::log::Log;
-use crate::staging::{self, StagedBody};
+use crate::staging::{self, Kept, StagedBody};
 use crate::sync::lock;
 
 /// The spool on one disk of this machine.
@@ -177,6 +177,18 @@ impl Spool for EmbeddedSpool {
             self.core.check_sound()?;
             self.core.check_room()?;
             staging::begin(self.core.staging.clone(), expected_octets).await
+        })
+    }
+
+    fn read_staged(&self, content: &Staged) -> BoxFuture<'_, Result<Content, SpoolTrouble>> {
+        let kept = content.body.downcast_ref::<StagedBody>().map(|staged| staged.kept.clone());
+        let octets = content.octets;
+        Box::pin(async move {
+            match kept {
+                Some(Kept::Held(held)) => Ok(Content::Held(held)),
+                Some(Kept::File(name)) => self.core.in_file(name, octets).await,
+                None => Err(SpoolTrouble::Io("a content of another engine".into())),
+            }
         })
     }
 

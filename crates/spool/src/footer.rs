@@ -42,7 +42,10 @@ impl Summary {
     pub(crate) fn of(form: Form) -> SmallVec<[Summary; 2]> {
         let mut out = SmallVec::new();
         match form {
-            Form::Acceptance(stored) => out.push(Self::message(stored, None, Vec::new())),
+            Form::Acceptance(stored) => {
+                let (fates, held) = born(&stored.message);
+                out.push(Self::message(stored, fates, held));
+            }
             Form::Checkpoint(stored, states) => out.push(Self::message(stored, Some(fates(&states)), held(&states))),
             Form::Standing(id, states) => out.push(Summary::Fates { id, fates: told_fates(&states) }),
             Form::Settlement(settlement) => {
@@ -63,6 +66,14 @@ impl Summary {
         };
         Summary::Message { message: Arc::new(stored.message), file, fates, held }
     }
+}
+
+/// How a message's deliveries stand when it is accepted: they wait, unless it came with a hold.
+pub(crate) fn born(message: &Message) -> (Option<Vec<(u32, Fate)>>, Vec<(u32, OnHold)>) {
+    let Some(hold) = &message.held else { return (None, Vec::new()) };
+    let fate = Fate::fresh(message.arrival.at, message.release_at);
+    let indices = 0..message.recipients.len() as u32;
+    (Some(indices.clone().map(|index| (index, fate)).collect()), indices.map(|index| (index, hold.clone())).collect())
 }
 
 /// Fates of stored states.

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::alteration::{StoredAlteration, put_alteration};
 use crate::codec::Encode;
-use crate::footer::{Summary, fates, held, told_fates};
+use crate::footer::{Summary, born, fates, held, told_fates};
 use crate::forms::{Body, SettlementParts, State, put_settlement, put_states, put_stored_message};
 use crate::index::Fate;
 use crate::record::{HEADER_OCTETS, Header, Kind, record_octets};
@@ -79,7 +79,8 @@ impl Frame {
             Kept::File(name) => (Bytes::new(), 0, Body::File(*name, staged.hash), Some(*name)),
         };
         put_stored_message(&mut buffer, &message, form);
-        let summary = Summary::Message { message: message.clone(), file, fates: None, held: Vec::new() };
+        let (fates, held) = born(&message);
+        let summary = Summary::Message { message: message.clone(), file, fates, held };
         let purpose = Purpose::Accept { message, staged, answer };
         Self { events: 1, ..Self::new(Kind::Acceptance, buffer, body, hash, smallvec::smallvec![summary], purpose) }
     }

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::core::Core;
 use crate::disk::{DiskFile, Opening, read_exactly};
-use crate::forms::{Body, Form, State, StoredMessage};
+use crate::forms::{Body, FileName, Form, State, StoredMessage};
 use crate::index::Place;
 use crate::offload::{Offload, offload};
 use crate::record::{HEADER_OCTETS, Header, Kind};
@@ -117,7 +117,13 @@ impl Core {
 
     async fn opened(&self, message: Arc<Message>, body: Body, content: Bytes) -> Result<Opened, SpoolTrouble> {
         let Body::File(name, _) = body else { return Ok(Opened { message, content: Content::Held(content) }) };
-        let (disk, octets) = (self.slots.ground.disk.clone(), message.content_octets);
+        let octets = message.content_octets;
+        Ok(Opened { message, content: self.in_file(name, octets).await? })
+    }
+
+    /// A content in a file of its own.
+    pub(crate) async fn in_file(&self, name: FileName, octets: u64) -> Result<Content, SpoolTrouble> {
+        let disk = self.slots.ground.disk.clone();
         let file = offload(self.offload.as_ref(), move || {
             let path = name.path();
             let file = disk.open(&path, Opening::Read).map_err(|trouble| io_trouble(&path, &trouble))?;
@@ -127,7 +133,7 @@ impl Core {
             Ok(file)
         });
         let source = FileSource { file: file.await?, offload: self.offload.clone(), at: 0, octets };
-        Ok(Opened { message, content: Content::Streamed(Box::new(source)) })
+        Ok(Content::Streamed(Box::new(source)))
     }
 }
 

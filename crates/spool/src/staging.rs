@@ -99,6 +99,7 @@ impl Drop for LooseFile {
 }
 
 /// Where a finished content is.
+#[derive(Clone)]
 pub(crate) enum Kept {
     Held(Bytes),
     File(FileName),

@@ -15,11 +15,14 @@ use postrider_model::{
 };
 use postrider_smtp::{EnhancedStatus, Mailbox, Reply, ReversePath};
 
+use crate::alteration::{put_hold, take_hold};
 use crate::codec::{Damaged, Decoder, Encode};
 use crate::wishes::{WISHES_FOLLOW, has_wishes, put_wishes, take_wishes};
 
 /// The bit in a message's flags that says that an octet follows in the end: what is added to the content.
 const MEND_FOLLOWS: u8 = 4;
+/// The bit that says that the hold it came with follows behind that.
+const HELD_FOLLOWS: u8 = 8;
 
 pub(crate) fn put_message(out: &mut Vec<u8>, message: &Message) {
     out.fixed128(message.id.0);
@@ -40,7 +43,8 @@ pub(crate) fn put_message(out: &mut Vec<u8>, message: &Message) {
     out.octet(
         u8::from(message.envelope.smtputf8)
             | if wishes { WISHES_FOLLOW } else { 0 }
-            | if message.mend == Mend::default() { 0 } else { MEND_FOLLOWS },
+            | if message.mend == Mend::default() { 0 } else { MEND_FOLLOWS }
+            | if message.held.is_none() { 0 } else { HELD_FOLLOWS },
     );
     put_arrival(out, &message.arrival);
     out.octet(match message.priority {
@@ -61,6 +65,9 @@ pub(crate) fn put_message(out: &mut Vec<u8>, message: &Message) {
         let Mend { date, from, message_id, empty_line } = message.mend;
         out.octet(u8::from(date) | u8::from(from) << 1 | u8::from(message_id) << 2 | u8::from(empty_line) << 3);
     }
+    if let Some(hold) = &message.held {
+        put_hold(out, hold);
+    }
 }
 
 pub(crate) fn take_message(from: &mut Decoder<'_>) -> Result<Message, Damaged> {
@@ -78,7 +85,7 @@ pub(crate) fn take_message(from: &mut Decoder<'_>) -> Result<Message, Damaged> {
         _ => return Err(Damaged),
     };
     let flags = from.octet()?;
-    if flags & !(1 | WISHES_FOLLOW | MEND_FOLLOWS) != 0 {
+    if flags & !(1 | WISHES_FOLLOW | MEND_FOLLOWS | HELD_FOLLOWS) != 0 {
         return Err(Damaged);
     }
     let envelope = Envelope::new(reverse_path, body, flags & 1 != 0);
@@ -96,8 +103,8 @@ pub(crate) fn take_message(from: &mut Decoder<'_>) -> Result<Message, Damaged> {
     for _ in 0..count {
         recipients.push(Recipient::new(take_mailbox(from)?));
     }
-    let (release_at, mend) = (None, Mend::default());
-    let mut message = Message { id, tenant, stream, envelope, arrival, priority, deadline, release_at, recipients, content_octets, mend };
+    let (release_at, mend, held) = (None, Mend::default(), None);
+    let mut message = Message { id, tenant, stream, envelope, arrival, priority, deadline, release_at, recipients, content_octets, mend, held };
     if flags & WISHES_FOLLOW != 0 {
         take_wishes(from, &mut message)?;
     }
@@ -107,6 +114,9 @@ pub(crate) fn take_message(from: &mut Decoder<'_>) -> Result<Message, Damaged> {
             return Err(Damaged);
         }
         message.mend = Mend { date: set & 1 != 0, from: set & 2 != 0, message_id: set & 4 != 0, empty_line: set & 8 != 0 };
+    }
+    if flags & HELD_FOLLOWS != 0 {
+        message.held = Some(take_hold(from)?);
     }
     Ok(message)
 }

@@ -134,6 +134,7 @@ impl SpoolDesk for Played {
             deadline: None,
             release_at: None,
             mend: Default::default(),
+            held: None,
             recipients: vec![Recipient::new(Mailbox::parse("b@c.example").unwrap())],
             content_octets: 5,
         };
@@ -270,6 +271,10 @@ impl ContentSource for Chunks {
 impl Spool for Played {
     fn stage(&self, _: Option<u64>) -> BoxFuture<'_, Result<Box<dyn Staging>, SpoolTrouble>> {
         unreachable!("the API stages nothing")
+    }
+
+    fn read_staged(&self, _: &Staged) -> BoxFuture<'_, Result<Content, SpoolTrouble>> {
+        unreachable!("the API reads nothing staged")
     }
 
     fn accept(&self, _: Arc<Message>, _: Staged) -> BoxFuture<'_, Result<Receipt, SpoolTrouble>> {

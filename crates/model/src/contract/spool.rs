@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::tools::{ALL, accept, at, bounced, content_of, deferred, delivered, group, host, message, settled};
+use super::tools::{ALL, accept, at, bounced, content_of, deferred, delivered, group, host, message, octets_of, settled};
 use super::{SpoolLaw, Workshop};
-use crate::doors::{Left, LendLimit, Spool, SpoolTrouble};
-use crate::{Group, MessageId, Parcel, Priority, Report, SiteName, StreamName, TenantName};
+use crate::doors::{Left, LendLimit, OnHold, Spool, SpoolTrouble};
+use crate::{Group, Message, MessageId, Parcel, Priority, Report, SiteName, StreamName, TenantName};
 
 macro_rules! laws {
     ($($(#[$doc:meta])* $name:ident: $text:literal),* $(,)?) => {
@@ -17,6 +17,8 @@ macro_rules! laws {
 laws! {
     accepted_mail: "accepted mail is lent and opened as it was, and after a restart, too",
     large_content: "a large content comes back whole",
+    read_before: "a staged content can be read before it is accepted, as often as one likes",
+    born_held: "mail that comes with a hold is held from the first moment on, and after a restart, too",
     claims: "a group is handed out once, and comes again when its mail is due",
     released: "a released group comes again not before the given instant",
     order: "inside a lane: priority, then deadline, then due time",
@@ -70,6 +72,37 @@ async fn large_content(work: Work) {
     let facts = accept(&*spool, message(1, 100, &["a@one.example"]), &content).await;
     for spool in [spool, work.open().await] {
         assert!(content_of(&*spool, facts.id).await == Ok((facts.clone(), content.clone())));
+    }
+}
+
+async fn read_before(work: Work) {
+    let spool = work.open().await;
+    for octets in [0, 5, 3_000_000] {
+        let content: Vec<u8> = (0..octets).map(|nth| (nth % 251) as u8).collect();
+        let mut staging = spool.stage(None).await.expect("room for a content");
+        for chunk in content.chunks(10_000) {
+            if staging.append(chunk) {
+                staging.drain().await.expect("room for a content");
+            }
+        }
+        let staged = staging.finish().await.expect("a staged content");
+        for _ in 0..2 {
+            assert_eq!(octets_of(spool.read_staged(&staged).await.expect("readable")).await.expect("readable"), content);
+        }
+    }
+}
+
+async fn born_held(work: Work) {
+    let spool = work.open().await;
+    let hold = OnHold { since: at(100), reason: "odd".into() };
+    let held = Message { held: Some(hold), ..message(1, 100, &["a@one.example", "b@two.example"]) };
+    let facts = accept(&*spool, held, b"content").await;
+    for spool in [spool, work.open().await, work.open().await] {
+        assert_eq!((spool.ready(at(1_000), 10), spool.next_due()), (Vec::new(), None));
+        assert_eq!(content_of(&*spool, facts.id).await, Ok((facts.clone(), b"content".to_vec())));
+        let parcel = spool.lend_these(facts.id, &[1]).expect("a person may take it");
+        spool.hand_back(facts.id, parcel.loan, None);
+        assert_eq!(spool.ready(at(1_000), 10), [], "and it is held again");
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) fn message(number: u8, millis: u64, recipients: &[&str]) -> Message {
         deadline: None,
         release_at: None,
         mend: Default::default(),
+        held: None,
         recipients: recipients.iter().map(|text| Recipient::new(Mailbox::parse(text).expect("a mailbox"))).collect(),
         content_octets: 0,
     }
@@ -67,8 +68,12 @@ pub(super) async fn accept(spool: &dyn Spool, mut message: Message, content: &[u
 
 pub(super) async fn content_of(spool: &dyn Spool, id: MessageId) -> Result<(Arc<Message>, Vec<u8>), SpoolTrouble> {
     let opened = spool.open(id).await?;
+    Ok((opened.message, octets_of(opened.content).await?))
+}
+
+pub(super) async fn octets_of(content: Content) -> Result<Vec<u8>, SpoolTrouble> {
     let mut octets = Vec::new();
-    match opened.content {
+    match content {
         Content::Held(held) => octets.extend_from_slice(&held),
         Content::Streamed(mut source) => {
             while let Some(chunk) = source.next().await? {
@@ -77,7 +82,7 @@ pub(super) async fn content_of(spool: &dyn Spool, id: MessageId) -> Result<(Arc<
             }
         }
     }
-    Ok((opened.message, octets))
+    Ok(octets)
 }
 
 pub(super) fn settled(parcel: &Parcel, millis: u64, outcome: &Outcome) -> Settlement {

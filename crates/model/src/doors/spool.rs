@@ -16,6 +16,9 @@ pub trait Spool: Send + Sync {
     /// Fails at once with `Full` or `Poisoned`, so that the client hears 452 or 451 before it sends anything.
     fn stage(&self, expected_octets: Option<u64>) -> BoxFuture<'_, Result<Box<dyn Staging>, SpoolTrouble>>;
 
+    /// Reads a content that is complete, before anybody promises anything about it: for those who judge it.
+    fn read_staged(&self, content: &Staged) -> BoxFuture<'_, Result<Content, SpoolTrouble>>;
+
     /// Takes custody. When this returns `Ok`, message and content are on stable storage (docs/custody.md, instant 1). An id that a message here
     /// has is refused with `IdTaken`.
     fn accept(&self, message: Arc<Message>, content: Staged) -> BoxFuture<'_, Result<Receipt, SpoolTrouble>>;

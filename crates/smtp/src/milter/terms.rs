@@ -57,7 +57,6 @@ impl Steps {
     pub(super) const QUIET_HEADER: u32 = 0x80;
     pub(super) const NO_UNKNOWN: u32 = 0x100;
     pub(super) const NO_DATA: u32 = 0x200;
-    pub(super) const SKIP: u32 = 0x400;
     pub(super) const QUIET_CONNECT: u32 = 0x1000;
     pub(super) const QUIET_HELLO: u32 = 0x2000;
     pub(super) const QUIET_MAIL: u32 = 0x4000;

@@ -27,6 +27,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashTable;
+use postrider_model::doors::QueueFilter;
 use postrider_model::{Group, Message, MessageId, SiteName, StreamName, TenantName, Timestamp};
 use postrider_smtp::Host;
 
@@ -126,6 +127,9 @@ impl Index {
             deliveries,
         };
         let slot = self.insert(entry);
+        if let Some(hold) = &message.held {
+            self.turn_message(slot, &QueueFilter::default(), Some(hold));
+        }
         self.take_turns(slot);
     }
 
