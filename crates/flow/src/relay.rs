@@ -9,7 +9,7 @@ use postrider_core::local::{self, Resolved};
 use postrider_core::suspend::Suspensions;
 use postrider_mail::HeaderWatch;
 use postrider_model::doors::{Insight, Listener, NetTrouble, Principal, Receipt, SpoolDesk, SpoolTrouble, Suspension};
-use postrider_model::policy::Snapshot;
+use postrider_model::policy::{LOCAL_LISTENER, Snapshot};
 use postrider_model::{BodyType, Envelope, Protocol, Recipient, ReportWishes, Role};
 use postrider_smtp::data::BareNewline;
 use postrider_smtp::sasl::Mechanisms;
@@ -18,11 +18,12 @@ use postrider_smtp::{EnhancedStatus, Mailbox, Reply, ReversePath};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::checking::{Client, Judges, Watch, Word};
 use crate::dispatch::{Command, Dispatcher};
 use crate::ending::Ending;
 use crate::insight::RelayInsight;
 use crate::quotas::Quotas;
-use crate::receive::{self, Gate, Reception};
+use crate::receive::{self, Conclusion, Gate, Reception};
 use crate::submit::{Submission, push_once, take_custody};
 use crate::{Doors, ListenerSettings, ReceiveLimits};
 
@@ -42,6 +43,7 @@ pub struct Relay {
     doors: Doors,
     current: Mutex<Current>,
     gate: Arc<Gate>,
+    watch: Arc<Watch>,
     commands: mpsc::UnboundedSender<Command>,
     quotas: Arc<Quotas>,
     closing: Ending,
@@ -79,6 +81,9 @@ pub enum SubmitTrouble {
     /// Too many servers have had it already.
     #[error("the message loops: {0} Received fields")]
     Loops(u32),
+    /// A judge of content refused it.
+    #[error("refused: {0}")]
+    Refused(Reply),
     /// The spool did not take it.
     #[error(transparent)]
     Spool(#[from] SpoolTrouble),
@@ -107,7 +112,16 @@ impl Relay {
             tasks.spawn(Dispatcher::new(doors.clone(), snapshot.clone(), quotas.clone()).run(received));
         }
         let current = Mutex::new(Current { snapshot, limits, version: 0 });
-        Arc::new(Self { doors, current, gate: Arc::default(), commands, quotas, closing: Ending::default(), tasks: Mutex::new(tasks) })
+        Arc::new(Self {
+            doors,
+            current,
+            gate: Arc::default(),
+            watch: Arc::default(),
+            commands,
+            quotas,
+            closing: Ending::default(),
+            tasks: Mutex::new(tasks),
+        })
     }
 
     fn current(&self) -> Current {
@@ -141,6 +155,7 @@ impl Relay {
             snapshot: current.snapshot.clone(),
             gate: self.gate.clone(),
             config: Arc::new(server_config(current, settings)),
+            watch: self.watch.clone(),
             closing: self.closing.clone(),
         }
     }
@@ -257,9 +272,17 @@ impl Relay {
             }
         }
         let staged = staging.finish().await?;
+        let mut judges = Judges::of(&self.doors, &self.watch, &snapshot, LOCAL_LISTENER);
+        if let Some(judges) = &mut judges
+            && let Word::Refuse(reply) = introduce(judges, &snapshot.host_name, &principal, &reverse_path, &recipients).await
+        {
+            return Err(SubmitTrouble::Refused(reply));
+        }
         let smtputf8 = facts.header_8bit || !reverse_path.is_ascii() || !recipients.iter().all(|recipient| recipient.mailbox.is_ascii());
         let body = if facts.body_8bit || facts.header_8bit { BodyType::EightBitMime } else { BodyType::SevenBit };
         let submission = Submission {
+            id: None,
+            held: None,
             principal,
             role: Role::Local,
             envelope: Envelope { ret: wishes.ret, envid: wishes.envid, ..Envelope::new(reverse_path, body, smtputf8) },
@@ -271,7 +294,14 @@ impl Relay {
             protocol: Protocol::Local,
             tls: None,
         };
-        Ok(take_custody(&self.doors, submission, staged).await?)
+        let Some(mut judges) = judges else { return Ok(take_custody(&self.doors, submission, staged).await?) };
+        let concluded = receive::judge(&self.doors, &mut judges, submission, staged, max).await;
+        judges.part().await;
+        match concluded? {
+            Conclusion::Take(submission, staged) => Ok(take_custody(&self.doors, *submission, staged).await?),
+            Conclusion::Discard(message) => Ok(Receipt { message, at: message.accepted_at() }),
+            Conclusion::Refuse(reply) => Err(SubmitTrouble::Refused(reply)),
+        }
     }
 
     /// Another policy rules from now on. Sessions under way end under the old one.
@@ -311,6 +341,25 @@ impl Relay {
         self.quotas.close().await;
         let _ = self.doors.spool.flush().await;
     }
+}
+
+/// The judges hear of mail that did not come by SMTP, as of a client on this machine (Postfix's `non_smtpd_milters`).
+async fn introduce(
+    judges: &mut Judges,
+    host_name: &str,
+    principal: &Principal,
+    reverse_path: &ReversePath,
+    recipients: &[Recipient],
+) -> Word {
+    let user = principal.credential.as_ref().map(|credential| ("LOCAL", credential.as_str()));
+    let client = Client { listener: LOCAL_LISTENER, address: None, dialled: None, hello: host_name, tls: None, proof: user };
+    let mut word = judges.mail(&client, &principal.stream, reverse_path, &[]).await;
+    for recipient in recipients {
+        if word == Word::Go {
+            word = judges.recipient(&format!("<{}>", recipient.mailbox), &recipient.mailbox, &[]).await;
+        }
+    }
+    if word == Word::Go { judges.data().await } else { word }
 }
 
 fn rules(current: &Current, settings: &ListenerSettings) -> admit::Rules {

@@ -164,7 +164,8 @@ impl SessionOut {
         let mut config = client::Config::new(&manners.ehlo_name);
         config.lmtp = manners.lmtp;
         let patience = Patience::new(Duration::from_secs(86_400));
-        let mut session = Self { connection, client: Client::new(config), patience, timeouts, remote, tls: None, transactions: 0, unflushed: false };
+        let mut session =
+            Self { connection, client: Client::new(config), patience, timeouts, remote, tls: None, transactions: 0, unflushed: false };
         if manners.tls == TlsLevel::Implicit {
             session = session.secure(net, TlsDemand::Verified, manners).await?;
         }

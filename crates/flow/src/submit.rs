@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use postrider_core::{plan, times};
 use postrider_mail::HeaderFacts;
-use postrider_model::doors::{Principal, Receipt, SpoolTrouble, Staged};
+use postrider_model::doors::{OnHold, Principal, Receipt, SpoolTrouble, Staged};
 use postrider_model::{Arrival, Envelope, Message, MessageId, Protocol, Recipient, Role};
 use postrider_smtp::wishes::Hold;
 
@@ -14,6 +14,10 @@ use crate::Doors;
 /// A complete transaction, before anything is promised.
 #[derive(Debug)]
 pub(crate) struct Submission {
+    /// The id it was judged under, when it was.
+    pub(crate) id: Option<MessageId>,
+    /// It is to be held from its first moment on, for this reason.
+    pub(crate) held: Option<String>,
     pub(crate) principal: Principal,
     pub(crate) role: Role,
     pub(crate) envelope: Envelope,
@@ -44,7 +48,7 @@ pub(crate) fn new_id(doors: &Doors) -> MessageId {
 
 /// Gives the submission an id and hands it to the spool. `Ok` means that it is on stable storage.
 pub(crate) async fn take_custody(doors: &Doors, submission: Submission, content: Staged) -> Result<Receipt, SpoolTrouble> {
-    let id = new_id(doors);
+    let id = submission.id.unwrap_or_else(|| new_id(doors));
     let arrived_at = id.accepted_at();
     let message = Message {
         id,
@@ -65,7 +69,7 @@ pub(crate) async fn take_custody(doors: &Doors, submission: Submission, content:
         },
         recipients: submission.recipients,
         mend: plan::mend(submission.role, &submission.facts),
-        held: None,
+        held: submission.held.map(|reason| OnHold { since: arrived_at, reason: reason.into() }),
         content_octets: content.octets,
     };
     // The line is made of the facts, and written only when they are true.

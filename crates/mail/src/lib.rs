@@ -13,6 +13,7 @@
 pub mod date;
 pub mod dkim;
 pub mod dsn;
+pub mod edit;
 pub mod encode;
 pub mod header;
 mod mailboxes;

@@ -104,7 +104,8 @@ pub(crate) fn take_message(from: &mut Decoder<'_>) -> Result<Message, Damaged> {
         recipients.push(Recipient::new(take_mailbox(from)?));
     }
     let (release_at, mend, held) = (None, Mend::default(), None);
-    let mut message = Message { id, tenant, stream, envelope, arrival, priority, deadline, release_at, recipients, content_octets, mend, held };
+    let mut message =
+        Message { id, tenant, stream, envelope, arrival, priority, deadline, release_at, recipients, content_octets, mend, held };
     if flags & WISHES_FOLLOW != 0 {
         take_wishes(from, &mut message)?;
     }

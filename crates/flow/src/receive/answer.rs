@@ -14,7 +14,9 @@ use postrider_smtp::xclient::XClient;
 use postrider_smtp::{ForwardPath, Mailbox, Reply};
 
 use super::gate::network_of;
+use super::judge::Conclusion;
 use super::{Pace, Session, Transaction, reply};
+use crate::checking::Word;
 use crate::submit::{Submission, push_once, take_custody};
 
 /// What a client hears of trouble in the spool: always "later", never "no" (RFC 5321 §4.2.1).
@@ -39,6 +41,8 @@ impl Session<'_> {
                 self.hello = name.into();
                 self.esmtp = esmtp;
                 self.transaction = None;
+                // A client that is another one now is another one to the judges, too.
+                self.part().await;
                 Verdict::Accept
             }
             Question::XClient(client) => {
@@ -50,18 +54,27 @@ impl Session<'_> {
                 }
                 return;
             }
-            Question::Authenticate { credentials, .. } => self.authenticate(&credentials.authcid, credentials.password.clone()).await,
+            Question::Authenticate { mechanism, credentials } => {
+                let verdict = self.authenticate(&credentials.authcid, credentials.password.clone()).await;
+                if matches!(verdict, Verdict::Accept) {
+                    self.mechanism = Some(mechanism.as_str());
+                }
+                verdict
+            }
             Question::Mail { reverse_path, parameters } => {
                 let client = admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some() };
                 match admit::mail(&self.reception.rules, &client, &reverse_path) {
-                    Ok(()) => {
-                        self.transaction = Some(Transaction::new(reverse_path, parameters));
-                        Verdict::Accept
-                    }
+                    Ok(()) => match self.judged_mail(&reverse_path, &parameters).await {
+                        Word::Go => {
+                            self.transaction = Some(Transaction::new(reverse_path, parameters));
+                            Verdict::Accept
+                        }
+                        Word::Refuse(reply) => self.refuse(&format!("milter: MAIL FROM:{reverse_path}"), reply),
+                    },
                     Err(refusal) => self.refuse(&format!("MAIL FROM:{reverse_path}"), refusal.reply()),
                 }
             }
-            Question::Recipient { forward_path, parameters } => self.recipient(&forward_path, parameters),
+            Question::Recipient { forward_path, parameters } => self.recipient(&forward_path, parameters).await,
             Question::Data => self.data().await,
             // Whether a mailbox exists is nobody's business (RFC 5321 §7.3): the machine's 252 says so.
             Question::Verify { .. } => Verdict::Accept,
@@ -121,19 +134,27 @@ impl Session<'_> {
         }
     }
 
-    fn recipient(&mut self, path: &ForwardPath, parameters: RecipientParameters) -> Verdict {
+    async fn recipient(&mut self, path: &ForwardPath, parameters: RecipientParameters) -> Verdict {
         let client = admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some() };
-        match admit::recipient(&self.reception.rules, &client, path) {
-            Ok(mailbox) => match self.take_recipient(mailbox, parameters) {
-                Ok(()) => Verdict::Accept,
-                Err(reply) => self.refuse(&format!("RCPT TO:{path}"), reply),
-            },
-            Err(refusal) => self.refuse(&format!("RCPT TO:{path}"), refusal.reply()),
+        let mailbox = match admit::recipient(&self.reception.rules, &client, path) {
+            Ok(mailbox) => mailbox,
+            Err(refusal) => return self.refuse(&format!("RCPT TO:{path}"), refusal.reply()),
+        };
+        let ends = match self.ends(mailbox.clone()) {
+            Ok(ends) => ends,
+            Err(reply) => return self.refuse(&format!("RCPT TO:{path}"), reply),
+        };
+        if let Word::Refuse(reply) = self.judged_recipient(&mailbox, &parameters).await {
+            return self.refuse(&format!("milter: RCPT TO:{path}"), reply);
+        }
+        match self.take_recipient(ends, parameters) {
+            Ok(()) => Verdict::Accept,
+            Err(reply) => self.refuse(&format!("RCPT TO:{path}"), reply),
         }
     }
 
     /// Whose mail it is in a domain of ours, and whether any rule refuses it.
-    fn take_recipient(&mut self, mailbox: Mailbox, parameters: RecipientParameters) -> Result<(), Reply> {
+    fn ends(&self, mailbox: Mailbox) -> Result<Vec<Mailbox>, Reply> {
         let routing = &self.reception.snapshot.routing;
         let resolved = local::resolve(routing, &mailbox);
         let ends = match resolved {
@@ -141,7 +162,7 @@ impl Session<'_> {
             Resolved::Foreign => vec![mailbox],
             Resolved::To(ends) => ends,
         };
-        let Some(transaction) = &mut self.transaction else { return Err(reply(503, (5, 5, 1), "no transaction")) };
+        let Some(transaction) = &self.transaction else { return Err(reply(503, (5, 5, 1), "no transaction")) };
         let principal = self.principal.as_ref().unwrap_or(&self.reception.limits.relay_principal);
         let sender = Some(&transaction.reverse_path);
         for end in &ends {
@@ -150,6 +171,11 @@ impl Session<'_> {
                 return Err(reply(550, (5, 7, 1), text));
             }
         }
+        Ok(ends)
+    }
+
+    fn take_recipient(&mut self, ends: Vec<Mailbox>, parameters: RecipientParameters) -> Result<(), Reply> {
+        let Some(transaction) = &mut self.transaction else { return Err(reply(503, (5, 5, 1), "no transaction")) };
         let RecipientParameters { notify, orcpt } = parameters;
         let original = orcpt.map(Box::new);
         let recipient = |mailbox| Recipient { notify, original: original.clone(), ..Recipient::new(mailbox) };
@@ -165,6 +191,9 @@ impl Session<'_> {
     }
 
     async fn data(&mut self) -> Verdict {
+        if let Word::Refuse(reply) = self.judged_data().await {
+            return self.refuse("milter: DATA", reply);
+        }
         let Some(transaction) = &mut self.transaction else {
             return Verdict::Refuse(reply(503, (5, 5, 1), "no transaction"));
         };
@@ -206,6 +235,12 @@ impl Session<'_> {
             Err(trouble) => return self.refuse("end of data", spool_reply(&trouble)),
         };
         let submission = self.submission(transaction);
+        let (submission, staged) = match self.judged_content(submission, staged).await {
+            Ok(Conclusion::Take(submission, staged)) => (*submission, staged),
+            Ok(Conclusion::Discard(id)) => return Verdict::AcceptWith(format!("Ok: queued as {id}").into()),
+            Ok(Conclusion::Refuse(reply)) => return self.refuse("milter: end of data", reply),
+            Err(trouble) => return self.refuse("end of data", spool_reply(&trouble)),
+        };
         match take_custody(&self.reception.doors, submission, staged).await {
             Ok(receipt) => Verdict::AcceptWith(format!("Ok: queued as {}", receipt.message).into()),
             Err(trouble) => self.refuse("end of data", spool_reply(&trouble)),
@@ -216,6 +251,8 @@ impl Session<'_> {
         let principal = self.principal.clone().unwrap_or_else(|| self.reception.limits.relay_principal.clone());
         let role = if self.reception.settings.role == Role::Relay { Role::Relay } else { Role::Submission };
         Submission {
+            id: None,
+            held: None,
             principal,
             role,
             envelope: transaction.envelope(),

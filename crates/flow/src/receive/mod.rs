@@ -7,6 +7,7 @@
 
 mod answer;
 mod gate;
+mod judge;
 mod proxy;
 mod transaction;
 
@@ -22,10 +23,12 @@ use postrider_smtp::{EnhancedStatus, Reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
+use crate::checking::{Judges, Watch};
 use crate::ending::Ending;
 use crate::patience::Patience;
 use crate::{Doors, ListenerSettings, ReceiveLimits};
 pub(crate) use gate::{Gate, Pass};
+pub(crate) use judge::{Conclusion, judge};
 use transaction::Transaction;
 
 /// How long an idle session keeps its buffers: a busy client is back before, and 10,000 silent ones must cost little.
@@ -46,6 +49,8 @@ pub(crate) struct Reception {
     pub(crate) gate: Arc<Gate>,
     /// What the machine is told.
     pub(crate) config: Arc<postrider_smtp::server::Config>,
+    /// Which milters work.
+    pub(crate) watch: Arc<Watch>,
     /// Turns true when no new work is taken.
     pub(crate) closing: Ending,
 }
@@ -79,6 +84,10 @@ pub(crate) struct Session<'a> {
     hello: Box<str>,
     esmtp: bool,
     transaction: Option<Transaction>,
+    /// How the client proved itself.
+    mechanism: Option<&'static str>,
+    /// Who judges its mail, where anybody does.
+    judges: Option<Judges>,
 }
 
 /// Serves one client, from its connection to its end.
@@ -128,9 +137,24 @@ pub(crate) async fn serve(reception: Arc<Reception>, mut connection: Box<dyn Con
         server.trust();
     }
     let principal = known.clone();
-    let (hello, esmtp, transaction) = ("".into(), false, None);
-    let mut session = Session { reception: &reception, peer, pass, server, patience, tls, known, principal, hello, esmtp, transaction };
+    let judges = Judges::of(&reception.doors, &reception.watch, &reception.snapshot, &reception.settings.name);
+    let mut session = Session {
+        reception: &reception,
+        peer,
+        pass,
+        server,
+        patience,
+        tls,
+        known,
+        principal,
+        hello: "".into(),
+        esmtp: false,
+        transaction: None,
+        mechanism: None,
+        judges,
+    };
     session.run(connection).await;
+    session.part().await;
 }
 
 /// Tells a client that there is no place, and closes. Under implicit TLS it would not understand, so the connection just ends.
@@ -170,7 +194,10 @@ impl Session<'_> {
                     }
                 }
                 Step::Ask(question) => self.answer(question).await,
-                Step::Aborted => self.transaction = None,
+                Step::Aborted => {
+                    self.transaction = None;
+                    self.judged_no_more().await;
+                }
                 Step::Read => {
                     let limit = self.limit(self.server.waits_for(), &turn);
                     let idle_here = self.transaction.is_none();
@@ -226,6 +253,7 @@ impl Session<'_> {
     fn forget(&mut self) {
         self.transaction = None;
         self.principal = self.known.clone();
+        self.mechanism = None;
         self.hello = "".into();
         self.esmtp = false;
     }

@@ -1,15 +1,17 @@
-//! What clients are refused, counted beside the mail log: one atomic addition, no lock.
+//! What clients are refused, counted beside the mail log: one atomic addition, no lock; what judges of content said under a lock of its own.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use postrider_model::doors::MailLog;
+use postrider_model::doors::{Judged, Judgement, MailLog};
 use postrider_model::{AttemptFacts, Message, MessageId, Outcome};
 use postrider_smtp::Reply;
 
 /// The closed list of reasons.
-const REASONS: [&str; 10] = [
+const REASONS: [&str; 11] = [
+    "judged",
     "too_many_sessions",
     "wrong_credentials",
     "locked_out",
@@ -27,12 +29,20 @@ const REASONS: [&str; 10] = [
 pub struct Refusals {
     counts: [AtomicU64; REASONS.len()],
     alarms: AtomicU64,
+    /// By judge and judgement. Judges are those of the configuration, so there are few.
+    judged: Mutex<BTreeMap<(Box<str>, Judgement), u64>>,
 }
 
 impl Refusals {
     /// Each reason with its count.
     pub(super) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         REASONS.iter().zip(&self.counts).map(|(reason, count)| (*reason, count.load(Ordering::Relaxed)))
+    }
+
+    /// What judges of content said: judge, judgement, how often.
+    pub(super) fn judged(&self) -> Vec<(String, &'static str, u64)> {
+        let judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        judged.iter().map(|((judge, judgement), count)| (judge.to_string(), judgement.word(), *count)).collect()
     }
 
     pub(super) fn alarms(&self) -> u64 {
@@ -50,6 +60,7 @@ impl Refusals {
 fn reason(what: &str, reply: &Reply) -> &'static str {
     let status = reply.status().map(|status| (status.subject, status.detail));
     match (reply.code(), status) {
+        _ if what.starts_with("milter:") || what.starts_with("rule:") => "judged",
         _ if what == "connection" => "too_many_sessions",
         (535, _) => "wrong_credentials",
         (454, Some((7, 0))) => "locked_out",
@@ -90,6 +101,13 @@ impl MailLog for CountingLog {
         self.log.refused(peer, what, reply);
     }
 
+    fn judged(&self, judged: &Judged<'_>) {
+        let mut counts = self.refusals.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry((judged.judge.into(), judged.judgement)).or_default() += 1;
+        drop(counts);
+        self.log.judged(judged);
+    }
+
     fn alarm(&self, message: Option<MessageId>, text: &str) {
         self.refusals.alarms.fetch_add(1, Ordering::Relaxed);
         self.log.alarm(message, text);
@@ -110,6 +128,7 @@ mod tests {
             ("AUTH app", 454, (4, 7, 0), "locked_out"),
             ("MAIL FROM:<a@b>", 530, (5, 7, 0), "needs_authentication"),
             ("RCPT TO:<a@b>", 554, (5, 7, 1), "relay_denied"),
+            ("milter:spam end of data", 550, (5, 7, 1), "judged"),
             ("end of data", 554, (5, 4, 6), "loop"),
             ("DATA", 452, (4, 3, 1), "disk_full"),
             ("DATA", 451, (4, 3, 0), "local_error"),

@@ -99,6 +99,11 @@ fn refusals(registry: &mut Registry, doors: &MetricsDoors) {
         refused.get_or_create(&[("reason", reason)]).inc_by(count);
     }
     registry.register("refused", "What clients were refused, by reason", refused);
+    let judged: Family<Vec<(String, String)>, prometheus_client::metrics::counter::Counter> = Family::default();
+    for (judge, judgement, count) in doors.refusals.judged() {
+        judged.get_or_create(&vec![("judge".to_owned(), judge), ("judgement".to_owned(), judgement.to_owned())]).inc_by(count);
+    }
+    registry.register("judged", "What milters and rules said of mail", judged);
     counter(registry, "alarms", "Alarms in the log", doors.refusals.alarms());
 }
 

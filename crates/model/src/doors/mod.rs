@@ -19,7 +19,7 @@ pub use desk::{
     ShapeBy, Shown, SiteView, SpoolDesk, SpoolHealth, SyncTimes, Waiting, Walked,
 };
 pub use hand::{End, Ended, Hand, Suspended, Suspension};
-pub use mail_log::MailLog;
+pub use mail_log::{Judged, Judgement, MailLog};
 pub use mailboxes::{MailboxTrouble, Mailboxes, Notebook};
 pub use net::{Connection, Listener, Net, NetTrouble, Peer, Secured, TlsDemand};
 pub use offload::{InPlace, Job, Offload};

@@ -121,7 +121,7 @@ pub struct Staged {
     /// Its length.
     pub octets: u64,
     /// The engine's own handle to it.
-    pub body: Box<dyn std::any::Any + Send>,
+    pub body: Box<dyn std::any::Any + Send + Sync>,
 }
 
 /// The proof that custody began.

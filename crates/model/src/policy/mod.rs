@@ -1,9 +1,11 @@
 //! Policy: an immutable, validated Snapshot. A unit of work takes one at its start; a reload makes a new one.
 
+mod checking;
 mod provider;
 mod retry;
 mod routing;
 
+pub use checking::{Checking, LOCAL_LISTENER, Milter, MilterServer, OnFailure, Scope};
 pub use provider::{Provider, ProviderMatch, Rate, ReplyRule, RuleAction};
 pub use retry::RetryPolicy;
 pub use routing::{
@@ -28,6 +30,8 @@ pub struct Snapshot {
     pub providers: Vec<Provider>,
     /// Which mail goes to which next hop.
     pub routing: Routing,
+    /// Who looks at mail before it is taken.
+    pub checking: Checking,
     /// When to try again, and when to give up.
     pub retry: RetryPolicy,
     /// Bounds on waiting for a peer.

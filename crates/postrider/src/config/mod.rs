@@ -6,6 +6,7 @@
 //!
 //! **Never** touches the world but for reading the file, and the files of passwords that it names: whether a certificate exists or an address can be bound is found out when it is used.
 
+mod checking;
 mod default_file;
 mod domains;
 mod fault;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use postrider_model::SourceName;
-use postrider_model::policy::{RetryPolicy, Routing, Snapshot, Source, Timeouts};
+use postrider_model::policy::{Checking, RetryPolicy, Routing, Snapshot, Source, Timeouts};
 
 use super::provider;
 use super::reader::Section;
@@ -11,7 +11,7 @@ use super::routing;
 use super::values;
 
 /// The Snapshot.
-pub fn snapshot(top: &Section<'_>, host_name: String, postmaster: String, routing: Routing) -> Snapshot {
+pub fn snapshot(top: &Section<'_>, host_name: String, postmaster: String, routing: Routing, checking: Checking) -> Snapshot {
     let delivery = top.section("delivery");
     let smtp_port = delivery.or("smtp_port", 25, |v| values::number(v, 1..=65_535));
     let connections_out_max = delivery.or("connections_out_max", 1_000, |v| values::number(v, 1..=1_000_000));
@@ -23,7 +23,7 @@ pub fn snapshot(top: &Section<'_>, host_name: String, postmaster: String, routin
     // The last one is what holds where nothing else is said.
     let own = providers.last().map(|usual| routing::providers(&routing, usual)).unwrap_or_default();
     providers.splice(0..0, own);
-    Snapshot { host_name, postmaster, sources, providers, routing, retry, timeouts, smtp_port, connections_out_max }
+    Snapshot { host_name, postmaster, sources, providers, routing, checking, retry, timeouts, smtp_port, connections_out_max }
 }
 
 fn timeouts(section: Section<'_>) -> Timeouts {

@@ -314,7 +314,8 @@ fn remote(value: &DeValue<'_>) -> Read<Remote> {
     parse_remote(&text).ok_or_else(|| format!("{text:?} is neither a host's name nor an IP address (its port has a key of its own)"))
 }
 
-fn parse_remote(text: &str) -> Option<Remote> {
+/// A name, or an address without brackets.
+pub fn parse_remote(text: &str) -> Option<Remote> {
     text.parse::<IpAddr>().map(Remote::Address).ok().or_else(|| Domain::parse(text).map(Remote::Name).ok())
 }
 

@@ -11,7 +11,9 @@ use postrider_model::{CredentialName, Priority, Role, StreamName, TenantName};
 
 use super::reader::Section;
 use super::values::{self, Read};
-use super::{Config, Credential, HostName, ListenerConfig, LogConfig, LogFormat, MailLogTarget, Tenant, domains, policy, routing};
+use super::{
+    Config, Credential, HostName, ListenerConfig, LogConfig, LogFormat, MailLogTarget, Tenant, checking, domains, policy, routing,
+};
 
 /// The whole file.
 pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Config {
@@ -45,6 +47,8 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     let domains = domains::domains(top, &tenants, directory);
     let routing = routing::routing(top, &tenants, directory);
 
+    let checking = checking::checking(top, &checking::Known { listeners: &listeners, tenants: &tenants, directory });
+
     let dns = top.section("dns");
     let dns_servers = dns.list("servers", values::dns_server).unwrap_or_default();
     let ipv6 = dns.or("ipv6", true, values::flag);
@@ -69,7 +73,7 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     check.finish();
 
     Config {
-        snapshot: policy::snapshot(top, known_as, postmaster, routing),
+        snapshot: policy::snapshot(top, known_as, postmaster, routing, checking),
         receive,
         listeners,
         certificate,

@@ -9,12 +9,12 @@ fn host() -> HostName {
     HostName { name: "mx.shop.example".to_owned(), guessed: false }
 }
 
-fn parse(text: &str) -> Result<Config, Faults> {
+pub(super) fn parse(text: &str) -> Result<Config, Faults> {
     Config::parse(text, "postrider.toml", Path::new("/data"), &host())
 }
 
 /// The faults of a text, as they are printed.
-fn faults(text: &str) -> String {
+pub(super) fn faults(text: &str) -> String {
     parse(text).expect_err(text).to_string()
 }
 

@@ -27,7 +27,7 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use postrider_model::doors::{Clock, MailLog};
+use postrider_model::doors::{Clock, Judged, Judgement, MailLog};
 use postrider_model::{AttemptFacts, Diagnosis, Message, MessageId, Outcome, Phase, Reason, Role};
 use postrider_smtp::Reply;
 
@@ -120,6 +120,24 @@ impl MailLog for LineLog {
             line.plain("client", peer);
             line.quoted("what", what);
             line.shown("reply", reply);
+        });
+    }
+
+    fn judged(&self, judged: &Judged<'_>) {
+        if judged.judgement == Judgement::Passed {
+            return;
+        }
+        self.write(judged.judgement.word(), |line| {
+            if let Some(id) = judged.message {
+                line.id(id, None);
+            }
+            line.text("by", judged.judge);
+            if let Some(peer) = judged.peer {
+                line.plain("client", peer);
+            }
+            if !judged.text.is_empty() {
+                line.quoted("text", judged.text);
+            }
         });
     }
 

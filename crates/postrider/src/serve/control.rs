@@ -61,6 +61,7 @@ impl Intake for RelayIntake {
 fn refusal(trouble: SubmitTrouble) -> IntakeTrouble {
     let sentence = trouble.to_string();
     match trouble {
+        SubmitTrouble::Refused(reply) if reply.is_transient() => IntakeTrouble::NotNow(sentence),
         SubmitTrouble::Spool(spool) => match spool {
             SpoolTrouble::Full | SpoolTrouble::Poisoned(_) | SpoolTrouble::Closed | SpoolTrouble::IdTaken | SpoolTrouble::Io(_) => {
                 IntakeTrouble::NotNow(sentence)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postrider_edge::SystemClock;
-use postrider_model::doors::MailLog;
+use postrider_model::doors::{Judged, MailLog};
 use postrider_model::{AttemptFacts, Message, MessageId, Outcome};
 use postrider_smtp::Reply;
 use tracing_subscriber::filter::LevelFilter;
@@ -79,6 +79,8 @@ impl MailLog for AlarmsOnly {
     fn attempted(&self, _: &Message, _: u32, _: Option<&AttemptFacts>, _: &Outcome) {}
 
     fn refused(&self, _: std::net::IpAddr, _: &str, _: &Reply) {}
+
+    fn judged(&self, _: &Judged<'_>) {}
 
     fn alarm(&self, message: Option<MessageId>, text: &str) {
         crate::mail_log::say_alarm(message, text);

@@ -12,6 +12,7 @@ mod hops;
 mod hostile;
 mod local;
 mod metrics;
+mod milter;
 mod octets;
 mod reload;
 mod sendmail;

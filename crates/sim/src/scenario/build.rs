@@ -7,7 +7,7 @@ use std::time::Duration;
 use postrider_flow::ReceiveLimits;
 use postrider_lab::Personality;
 use postrider_model::SourceName;
-use postrider_model::policy::{Provider, ProviderMatch, RetryPolicy, Routing, Snapshot, Source, Timeouts};
+use postrider_model::policy::{Checking, Provider, ProviderMatch, RetryPolicy, Routing, Snapshot, Source, Timeouts};
 use postrider_smtp::Domain;
 
 use super::{ProviderPlan, Scenario};
@@ -98,6 +98,7 @@ pub fn snapshot(providers: &[ProviderPlan]) -> Snapshot {
         sources: vec![source("out1", 25), source("out2", 26)],
         providers: policies,
         routing: Routing::default(),
+        checking: Checking::default(),
         retry: RetryPolicy {
             intervals: [10, 30, 60, 300, 600].map(seconds).to_vec(),
             jitter_percent: 10,

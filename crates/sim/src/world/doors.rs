@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_model::doors::{
-    AddressAnswer, Clock, DnsTrouble, Entropy, MailLog, MxAnswer, Principal, Registry, RegistryTrouble, Resolver, Secret, Signer,
+    AddressAnswer, Clock, DnsTrouble, Entropy, Judged, MailLog, MxAnswer, Principal, Registry, RegistryTrouble, Resolver, Secret, Signer,
 };
 use postrider_model::{
     AttemptFacts, BoxFuture, CredentialName, Diagnosis, Message, MessageId, Outcome, Phase, Priority, Reason, Role, StreamName, TenantName,
@@ -119,6 +119,10 @@ impl MailLog for SimLog {
 
     fn refused(&self, _peer: IpAddr, what: &str, reply: &Reply) {
         self.0.note_relay(|| Fact::RefusedClient(format!("{what}: {reply}")));
+    }
+
+    fn judged(&self, judged: &Judged<'_>) {
+        self.0.note_relay(|| Fact::RefusedClient(format!("{}: {}", judged.judge, judged.judgement.word())));
     }
 
     fn alarm(&self, message: Option<MessageId>, text: &str) {

@@ -240,7 +240,6 @@ impl End {
         }
         Poll::Ready(Ok(count))
     }
-
 }
 
 impl AsyncWrite for End {

@@ -95,7 +95,9 @@ impl Stage {
     /// What Postfix sends where a milter has no wish of its own (`milter_connect_macros` and its kin).
     pub(super) fn usual_macros(self) -> &'static [&'static str] {
         match self {
-            Stage::Connect => &["j", "{daemon_name}", "{daemon_addr}", "{daemon_port}", "v", "_", "{client_addr}", "{client_name}", "{client_port}"],
+            Stage::Connect => {
+                &["j", "{daemon_name}", "{daemon_addr}", "{daemon_port}", "v", "_", "{client_addr}", "{client_name}", "{client_port}"]
+            }
             Stage::Hello => &["{tls_version}", "{cipher}", "{cipher_bits}"],
             Stage::Mail => &["i", "{auth_type}", "{auth_authen}", "{auth_author}", "{mail_addr}", "{mail_host}", "{mail_mailer}"],
             Stage::Recipient => &["i", "{rcpt_addr}", "{rcpt_host}", "{rcpt_mailer}"],

@@ -3,7 +3,7 @@
 use super::PACKET_OCTETS_MAX;
 use super::answer::{Answer, Verdict};
 use super::command::{BODY_OCTETS_MAX, Command, Stage, text};
-use super::terms::Terms;
+use super::terms::{Steps, Terms};
 
 /// Why nothing a milter says can be trusted any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,6 +89,16 @@ impl Session {
     /// What was agreed.
     pub fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    /// Whether it wants to hear (more) of a body.
+    pub fn wants_body(&self) -> bool {
+        !self.is_over() && !self.over.body && !self.terms.steps.any(Steps::NO_BODY)
+    }
+
+    /// Whether it has said all it wants to say of this message, or of the whole session.
+    pub fn is_over(&self) -> bool {
+        self.over.session || self.over.message
     }
 
     /// Says a command; `value` gives the macros that go with it.

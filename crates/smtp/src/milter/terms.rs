@@ -98,7 +98,9 @@ impl Terms {
 
     /// The milter's answer to it.
     pub(super) fn parse(payload: &[u8]) -> Result<Terms, Rubbish> {
-        let (Some((version, rest)), true) = (word(payload), payload.len() >= 12) else { return Err(Rubbish::Negotiation("it is too short")) };
+        let (Some((version, rest)), true) = (word(payload), payload.len() >= 12) else {
+            return Err(Rubbish::Negotiation("it is too short"));
+        };
         let (actions, rest) = word(rest).unwrap_or_default();
         let (steps, mut rest) = word(rest).unwrap_or_default();
         if !(VERSION_MIN..=VERSION_MAX).contains(&version) {

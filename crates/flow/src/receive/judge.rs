@@ -1,0 +1,125 @@
+//! What the judges of mail hear of a session.
+
+use postrider_model::doors::{SpoolTrouble, Staged};
+use postrider_model::{BodyType, MessageId};
+use postrider_smtp::parameters::{Body, MailParameters, Notify, RecipientParameters};
+use postrider_smtp::{Mailbox, Reply, ReversePath};
+
+use super::Session;
+use crate::Doors;
+use crate::checking::{Checked, Client, Judges, Papers, Word};
+use crate::submit::{Submission, new_id};
+
+/// What becomes of a message that was judged.
+pub(crate) enum Conclusion {
+    /// It is taken.
+    Take(Box<Submission>, Staged),
+    /// It is thrown away, and nobody is told.
+    Discard(MessageId),
+    /// It is refused.
+    Refuse(Reply),
+}
+
+impl Session<'_> {
+    /// The judges hear of a transaction.
+    pub(super) async fn judged_mail(&mut self, path: &ReversePath, parameters: &MailParameters) -> Word {
+        let Some(judges) = &mut self.judges else { return Word::Go };
+        let principal = self.principal.as_ref().unwrap_or(&self.reception.limits.relay_principal);
+        let user = principal.credential.as_ref().map(|credential| credential.as_str());
+        let client = Client {
+            listener: &self.reception.settings.name,
+            address: Some(self.peer.remote),
+            dialled: Some(self.peer.local),
+            hello: &self.hello,
+            tls: self.tls.as_ref().map(|tls| (&*tls.version, &*tls.cipher)),
+            proof: self.mechanism.zip(user),
+        };
+        judges.mail(&client, &principal.stream, path, &said_of_mail(parameters)).await
+    }
+
+    /// The judges hear of a recipient.
+    pub(super) async fn judged_recipient(&mut self, mailbox: &Mailbox, parameters: &RecipientParameters) -> Word {
+        let Some(judges) = &mut self.judges else { return Word::Go };
+        let notify = parameters.notify.map(|notify| format!("NOTIFY={}", wanted(notify)));
+        let said: Vec<String> = notify.into_iter().collect();
+        judges.recipient(&format!("<{mailbox}>"), mailbox, &said).await
+    }
+
+    /// The judges hear that content is about to come.
+    pub(super) async fn judged_data(&mut self) -> Word {
+        match &mut self.judges {
+            Some(judges) => judges.data().await,
+            None => Word::Go,
+        }
+    }
+
+    /// The judges hear that the transaction is void.
+    pub(super) async fn judged_no_more(&mut self) {
+        if let Some(judges) = &mut self.judges {
+            judges.abort().await;
+        }
+    }
+
+    /// The judges are left.
+    pub(super) async fn part(&mut self) {
+        if let Some(judges) = &mut self.judges {
+            judges.part().await;
+        }
+    }
+
+    /// The judges see the content. A yes is not said before they have spoken.
+    pub(super) async fn judged_content(&mut self, submission: Submission, staged: Staged) -> Result<Conclusion, SpoolTrouble> {
+        let octets_max = self.reception.limits.message_octets_max;
+        match &mut self.judges {
+            Some(judges) => judge(&self.reception.doors, judges, submission, staged, octets_max).await,
+            None => Ok(Conclusion::Take(Box::new(submission), staged)),
+        }
+    }
+}
+
+/// Lets the judges see a whole submission, and takes over what they changed.
+pub(crate) async fn judge(
+    doors: &Doors,
+    judges: &mut Judges,
+    mut submission: Submission,
+    staged: Staged,
+    octets_max: u64,
+) -> Result<Conclusion, SpoolTrouble> {
+    let id = new_id(doors);
+    let reverse_path = submission.envelope.reverse_path.clone();
+    let papers = Papers { reverse_path, recipients: std::mem::take(&mut submission.recipients) };
+    let facts = std::mem::take(&mut submission.facts);
+    let taken = match judges.content(id, (staged, facts), papers, octets_max).await? {
+        Checked::Taken(taken) => taken,
+        Checked::Discarded => return Ok(Conclusion::Discard(id)),
+        Checked::Refused(reply) => return Ok(Conclusion::Refuse(reply)),
+    };
+    let eight_bit = taken.facts.header_8bit || taken.facts.body_8bit;
+    submission.envelope.body = if eight_bit { BodyType::EightBitMime } else { BodyType::SevenBit };
+    submission.envelope.reverse_path = taken.papers.reverse_path;
+    submission.recipients = taken.papers.recipients;
+    (submission.id, submission.held, submission.facts) = (Some(id), taken.hold, taken.facts);
+    Ok(Conclusion::Take(Box::new(submission), taken.staged))
+}
+
+/// The parameters of MAIL that a milter may want to know.
+fn said_of_mail(parameters: &MailParameters) -> Vec<String> {
+    let mut said = Vec::new();
+    said.extend(parameters.size.map(|octets| format!("SIZE={octets}")));
+    said.extend(parameters.body.map(|body| {
+        let word = match body {
+            Body::SevenBit => "7BIT",
+            Body::EightBitMime => "8BITMIME",
+            Body::BinaryMime => "BINARYMIME",
+        };
+        format!("BODY={word}")
+    }));
+    said.extend(parameters.smtputf8.then(|| "SMTPUTF8".to_owned()));
+    said
+}
+
+fn wanted(notify: Notify) -> String {
+    let words = [(notify.success, "SUCCESS"), (notify.failure, "FAILURE"), (notify.delay, "DELAY")];
+    let words: Vec<&str> = words.into_iter().filter(|(wanted, _)| *wanted).map(|(_, word)| word).collect();
+    if words.is_empty() { "NEVER".to_owned() } else { words.join(",") }
+}
