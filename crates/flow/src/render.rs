@@ -3,7 +3,7 @@
 use postrider_mail::mend::Missing;
 use postrider_mail::trace::{Received, With};
 use postrider_model::policy::Snapshot;
-use postrider_model::{Mend, Message, Protocol, Role};
+use postrider_model::{Envelope, Mend, Message, MessageId, Protocol, Role, Timestamp};
 use postrider_smtp::{Host, Mailbox};
 
 /// Our trace field (RFC 5321 §4.4). The recipient is named only where there is one, so that no blind copy shows (RFC 5321 §7.2).
@@ -33,29 +33,38 @@ pub(crate) fn head(snapshot: &Snapshot, message: &Message) -> Vec<u8> {
         at: arrival.at.seconds(),
     };
     received.write(&mut head);
-    complete(snapshot, message, &mut head);
+    let written = Lacking { envelope: &message.envelope, id: message.id, at: message.arrival.at };
+    written.complete(snapshot, message.mend, &mut head);
     head
 }
 
 /// The Message-ID of a message that has none of its own.
-pub(crate) fn message_id(snapshot: &Snapshot, message: &Message) -> String {
-    format!("{}@{}", message.id, snapshot.host_name)
+pub(crate) fn message_id(snapshot: &Snapshot, id: MessageId) -> String {
+    format!("{id}@{}", snapshot.host_name)
 }
 
-/// What the message lacks (`core::plan`).
-fn complete(snapshot: &Snapshot, message: &Message, head: &mut Vec<u8>) {
-    let Mend { date, from, message_id: id, empty_line } = message.mend;
-    if message.mend == Mend::default() {
-        return;
+/// What the fields are made of that a message lacks (`core::plan`).
+pub(crate) struct Lacking<'a> {
+    pub(crate) envelope: &'a Envelope,
+    pub(crate) id: MessageId,
+    pub(crate) at: Timestamp,
+}
+
+impl Lacking<'_> {
+    /// Writes them.
+    pub(crate) fn complete(&self, snapshot: &Snapshot, mend: Mend, head: &mut Vec<u8>) {
+        if mend == Mend::default() {
+            return;
+        }
+        let Mend { date, from, message_id: id, empty_line } = mend;
+        let sender = || match self.envelope.reverse_path.mailbox() {
+            Some(mailbox) => written(mailbox, self.envelope.smtputf8),
+            None => format!("MAILER-DAEMON@{}", snapshot.host_name),
+        };
+        let (from, id) = (from.then(sender), id.then(|| message_id(snapshot, self.id)));
+        let missing = Missing { date: date.then(|| self.at.seconds()), from: from.as_deref(), message_id: id.as_deref(), empty_line };
+        missing.write(head);
     }
-    let sender = || match message.envelope.reverse_path.mailbox() {
-        Some(mailbox) => written(mailbox, message.envelope.smtputf8),
-        None => format!("MAILER-DAEMON@{}", snapshot.host_name),
-    };
-    let (from, id) = (from.then(sender), id.then(|| message_id(snapshot, message)));
-    let missing =
-        Missing { date: date.then(|| message.arrival.at.seconds()), from: from.as_deref(), message_id: id.as_deref(), empty_line };
-    missing.write(head);
 }
 
 /// An address as a header may hold it: domains in letters beyond ASCII only where SMTPUTF8 was said (RFC 6532).

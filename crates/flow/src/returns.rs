@@ -78,7 +78,7 @@ impl Composer<'_> {
         header.feed(original);
         let facts = header.finish();
         let name = snapshot.host_name.as_str();
-        let given_id = message.mend.message_id.then(|| format!("<{}>", render::message_id(snapshot, message)));
+        let given_id = message.mend.message_id.then(|| format!("<{}>", render::message_id(snapshot, message.id)));
         let report = dsn::Report {
             boundary: &format!("={:032x}", id.0),
             message_id: &format!("<{id}@{name}>"),

@@ -68,6 +68,14 @@ impl Header {
         self.changed = true;
     }
 
+    /// Puts whole fields, as they stand written, before the first.
+    pub fn prepend(&mut self, written: &[u8]) {
+        let fields: Vec<Vec<u8>> = Fields::of(written).map(|field| field.whole.to_vec()).collect();
+        self.octets += fields.iter().map(Vec::len).sum::<usize>();
+        self.changed |= !fields.is_empty();
+        self.fields.splice(0..0, fields);
+    }
+
     /// Gives the field at `at` another value; its name stays as it was written.
     pub fn replace(&mut self, at: usize, value: &[u8]) {
         let Some(name) = self.fields().nth(at).map(|field| String::from_utf8_lossy(field.name).into_owned()) else { return };
@@ -146,7 +154,9 @@ mod tests {
         header.replace(2, b" two");
         header.remove(1);
         header.remove(99);
-        assert_eq!(text(&header), "First: y\r\n z\r\nB: two\r\na: 4\r\nLast: x\r\n\r\n");
+        header.prepend(b"");
+        header.prepend(b"Date: 1\r\nFrom: 2\r\n 3\r\n\r\nno field");
+        assert_eq!(text(&header), "Date: 1\r\nFrom: 2\r\n 3\r\nFirst: y\r\n z\r\nB: two\r\na: 4\r\nLast: x\r\n\r\n");
         assert_eq!(header.octets() + 2, text(&header).len());
     }
 

@@ -37,6 +37,18 @@ pub(crate) struct Taken {
     pub(crate) hold: Option<String>,
 }
 
+/// What is judged.
+pub(crate) struct Judging<'a> {
+    /// The id it will have.
+    pub(crate) id: MessageId,
+    pub(crate) staged: Staged,
+    pub(crate) facts: HeaderFacts,
+    /// The fields that it lacks, written out.
+    pub(crate) lacking: &'a [u8],
+    /// A message's limit.
+    pub(crate) octets_max: u64,
+}
+
 /// Why a judgement broke off.
 enum Broken {
     /// The milter's fault.
@@ -58,20 +70,16 @@ impl From<SpoolTrouble> for Broken {
 }
 
 impl Judges {
-    /// Judges a content, and what belongs to it. `octets_max`: a message's limit.
-    pub(crate) async fn content(
-        &mut self,
-        id: MessageId,
-        (staged, facts): (Staged, HeaderFacts),
-        mut papers: Papers,
-        octets_max: u64,
-    ) -> Result<Checked, SpoolTrouble> {
+    /// Judges a content, and what belongs to it.
+    pub(crate) async fn content(&mut self, judging: Judging<'_>, mut papers: Papers) -> Result<Checked, SpoolTrouble> {
+        let Judging { id, staged, facts, lacking, octets_max } = judging;
         if facts.header_octets > HEADER_OCTETS_MAX {
             return Ok(Checked::Refused(reply(552, (5, 3, 4), "the header is too long to be checked")));
         }
         self.values.set("i", id.to_string());
         let spool = self.doors.spool.clone();
         let mut draft = Draft::open(&*spool, staged, facts).await?;
+        draft.header.prepend(lacking);
         for nth in 0..self.list.len() {
             if !self.list[nth].asked || self.list[nth].conversation.is_none() || self.discard.is_some() {
                 continue;

@@ -27,7 +27,7 @@ use postrider_smtp::{Host, Mailbox, Reply, ReversePath};
 
 use crate::Doors;
 use crate::receive::reply;
-pub(crate) use content::{Checked, Papers};
+pub(crate) use content::{Checked, Judging, Papers};
 use conversation::{Conversation, Failure, Values};
 pub(crate) use watch::Watch;
 
@@ -107,6 +107,11 @@ impl Judges {
             discard: None,
             hold: None,
         })
+    }
+
+    /// The policy they follow.
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
     }
 
     /// A transaction begins.

@@ -1,5 +1,6 @@
 //! What the judges of mail hear of a session.
 
+use postrider_core::plan;
 use postrider_model::doors::{SpoolTrouble, Staged};
 use postrider_model::{BodyType, MessageId};
 use postrider_smtp::parameters::{Body, MailParameters, Notify, RecipientParameters};
@@ -7,7 +8,8 @@ use postrider_smtp::{Mailbox, Reply, ReversePath};
 
 use super::Session;
 use crate::Doors;
-use crate::checking::{Checked, Client, Judges, Papers, Word};
+use crate::checking::{Checked, Client, Judges, Judging, Papers, Word};
+use crate::render::Lacking;
 use crate::submit::{Submission, new_id};
 
 /// What becomes of a message that was judged.
@@ -89,7 +91,12 @@ pub(crate) async fn judge(
     let reverse_path = submission.envelope.reverse_path.clone();
     let papers = Papers { reverse_path, recipients: std::mem::take(&mut submission.recipients) };
     let facts = std::mem::take(&mut submission.facts);
-    let taken = match judges.content(id, (staged, facts), papers, octets_max).await? {
+    // Judges see what is sent: a signature is to cover the fields that we add to what clients of ours left out (RFC 6409 §8).
+    let mut lacking = Vec::new();
+    let mend = plan::mend(submission.role, &facts);
+    Lacking { envelope: &submission.envelope, id, at: id.accepted_at() }.complete(judges.snapshot(), mend, &mut lacking);
+    let content = Judging { id, staged, facts, lacking: &lacking, octets_max };
+    let taken = match judges.content(content, papers).await? {
         Checked::Taken(taken) => taken,
         Checked::Discarded => return Ok(Conclusion::Discard(id)),
         Checked::Refused(reply) => return Ok(Conclusion::Refuse(reply)),

@@ -7,9 +7,9 @@ use std::time::Duration;
 use postrider_edge::SystemClock;
 use postrider_edge::tls::Certified;
 use postrider_model::doors::Clock as _;
-use postrider_model::policy::{ProviderMatch, Target};
+use postrider_model::policy::{MilterServer, ProviderMatch, Remote, Target};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::arguments::CheckArguments;
 use crate::config::{Config, provider_in_toml};
@@ -62,6 +62,16 @@ pub fn run(data: &Path, arguments: &CheckArguments) -> anyhow::Result<ExitCode> 
         return Ok(ExitCode::SUCCESS);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    for milter in &config.snapshot.checking.milters {
+        // No fault of the configuration: it may be started later.
+        match runtime.block_on(reach(&milter.server)) {
+            Ok(()) => say(format_args!("milter         {}: {} listens", milter.name, milter.server))?,
+            Err(why) => say(format_args!(
+                "warning        milter {}: {} cannot be reached ({why}); see whether it runs",
+                milter.name, milter.server
+            ))?,
+        }
+    }
     let open = runtime.block_on(probe(&config.probe));
     match open {
         Ok(said) => say(format_args!("port 25        open: {said}"))?,
@@ -127,6 +137,22 @@ fn routes(config: &Config) -> anyhow::Result<()> {
         say(format_args!("route          {}: to {to}", rule.name))?;
     }
     Ok(())
+}
+
+/// Dials a milter, and hangs up.
+async fn reach(server: &MilterServer) -> Result<(), String> {
+    let dialled = async {
+        match server {
+            MilterServer::Unix(path) => UnixStream::connect(path).await.map(drop),
+            MilterServer::Tcp(Remote::Address(address), port) => TcpStream::connect((*address, *port)).await.map(drop),
+            MilterServer::Tcp(Remote::Name(name), port) => TcpStream::connect((name.as_str(), *port)).await.map(drop),
+        }
+    };
+    match tokio::time::timeout(PROBE_TIMEOUT, dialled).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(trouble)) => Err(trouble.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PROBE_TIMEOUT.as_secs())),
+    }
 }
 
 /// Dials as a delivery would, and waits for a greeting.

@@ -332,3 +332,18 @@ fn the_next_message_of_a_session_begins_anew() {
     hop.take();
     assert!(milter.heard.try_recv().is_err(), "it sees the mail of its listener alone");
 }
+
+#[test]
+fn check_tells_which_milters_listen() {
+    let milter = Milter::open(nothing_odd);
+    let folder = crate::harness::Folder::new();
+    let text = format!(
+        "[[milter]]\nname = \"here\"\naddress = \"inet:127.0.0.1:{}\"\n[[milter]]\nname = \"away\"\naddress = \"unix:no.sock\"\n",
+        milter.port
+    );
+    folder.configure(&format!("{}{text}[check]\nprobe = \"127.0.0.1:1\"\n", config(1)));
+    let (said, status) = folder.complained(&["check"]);
+    assert_eq!(status, 3, "port 25 is closed, and a milter that is away is a warning: {said}");
+    assert!(said.contains(&format!("milter         here: inet:{}@127.0.0.1 listens", milter.port)), "{said}");
+    assert!(said.contains("warning        milter away: unix:") && said.contains("cannot be reached"), "{said}");
+}
