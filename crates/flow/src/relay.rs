@@ -393,7 +393,7 @@ fn server_config(current: &Current, settings: &ListenerSettings) -> server::Conf
     config.auth_in_clear = settings.auth_in_clear;
     config.auth_required = settings.auth_required;
     if settings.role == Role::Submission {
-        config.mechanisms = Mechanisms { plain: true, login: true };
+        config.mechanisms = Mechanisms::SERVED;
     }
     config
 }

@@ -179,7 +179,7 @@ fn serve(steer: u8, octets: &[u8], piece_octets: usize) -> Outcome {
         starttls: steer & 1 != 0,
         tls_required: steer & 2 != 0,
         auth_in_clear: steer & 4 != 0,
-        mechanisms: if steer & 8 != 0 { Mechanisms::ALL } else { Mechanisms::default() },
+        mechanisms: if steer & 8 != 0 { Mechanisms::SERVED } else { Mechanisms::default() },
         bare_newline: if steer & 16 != 0 { BareNewline::Normalise } else { BareNewline::Refuse },
         message_bytes_max: 2000,
         recipients_max: 3,

@@ -1,9 +1,10 @@
-//! AUTH PLAIN and LOGIN, both sides (RFC 4954, RFC 4616; LOGIN has no RFC, its form is draft-murchison-sasl-login).
+//! AUTH PLAIN and LOGIN, both sides (RFC 4954, RFC 4616; LOGIN has no RFC, its form is draft-murchison-sasl-login), and the client's side of CRAM-MD5
+//! (RFC 2195).
 //!
 //! **Promises.** Base64 is strict (padding, alphabet, no spare bits), names are UTF-8 without control characters, and `*` cancels.
 //! [`Credentials`] never print their password.
 //!
-//! **Never** judges a password; that is the driver's question.
+//! **Never** judges a password; that is the driver's question. Never serves CRAM-MD5: to judge its proof one has to keep the password itself.
 //!
 //! **Does badly.** Passwords are not wiped from memory.
 
@@ -11,6 +12,8 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
+use md5::Md5;
 use thiserror::Error;
 
 use crate::address::{deceives, looks_like_line_break};
@@ -25,19 +28,23 @@ pub enum Mechanism {
     Plain,
     /// Name and password in two answers.
     Login,
+    /// A proof that is good for one challenge, and holds no password (RFC 2195).
+    CramMd5,
 }
 
 impl Mechanism {
     /// By its name in the registry, in any case.
     pub fn parse(text: &str) -> Option<Mechanism> {
-        [Mechanism::Plain, Mechanism::Login].into_iter().find(|mechanism| text.eq_ignore_ascii_case(mechanism.as_str()))
+        let known = [Mechanism::Plain, Mechanism::Login, Mechanism::CramMd5];
+        known.into_iter().find(|mechanism| text.eq_ignore_ascii_case(mechanism.as_str()))
     }
 
-    /// `PLAIN` or `LOGIN`.
+    /// `PLAIN`, say.
     pub fn as_str(self) -> &'static str {
         match self {
             Mechanism::Plain => "PLAIN",
             Mechanism::Login => "LOGIN",
+            Mechanism::CramMd5 => "CRAM-MD5",
         }
     }
 }
@@ -49,17 +56,20 @@ pub struct Mechanisms {
     pub plain: bool,
     /// LOGIN is in the set.
     pub login: bool,
+    /// CRAM-MD5 is in the set.
+    pub cram_md5: bool,
 }
 
 impl Mechanisms {
-    /// Both we know.
-    pub const ALL: Mechanisms = Mechanisms { plain: true, login: true };
+    /// Those a server of ours can judge.
+    pub const SERVED: Mechanisms = Mechanisms { plain: true, login: true, cram_md5: false };
 
     /// Whether the set has `mechanism`.
     pub fn has(self, mechanism: Mechanism) -> bool {
         match mechanism {
             Mechanism::Plain => self.plain,
             Mechanism::Login => self.login,
+            Mechanism::CramMd5 => self.cram_md5,
         }
     }
 
@@ -73,8 +83,17 @@ impl Mechanisms {
         match Mechanism::parse(name) {
             Some(Mechanism::Plain) => self.plain = true,
             Some(Mechanism::Login) => self.login = true,
+            Some(Mechanism::CramMd5) => self.cram_md5 = true,
             None => {}
         }
+    }
+}
+
+impl fmt::Display for Mechanisms {
+    /// As EHLO says them, each behind a space.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = [Mechanism::Plain, Mechanism::Login, Mechanism::CramMd5];
+        known.into_iter().filter(|mechanism| self.has(*mechanism)).try_for_each(|mechanism| write!(f, " {}", mechanism.as_str()))
     }
 }
 
@@ -137,6 +156,7 @@ impl Exchange {
             (Some(initial), _) => exchange.take(initial),
             (None, Mechanism::Plain) => Progress::Challenge(""),
             (None, Mechanism::Login) => Progress::Challenge("VXNlcm5hbWU6"),
+            (None, Mechanism::CramMd5) => Progress::Failed(SaslTrouble::Malformed),
         };
         (exchange, progress)
     }
@@ -162,21 +182,52 @@ impl Exchange {
                 _ => None,
             },
             (Mechanism::Login, Some(authcid)) => Some(Credentials { authzid: String::new(), authcid, password: octets }),
+            (Mechanism::CramMd5, _) => None,
         };
         done.map_or(Progress::Failed(SaslTrouble::Malformed), Progress::Done)
     }
 }
 
-/// The client's first line behind `AUTH mechanism`, and the lines for the challenges that follow.
-pub fn responses(mechanism: Mechanism, credentials: &Credentials) -> (Option<String>, Vec<String>) {
-    match mechanism {
-        Mechanism::Plain => {
-            let message =
-                [credentials.authzid.as_bytes(), b"\0", credentials.authcid.as_bytes(), b"\0", credentials.password.as_slice()].concat();
-            (Some(STANDARD.encode(message)), Vec::new())
-        }
-        Mechanism::Login => (None, vec![STANDARD.encode(&credentials.authcid), STANDARD.encode(&credentials.password)]),
+/// The client's side of one AUTH command.
+#[derive(Debug)]
+pub struct Proof {
+    mechanism: Mechanism,
+    credentials: Credentials,
+    /// Challenges answered.
+    answered: u8,
+}
+
+impl Proof {
+    /// Begins; with the initial response, for what stands behind `AUTH mechanism`.
+    pub fn start(mechanism: Mechanism, credentials: Credentials) -> (Proof, Option<String>) {
+        let initial = (mechanism == Mechanism::Plain).then(|| {
+            let Credentials { authzid, authcid, password } = &credentials;
+            STANDARD.encode([authzid.as_bytes(), b"\0", authcid.as_bytes(), b"\0", password.as_slice()].concat())
+        });
+        (Proof { mechanism, credentials, answered: 0 }, initial)
     }
+
+    /// The line that answers a challenge; none for one that the mechanism does not have.
+    pub fn answer(&mut self, challenge: &str) -> Option<String> {
+        let nth = self.answered;
+        self.answered = nth.saturating_add(1);
+        match (self.mechanism, nth) {
+            (Mechanism::Login, 0) => Some(STANDARD.encode(&self.credentials.authcid)),
+            (Mechanism::Login, 1) => Some(STANDARD.encode(&self.credentials.password)),
+            (Mechanism::CramMd5, 0) => {
+                let digest = keyed_md5(&self.credentials.password, &STANDARD.decode(challenge).ok()?)?;
+                Some(STANDARD.encode(format!("{} {digest}", self.credentials.authcid)))
+            }
+            (Mechanism::Plain | Mechanism::Login | Mechanism::CramMd5, _) => None,
+        }
+    }
+}
+
+/// HMAC-MD5 in lower-case hexadecimal digits (RFC 2195 §2, RFC 2104). What is broken of MD5, its collisions, HMAC does not rest on (RFC 6151 §2.3).
+fn keyed_md5(key: &[u8], text: &[u8]) -> Option<String> {
+    let mut code = Hmac::<Md5>::new_from_slice(key).ok()?;
+    code.update(text);
+    Some(code.finalize().into_bytes().iter().map(|octet| format!("{octet:02x}")).collect())
 }
 
 /// `[authzid] NUL authcid NUL password` (RFC 4616 §2).
@@ -205,15 +256,32 @@ mod tests {
     #[test]
     fn both_sides_agree() {
         let credentials = Credentials { authzid: "z".into(), authcid: "jürgen".into(), password: b"p\xffq".to_vec() };
-        let (initial, rest) = responses(Mechanism::Plain, &credentials);
+        let (mut proof, initial) = Proof::start(Mechanism::Plain, credentials.clone());
         assert_eq!(Exchange::start(Mechanism::Plain, initial.as_deref()).1, Progress::Done(credentials.clone()));
-        assert!(rest.is_empty());
+        assert_eq!(proof.answer(""), None, "a question too many");
         let credentials = Credentials { authzid: String::new(), ..credentials };
-        let (initial, rest) = responses(Mechanism::Login, &credentials);
+        let (mut proof, initial) = Proof::start(Mechanism::Login, credentials.clone());
         let (mut exchange, progress) = Exchange::start(Mechanism::Login, initial.as_deref());
         assert_eq!(progress, Progress::Challenge("VXNlcm5hbWU6"));
-        assert_eq!(exchange.take(&rest[0]), Progress::Challenge("UGFzc3dvcmQ6"));
-        assert_eq!(exchange.take(&rest[1]), Progress::Done(credentials));
+        assert_eq!(exchange.take(&proof.answer("VXNlcm5hbWU6").unwrap()), Progress::Challenge("UGFzc3dvcmQ6"));
+        assert_eq!(exchange.take(&proof.answer("UGFzc3dvcmQ6").unwrap()), Progress::Done(credentials));
+        assert_eq!(proof.answer("more"), None);
+    }
+
+    /// The example of RFC 2195 §2, the digests of RFC 2202 §2, and what is no challenge.
+    #[test]
+    fn cram_md5_is_answered() {
+        let credentials = Credentials { authzid: String::new(), authcid: "tim".into(), password: b"tanstaaftanstaaf".to_vec() };
+        let challenge = "PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+";
+        let (mut proof, initial) = Proof::start(Mechanism::CramMd5, credentials.clone());
+        assert_eq!(initial, None);
+        assert_eq!(proof.answer(challenge).as_deref(), Some("dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw"));
+        assert_eq!(proof.answer(challenge), None, "one challenge, one answer");
+        assert_eq!(Proof::start(Mechanism::CramMd5, credentials).0.answer("no base64"), None);
+        assert_eq!(keyed_md5(b"Jefe", b"what do ya want for nothing?").unwrap(), "750c783e6ab0b503eaa86e310a5db738");
+        let long = keyed_md5(&[0xaa; 80], b"Test Using Larger Than Block-Size Key - Hash Key First");
+        assert_eq!(long.unwrap(), "6b1ab7fe4bd7bf8f0b62e6ce61b9d0cd");
+        assert_eq!(Exchange::start(Mechanism::CramMd5, None).1, Progress::Failed(SaslTrouble::Malformed), "not served");
     }
 
     #[test]

@@ -29,6 +29,7 @@ use crate::data::Encoder;
 use crate::extension::Hello;
 use crate::line::Inbox;
 use crate::reply::Reply;
+use crate::sasl::Proof;
 use replies::ReplyReader;
 use transaction::Job;
 
@@ -73,9 +74,7 @@ enum State {
     Idle,
     StartTls,
     Handshake,
-    Auth {
-        answers: std::collections::VecDeque<String>,
-    },
+    Auth(Proof),
     Reset,
     Envelope,
     Content,
@@ -190,7 +189,7 @@ impl Client {
             State::Ehlo | State::Helo => Wait::Hello,
             State::Idle | State::Over(_) => Wait::Idle,
             State::StartTls | State::Handshake => Wait::StartTls,
-            State::Auth { .. } => Wait::Auth,
+            State::Auth(_) => Wait::Auth,
             State::Reset => Wait::Reset,
             State::Envelope => self.job.as_ref().map_or(Wait::Mail, Job::waits_for),
             State::Content => Wait::DataBlock,
@@ -252,7 +251,7 @@ impl Client {
             | State::Ehlo
             | State::Helo
             | State::StartTls
-            | State::Auth { .. }
+            | State::Auth(_)
             | State::Reset
             | State::Envelope
             | State::EndOfData

@@ -4,7 +4,7 @@ use super::config::{ProtocolTrouble, Refusal, Wait};
 use super::{Client, Last, State, Stride};
 use crate::extension::Hello;
 use crate::reply::Reply;
-use crate::sasl::{self, Credentials, Mechanism};
+use crate::sasl::{Credentials, Mechanism, Proof};
 
 impl Client {
     /// Asks for TLS (RFC 3207). Only at [`super::Step::Ready`].
@@ -28,12 +28,12 @@ impl Client {
     /// Proves who we are (RFC 4954). Only at [`super::Step::Ready`]; when it is granted, Ready comes again.
     pub fn authenticate(&mut self, mechanism: Mechanism, credentials: &Credentials) {
         if self.leave_idle() {
-            let (initial, answers) = sasl::responses(mechanism, credentials);
+            let (proof, initial) = Proof::start(mechanism, credentials.clone());
             match initial {
                 Some(initial) => self.command(&["AUTH ", mechanism.as_str(), " ", &initial]),
                 None => self.command(&["AUTH ", mechanism.as_str()]),
             }
-            self.state = State::Auth { answers: answers.into() };
+            self.state = State::Auth(proof);
         }
     }
 
@@ -107,16 +107,17 @@ impl Client {
                 self.state = State::Handshake;
                 None
             }
-            State::Auth { answers } if reply.code() == 334 => {
+            State::Auth(proof) if reply.code() == 334 => {
                 // A question too many is answered by cancelling (RFC 4954 §4).
-                let answer = answers.pop_front().unwrap_or_else(|| "*".to_owned());
+                let challenge = reply.lines().first().map_or("", String::as_str);
+                let answer = proof.answer(challenge).unwrap_or_else(|| "*".to_owned());
                 if more_came {
                     return self.trouble(ProtocolTrouble::Unsolicited);
                 }
                 self.command(&[&answer]);
                 None
             }
-            State::Auth { .. } if yes => self.settle_down(),
+            State::Auth(_) if yes => self.settle_down(),
             State::Reset if yes => {
                 self.dangling = false;
                 self.settle_down()

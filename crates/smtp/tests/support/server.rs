@@ -26,7 +26,7 @@ pub fn config(options: &[(String, String)]) -> (Config, bool) {
             "tls" => tls = true,
             "starttls" => config.starttls = true,
             "tls_required" => config.tls_required = true,
-            "auth" => config.mechanisms = Mechanisms::ALL,
+            "auth" => config.mechanisms = Mechanisms::SERVED,
             "auth_in_clear" => config.auth_in_clear = true,
             "auth_required" => config.auth_required = true,
             "dsn" => config.extensions.dsn = true,
