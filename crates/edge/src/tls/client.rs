@@ -12,7 +12,7 @@ use postrider_model::doors::{Clock, Connection, NetTrouble, Secured, TlsDemand};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, IpAddr, Ipv4Addr, ServerName, UnixTime};
 use tokio_rustls::TlsConnector;
@@ -128,7 +128,7 @@ impl ClientTls {
         let connector = TlsConnector::from(Arc::clone(config));
         let limit = |session: &mut ClientConnection| session.set_buffer_limit(Some(BUFFER_OCTETS_MAX));
         let handshake = Box::pin(connector.connect_with(name.clone(), connection, limit));
-        let stream = handshake.await.map_err(|trouble| NetTrouble::Tls(trouble.to_string()))?;
+        let stream = handshake.await.map_err(|trouble| NetTrouble::Tls(told(&trouble, &name)))?;
         let trusted = demand == TlsDemand::Verified || self.is_trusted(stream.get_ref().1, &name);
         Ok((stream, trusted))
     }
@@ -139,6 +139,24 @@ impl ClientTls {
         };
         let now = UnixTime::since_unix_epoch(Duration::from_millis(SystemClock.now().millis()));
         judge.verify_server_cert(leaf, chain, name, &[], now).is_ok()
+    }
+}
+
+/// Why a handshake failed. What is wrong with a certificate is said for the people who have to mend it, the server's or ours.
+fn told(trouble: &std::io::Error, name: &ServerName<'_>) -> String {
+    let known = trouble.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::InvalidCertificate(wrong)) = known else { return trouble.to_string() };
+    match wrong {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "the certificate has expired".to_owned(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "the certificate is not valid yet".to_owned(),
+        CertificateError::BadSignature => "the certificate is of no authority that is trusted here, though it names one".to_owned(),
+        CertificateError::UnknownIssuer => "the certificate is of no authority that is trusted here".to_owned(),
+        CertificateError::NotValidForName => format!("the certificate is not for the name {}", name.to_str()),
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            let presented = if presented.is_empty() { "no name".to_owned() } else { presented.join(", ") };
+            format!("the certificate is not for the name {}, but for {presented}", name.to_str())
+        }
+        _ => trouble.to_string(),
     }
 }
 
