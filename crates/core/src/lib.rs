@@ -13,6 +13,7 @@
 //! | [`local`] | who has the mail of a name in a domain of ours? |
 //! | [`route::table`] | which rule says where this mail goes? |
 //! | [`route`] | which hosts, in which order, and which addresses? |
+//! | [`prove`] | by which mechanism do we prove ourselves to a smart host? |
 //! | [`quota`] | may a smart host be given more, now? |
 //! | [`schedule`] | whose mail goes next at this Site? |
 //! | [`shape`] | may a connection be opened, a message be sent, now? |
@@ -30,6 +31,7 @@ pub mod explain;
 pub mod local;
 pub mod lockout;
 pub mod plan;
+pub mod prove;
 pub mod quota;
 pub mod retry;
 pub mod returns;

@@ -239,6 +239,7 @@ impl Connecting<'_> {
                 tls: host.tls,
                 tls13_only: host.tls13_only,
                 credentials: host.credentials.clone(),
+                auth_in_clear: host.auth_in_clear,
             };
             for remote in self.of_remote(&host.host, host.port, &mut found).await.into_iter().take(each) {
                 found.list.push(Candidate { remote, manners: manners.clone(), smart_host: Some(host.clone()) });
@@ -249,12 +250,13 @@ impl Connecting<'_> {
 
     async fn of_mailbox_server(&self, server: &LmtpServer) -> Candidates {
         let mut found = Candidates::default();
-        let remotes = match server {
-            LmtpServer::Unix(path) => vec![Remote { host: server.name().into(), place: Place::Unix(path.as_path().into()) }],
-            LmtpServer::Tcp(host, port) => self.of_remote(host, *port, &mut found).await,
+        let usual = Manners { lmtp: true, ..Manners::usual(&self.source.ehlo_name) };
+        let (remotes, manners) = match server {
+            LmtpServer::Unix(path) => (vec![Remote { host: server.name().into(), place: Place::Unix(path.as_path().into()) }], usual),
+            LmtpServer::Tcp { host, port, tls, tls13_only } => {
+                (self.of_remote(host, *port, &mut found).await, Manners { tls: *tls, tls13_only: *tls13_only, ..usual })
+            }
         };
-        let usual = Manners::usual(&self.source.ehlo_name);
-        let manners = Manners { lmtp: true, ..usual };
         found.list.extend(remotes.into_iter().map(|remote| Candidate { remote, manners: manners.clone(), smart_host: None }));
         found
     }

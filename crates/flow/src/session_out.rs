@@ -8,14 +8,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postrider_core::prove;
 use postrider_mail::encode::SevenBit;
 use postrider_model::doors::{Connection, Net, TlsDemand};
-use postrider_model::policy::{Timeouts, TlsLevel};
+use postrider_model::policy::{AuthInClear, Timeouts, TlsLevel};
 use postrider_model::{Content, Phase, Reason, TlsFacts, Trouble};
 use postrider_smtp::Reply;
 use postrider_smtp::client::{self, Client, ProtocolTrouble, Report, Step, Transaction, Unsendable, Wait};
 use postrider_smtp::extension::Hello;
-use postrider_smtp::sasl::{Credentials, Mechanism};
+use postrider_smtp::sasl::Credentials;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -75,12 +76,20 @@ pub(crate) struct Manners {
     pub(crate) tls: TlsLevel,
     pub(crate) tls13_only: bool,
     pub(crate) credentials: Option<Credentials>,
+    pub(crate) auth_in_clear: AuthInClear,
 }
 
 impl Manners {
     /// A stranger's, towards a stranger: TLS where it is offered.
     pub(crate) fn usual(ehlo_name: &str) -> Self {
-        Self { ehlo_name: ehlo_name.to_owned(), lmtp: false, tls: TlsLevel::Opportunistic, tls13_only: false, credentials: None }
+        Self {
+            ehlo_name: ehlo_name.to_owned(),
+            lmtp: false,
+            tls: TlsLevel::Opportunistic,
+            tls13_only: false,
+            credentials: None,
+            auth_in_clear: AuthInClear::Never,
+        }
     }
 }
 
@@ -186,7 +195,7 @@ impl SessionOut {
             }
         }
         if let Some(credentials) = &manners.credentials {
-            session.prove(credentials).await?;
+            session.prove(credentials, manners.auth_in_clear).await?;
         }
         Ok(session)
     }
@@ -229,13 +238,10 @@ impl SessionOut {
         Ok(self)
     }
 
-    /// AUTH (RFC 4954), by the mechanism that needs one answer where it is offered.
-    async fn prove(&mut self, credentials: &Credentials) -> Result<(), Broken> {
-        let offered = self.hello().auth;
-        let known = [Mechanism::Plain, Mechanism::Login].into_iter().find(|mechanism| offered.has(*mechanism));
-        let Some(mechanism) = known else {
-            return Err(Broken::trouble(Phase::Auth, Trouble::Protocol("the server offers neither AUTH PLAIN nor AUTH LOGIN".into())));
-        };
+    /// AUTH (RFC 4954).
+    async fn prove(&mut self, credentials: &Credentials, in_clear: AuthInClear) -> Result<(), Broken> {
+        let mechanism = prove::mechanism(self.hello().auth, self.tls.is_some(), in_clear)
+            .map_err(|why| Broken::trouble(Phase::Auth, Trouble::Protocol(why.into())))?;
         self.client.authenticate(mechanism, credentials);
         match self.advance().await? {
             Came::Ready => Ok(()),

@@ -304,6 +304,15 @@ pub const ALL: &[Mutation] = &[
         says: "",
     },
     Mutation {
+        name: "prove: a password is shown in the clear",
+        file: "crates/core/src/prove.rs",
+        find: "(false, AuthInClear::WithoutPassword) => WITHOUT_PASSWORD,",
+        replace: "(false, AuthInClear::WithoutPassword) => UNDER_TLS,",
+        test: &["-p", "postrider-core", "--lib"],
+        check: "prove::tests::the_password_is_shown_only_where_it_may_be",
+        says: "",
+    },
+    Mutation {
         name: "quota: a restart forgets what was reserved",
         file: "crates/core/src/quota.rs",
         find: "text, \"{name} {} {part} {}\", span.word(), count + reserved);",

@@ -9,7 +9,8 @@ pub use checking::{Checking, LOCAL_LISTENER, Milter, MilterServer, OnFailure, Sc
 pub use provider::{Provider, ProviderMatch, Rate, ReplyRule, RuleAction};
 pub use retry::RetryPolicy;
 pub use routing::{
-    Detour, DomainMatch, LmtpServer, LocalDomain, Pool, QuotaLimits, Remote, Routing, Rule, SenderMatch, SmartHost, Target, TlsLevel,
+    AuthInClear, Detour, DomainMatch, LmtpServer, LocalDomain, Pool, QuotaLimits, Remote, Routing, Rule, SenderMatch, SmartHost, Target,
+    TlsLevel,
 };
 
 use std::net::IpAddr;

@@ -162,6 +162,8 @@ pub struct SmartHost {
     pub tls13_only: bool,
     /// What we prove ourselves with.
     pub credentials: Option<Credentials>,
+    /// How much of that a session without TLS may hear.
+    pub auth_in_clear: AuthInClear,
     /// What it lets through in a time.
     pub quota: QuotaLimits,
     /// Connections at once.
@@ -202,6 +204,17 @@ pub enum TlsLevel {
     Implicit,
 }
 
+/// How we may prove ourselves in a session that everybody on the way can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthInClear {
+    /// Not at all.
+    Never,
+    /// By a mechanism that does not show the password.
+    WithoutPassword,
+    /// By any: somebody has said that nobody reads there.
+    WithPassword,
+}
+
 /// Recipients that a smart host takes in a time; `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QuotaLimits {
@@ -226,16 +239,34 @@ pub enum LmtpServer {
     /// On a socket of this machine.
     Unix(PathBuf),
     /// On a port.
-    Tcp(Remote, u16),
+    Tcp {
+        /// Its name or address.
+        host: Remote,
+        /// Its port.
+        port: u16,
+        /// How the session must be secured.
+        tls: TlsLevel,
+        /// Nothing older than TLS 1.3.
+        tls13_only: bool,
+    },
 }
 
 impl LmtpServer {
-    /// `unix:/run/dovecot/lmtp` or `host:24`.
+    /// `unix:/run/dovecot/lmtp` or `host:24`; `host:24/verify` where sessions must be secured, because mail that must be encrypted cannot ride with mail
+    /// that need not.
     pub fn name(&self) -> String {
-        match self {
-            LmtpServer::Unix(path) => format!("unix:{}", path.display()),
-            LmtpServer::Tcp(host, port) => format!("{host}:{port}"),
-        }
+        let (host, port, tls, tls13_only) = match self {
+            LmtpServer::Unix(path) => return format!("unix:{}", path.display()),
+            LmtpServer::Tcp { host, port, tls, tls13_only } => (host, port, tls, tls13_only),
+        };
+        let demand = match tls {
+            TlsLevel::Opportunistic => "",
+            TlsLevel::None => "/none",
+            TlsLevel::Required => "/require",
+            TlsLevel::Verified => "/verify",
+            TlsLevel::Implicit => "/implicit",
+        };
+        format!("{host}:{port}{demand}{}", if *tls13_only { "/1.3" } else { "" })
     }
 }
 

@@ -19,6 +19,7 @@ mod routing;
 mod routing_tests;
 mod secret;
 mod sections;
+mod smart_host;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -1,4 +1,4 @@
-//! Next hops: `[[smart_host]]`, `[[route]]` and `[[local_domain]]`, and what must agree between them.
+//! Next hops: `[[route]]` and `[[local_domain]]`, and what must agree between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -7,29 +7,21 @@ use std::sync::Arc;
 
 use postrider_core::local;
 use postrider_model::policy::{
-    DomainMatch, LmtpServer, LocalDomain, Pool, Provider, ProviderMatch, QuotaLimits, Remote, ReplyRule, Routing, Rule, RuleAction,
-    SenderMatch, SmartHost, Target, TlsLevel,
+    AuthInClear, DomainMatch, LmtpServer, LocalDomain, Pool, Provider, ProviderMatch, QuotaLimits, Remote, ReplyRule, Routing, Rule,
+    RuleAction, SenderMatch, SmartHost, Target, TlsLevel,
 };
 use postrider_model::{ProviderName, SourceName, StreamName, TenantName};
-use postrider_smtp::sasl::Credentials;
 use postrider_smtp::{Domain, Mailbox};
 use toml::de::DeValue;
 
 use super::Tenant;
 use super::reader::{Section, kind};
-use super::secret;
+use super::smart_host;
 use super::values::{self, Read};
-
-/// Connections to one smart host at once, unless the file says otherwise: such accounts are small.
-const CONNECTIONS_DEFAULT: u32 = 5;
-
-/// How sessions with mail exchangers may have to be secured.
-const MX_TLS: [(&str, TlsLevel); 4] =
-    [("opportunistic", TlsLevel::Opportunistic), ("require", TlsLevel::Required), ("verify", TlsLevel::Verified), ("none", TlsLevel::None)];
 
 /// All that decides about next hops. Relative paths start at `directory`.
 pub fn routing(top: &Section<'_>, tenants: &[Tenant], directory: &Path) -> Routing {
-    let known = Known { hosts: smart_hosts(top, directory), pools: pools(top), tenants };
+    let known = Known { hosts: smart_host::all(top, directory), pools: pools(top), tenants };
     let mut rules: Vec<Rule> = Vec::new();
     for section in top.sections("route") {
         if let Some(rule) = rule(&section, &known, directory) {
@@ -71,7 +63,7 @@ pub fn providers(routing: &Routing, usual: &Provider) -> Vec<Provider> {
         }
         let mut provider = Provider { name: ProviderName::new(site.as_str()), matches, shared: false, ..usual.clone() };
         if let Target::SmartHosts(hosts) = target {
-            provider.connections_max = hosts.iter().map(|host| host.connections_max).max().unwrap_or(CONNECTIONS_DEFAULT);
+            provider.connections_max = hosts.iter().map(|host| host.connections_max).max().unwrap_or(smart_host::CONNECTIONS_DEFAULT);
             let at_once = hosts.iter().filter_map(|host| host.quota.at_once()).min();
             provider.recipients_per_message_max =
                 at_once.map_or(usual.recipients_per_message_max, |most| most.min(usual.recipients_per_message_max));
@@ -122,72 +114,6 @@ fn pools(top: &Section<'_>) -> BTreeMap<String, Arc<Pool>> {
     pools
 }
 
-fn smart_hosts(top: &Section<'_>, directory: &Path) -> BTreeMap<String, Arc<SmartHost>> {
-    let mut hosts = BTreeMap::new();
-    for section in top.sections("smart_host") {
-        if let Some(host) = smart_host(&section, directory) {
-            let name = host.name.clone();
-            if hosts.insert(name.clone(), Arc::new(host)).is_some() {
-                section.fault("name", format!("{name} is taken by another smart host"));
-            }
-            if name == "mx" || name == "reject" {
-                section.fault("name", format!("{name} has a meaning of its own in a route"));
-            }
-        }
-        section.finish();
-    }
-    hosts
-}
-
-fn smart_host(section: &Section<'_>, directory: &Path) -> Option<SmartHost> {
-    let words = [
-        ("verify", TlsLevel::Verified),
-        ("implicit", TlsLevel::Implicit),
-        ("require", TlsLevel::Required),
-        ("opportunistic", TlsLevel::Opportunistic),
-        ("none", TlsLevel::None),
-    ];
-    let name = section.required("name", values::name);
-    let host = section.required("host", remote);
-    let tls = section.or("tls", TlsLevel::Verified, |v| values::one_of(v, &words));
-    let port = section.or("port", if tls == TlsLevel::Implicit { 465 } else { 587 }, |v| values::number(v, 1..=65_535));
-    let tls13_only = section.or("minimum_tls", false, |v| values::one_of(v, &[("1.2", false), ("1.3", true)]));
-    let count = |key| section.optional(key, |v| values::number::<u32>(v, 1..=1_000_000_000));
-    let quota = QuotaLimits { per_second: count("per_second"), per_hour: count("per_hour"), per_day: count("per_day") };
-    let connections_max = section.or("connections", CONNECTIONS_DEFAULT, |v| values::number(v, 1..=10_000));
-    let credentials = credentials(section, directory);
-    if credentials.is_some() && matches!(tls, TlsLevel::None | TlsLevel::Opportunistic) {
-        section.fault("tls", "would let the password pass without TLS; use \"verify\", \"implicit\" or \"require\"");
-    }
-    Some(SmartHost { name: name?, host: host?, port, tls, tls13_only, credentials, quota, connections_max })
-}
-
-fn credentials(section: &Section<'_>, directory: &Path) -> Option<Credentials> {
-    let user = section.optional("user", values::text);
-    let password = section.optional("password", values::text);
-    let file = section.optional("password_file", values::text);
-    if password.is_some() && file.is_some() {
-        section.fault("password_file", "password and password_file exclude each other");
-        return None;
-    }
-    if user.is_some() != (section.has("password") || section.has("password_file")) {
-        section.fault("user", "a user needs a password or a password_file, and they need a user");
-        return None;
-    }
-    let password = match (password, file) {
-        (Some(password), _) => password.into_bytes(),
-        (None, Some(file)) => match secret::read(&directory.join(file)) {
-            Ok(password) => password,
-            Err(sentence) => {
-                section.fault("password_file", sentence);
-                return None;
-            }
-        },
-        (None, None) => return None,
-    };
-    Some(Credentials { authzid: String::new(), authcid: user?, password })
-}
-
 fn rule(section: &Section<'_>, known: &Known<'_>, directory: &Path) -> Option<Rule> {
     let name = section.required("name", values::name);
     let recipients = section.list("recipient_domain", domain_match).unwrap_or_default();
@@ -201,22 +127,58 @@ fn rule(section: &Section<'_>, known: &Known<'_>, directory: &Path) -> Option<Ru
     }
     let text = section.optional("text", values::text);
     let words = section.required("to", |v| texts(v));
-    let tls = section.or("tls", TlsLevel::Opportunistic, |v| values::one_of(v, &MX_TLS));
-    let tls13_only = section.or("minimum_tls", false, |v| values::one_of(v, &[("1.2", false), ("1.3", true)]));
+    let (tls, tls13_only) = tls(section, TlsLevel::Opportunistic);
     let pool = section.optional("pool", |v| {
         let name = values::name(v)?;
         known.pools.get(&name).cloned().ok_or_else(|| format!("there is no [[pool]] of the name {name:?}"))
     });
     let target = target(section, words?, text, &known.hosts, directory)?;
-    for key in ["tls", "minimum_tls"] {
-        if target != Target::Mx && section.has(key) {
-            section.fault(key, "is for \"mx\"; a smart host has a key of its own for it");
+    let rule =
+        |target, tls, tls13_only| Some(Rule { name: name?, recipients, senders, tenants: of, streams, target, tls, tls13_only, pool });
+    match target {
+        Target::Mx if tls == TlsLevel::Implicit => section.fault("tls", "\"implicit\" is for smart hosts and LMTP servers"),
+        Target::Mx => return rule(target, tls, tls13_only),
+        Target::Lmtp(server) => return rule(secured(section, server, tls, tls13_only), TlsLevel::Opportunistic, false),
+        Target::SmartHosts(_) | Target::Maildir(_) | Target::Reject(_) => {
+            for key in TLS_KEYS.into_iter().filter(|key| section.has(key)) {
+                section.fault(key, "is for \"mx\" and \"lmtp://...\"; a smart host has a key of its own for it");
+            }
         }
     }
-    if tls13_only && !matches!(tls, TlsLevel::Required | TlsLevel::Verified) {
-        section.fault("minimum_tls", "means something only where TLS is required: set tls to \"require\" or \"verify\"");
+    rule(target, TlsLevel::Opportunistic, false)
+}
+
+const TLS_KEYS: [&str; 2] = ["tls", "minimum_tls"];
+
+/// How sessions must be secured, and whether TLS 1.2 is too old.
+pub(super) fn tls(section: &Section<'_>, default: TlsLevel) -> (TlsLevel, bool) {
+    let words = [
+        ("verify", TlsLevel::Verified),
+        ("implicit", TlsLevel::Implicit),
+        ("require", TlsLevel::Required),
+        ("opportunistic", TlsLevel::Opportunistic),
+        ("none", TlsLevel::None),
+    ];
+    let level = section.or("tls", default, |v| values::one_of(v, &words));
+    let tls13_only = section.or("minimum_tls", false, |v| values::one_of(v, &[("1.2", false), ("1.3", true)]));
+    // Else the session would go on in the clear, which is older still.
+    if tls13_only && matches!(level, TlsLevel::Opportunistic | TlsLevel::None) {
+        section.fault("minimum_tls", "means something only where TLS is required: set tls to \"require\", \"verify\" or \"implicit\"");
     }
-    Some(Rule { name: name?, recipients, senders, tenants: of, streams, target, tls, tls13_only, pool })
+    (level, tls13_only)
+}
+
+/// A mailbox server, met as the section says.
+fn secured(section: &Section<'_>, server: LmtpServer, tls: TlsLevel, tls13_only: bool) -> Target {
+    Target::Lmtp(match server {
+        LmtpServer::Tcp { host, port, .. } => LmtpServer::Tcp { host, port, tls, tls13_only },
+        LmtpServer::Unix(path) => {
+            for key in TLS_KEYS.into_iter().filter(|key| section.has(key)) {
+                section.fault(key, "is for a server that is reached over a network; nobody reads along on a socket of this machine");
+            }
+            LmtpServer::Unix(path)
+        }
+    })
 }
 
 fn target(
@@ -287,7 +249,7 @@ fn lmtp(word: &str) -> Read<Target> {
         return if path.starts_with('/') { Ok(Target::Lmtp(LmtpServer::Unix(path.into()))) } else { Err(wrong()) };
     }
     let (host, port) = word.strip_prefix("lmtp://").and_then(host_and_port).ok_or_else(wrong)?;
-    Ok(Target::Lmtp(LmtpServer::Tcp(host, port)))
+    Ok(Target::Lmtp(LmtpServer::Tcp { host, port, tls: TlsLevel::Opportunistic, tls13_only: false }))
 }
 
 /// `host:port`: a smart host that asks for no proof.
@@ -299,8 +261,17 @@ fn anonymous(word: &str) -> Read<Arc<SmartHost>> {
     };
     let quota = QuotaLimits::default();
     let name = word.to_owned();
-    let (tls, connections_max) = (TlsLevel::Verified, CONNECTIONS_DEFAULT);
-    Ok(Arc::new(SmartHost { name, host, port, tls, tls13_only: false, credentials: None, quota, connections_max }))
+    Ok(Arc::new(SmartHost {
+        name,
+        host,
+        port,
+        tls: TlsLevel::Verified,
+        tls13_only: false,
+        credentials: None,
+        auth_in_clear: AuthInClear::Never,
+        quota,
+        connections_max: smart_host::CONNECTIONS_DEFAULT,
+    }))
 }
 
 fn host_and_port(text: &str) -> Option<(Remote, u16)> {
@@ -309,7 +280,7 @@ fn host_and_port(text: &str) -> Option<(Remote, u16)> {
     parse_remote(host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)).map(|host| (host, port))
 }
 
-fn remote(value: &DeValue<'_>) -> Read<Remote> {
+pub(super) fn remote(value: &DeValue<'_>) -> Read<Remote> {
     let text = values::text(value)?;
     parse_remote(&text).ok_or_else(|| format!("{text:?} is neither a host's name nor an IP address (its port has a key of its own)"))
 }
@@ -386,6 +357,14 @@ fn local_domain(section: &Section<'_>, directory: &Path) -> Option<LocalDomain> 
             }
         }
     });
+    let (level, tls13_only) = tls(section, TlsLevel::Opportunistic);
+    let target = target.map(|target| match target {
+        Target::Lmtp(server) => secured(section, server, level, tls13_only),
+        other => other,
+    });
+    if let Some(Target::Maildir(_)) = target {
+        TLS_KEYS.into_iter().filter(|key| section.has(key)).for_each(|key| section.fault(key, "is for \"lmtp://...\"; files need none"));
+    }
     let mut by_name: BTreeMap<Box<str>, Vec<Mailbox>> = BTreeMap::new();
     for (alias, others) in aliases {
         if by_name.insert(alias.clone(), others).is_some() {

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use postrider_model::policy::{DomainMatch, LmtpServer, ProviderMatch, Remote, Routing, RuleAction, Target, TlsLevel};
+use postrider_model::policy::{AuthInClear, DomainMatch, LmtpServer, ProviderMatch, Remote, Routing, RuleAction, Target, TlsLevel};
 
 use super::tests::secrets;
 use super::{Config, HostName};
@@ -21,6 +21,10 @@ fn route(keys: &str) -> String {
     format!("{SES}[[route]]\nname = \"r\"\n{keys}\n")
 }
 
+fn lmtp(address: &str, tls: TlsLevel, tls13_only: bool) -> Target {
+    Target::Lmtp(LmtpServer::Tcp { host: Remote::Address(address.parse().unwrap()), port: 24, tls, tls13_only })
+}
+
 #[test]
 fn next_hops_are_read() {
     for (to, expected) in [
@@ -30,8 +34,10 @@ fn next_hops_are_read() {
         ("\"maildir:/var/mail/{domain}/{user}\"", Target::Maildir("/var/mail/{domain}/{user}".to_owned())),
         ("\"maildir:mail/{user}\"", Target::Maildir("/data/mail/{user}".to_owned())),
         ("\"lmtp:unix:/run/lmtp\"", Target::Lmtp(LmtpServer::Unix("/run/lmtp".into()))),
-        ("\"lmtp://127.0.0.1:24\"", Target::Lmtp(LmtpServer::Tcp(Remote::Address([127, 0, 0, 1].into()), 24))),
-        ("\"lmtp://[::1]:24\"", Target::Lmtp(LmtpServer::Tcp(Remote::Address("::1".parse().unwrap()), 24))),
+        ("\"lmtp://127.0.0.1:24\"", lmtp("127.0.0.1", TlsLevel::Opportunistic, false)),
+        ("\"lmtp://[::1]:24\"", lmtp("::1", TlsLevel::Opportunistic, false)),
+        ("\"lmtp://[::1]:24\"\ntls = \"verify\"\nminimum_tls = \"1.3\"", lmtp("::1", TlsLevel::Verified, true)),
+        ("\"lmtp://127.0.0.1:24\"\ntls = \"implicit\"", lmtp("127.0.0.1", TlsLevel::Implicit, false)),
     ] {
         assert_eq!(routing(&route(&format!("to = {to}"))).rules[0].target, expected, "{to}");
     }
@@ -47,6 +53,18 @@ fn next_hops_are_read() {
     );
     assert_eq!(read.rules[0].target.site().unwrap().as_str(), "smarthost:ses,mx.other.example:2525");
     assert!(!format!("{read:?}").contains("\"p\""), "a password is never printed");
+}
+
+#[test]
+fn what_a_session_in_the_clear_may_hear_has_to_be_said() {
+    for (word, expected) in [("cram-md5", AuthInClear::WithoutPassword), ("password", AuthInClear::WithPassword)] {
+        let host = format!(
+            "[[smart_host]]\nname = \"h\"\nhost = \"h.example\"\ntls = \"none\"\nuser = \"u\"\npassword = \"p\"\nauth_in_clear = \"{word}\"\n"
+        );
+        let read = routing(&format!("{host}[[route]]\nname = \"r\"\nto = \"h\""));
+        let Target::SmartHosts(hosts) = &read.rules[0].target else { panic!("{read:?}") };
+        assert_eq!(hosts[0].auth_in_clear, expected);
+    }
 }
 
 #[test]
@@ -139,7 +157,12 @@ fn mistakes_are_told_with_the_remedy() {
         ),
         (route("to = \"mx\"\nrecipient_domain = [\"a b\"]"), ":11: route.recipient_domain: \"a b\" is neither a domain"),
         (route("to = \"mx\"\nrecipient = [\"a.example\"]"), ":11: unknown key `route.recipient`"),
-        (route("to = \"ses\"\ntls = \"verify\""), ":11: route.tls: is for \"mx\"; a smart host has a key of its own for it"),
+        (route("to = \"ses\"\ntls = \"verify\""), ":11: route.tls: is for \"mx\" and \"lmtp://...\"; a smart host has a key"),
+        (route("to = \"mx\"\ntls = \"implicit\""), ":11: route.tls: \"implicit\" is for smart hosts and LMTP servers"),
+        (route("to = \"lmtp:unix:/l\"\ntls = \"require\""), ":11: route.tls: is for a server that is reached over a network"),
+        (domain("mailboxes = [\"postmaster\"]\ntls = \"verify\""), ":5: local_domain.tls: is for \"lmtp://...\"; files need none"),
+        (host("tls = \"opportunistic\"\nminimum_tls = \"1.3\""), ":5: smart_host.minimum_tls: means something only where TLS is required"),
+        (host("auth_in_clear = \"password\""), ":4: smart_host.auth_in_clear: means something only where a session may be in the clear"),
         (route("to = \"mx\"\nminimum_tls = \"1.3\""), ":11: route.minimum_tls: means something only where TLS is required"),
         (route("to = \"mx\"\npool = \"p\""), ":11: route.pool: there is no [[pool]] of the name \"p\""),
         ("[[pool]]\nname = \"p\"\nsources = [\"s\"]".to_owned(), ":3: pool.sources: there is no [[source]] of the name \"s\""),

@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+pub use crate::hop::Hop;
+
 /// How long anything may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// SHA-256 of "secret".
 pub const SECRET_SHA256: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
@@ -302,97 +304,6 @@ impl Session {
         }
         assert!(self.say("DATA").starts_with("354"));
         self.say(&format!("{content}\r\n."))
-    }
-}
-
-/// A next hop on loopback: takes everything but what `refuse` has a reply for, and tells what it took.
-pub struct Hop {
-    pub port: u16,
-    pub taken: Receiver<String>,
-    /// Its commands, as they came.
-    pub heard: Receiver<String>,
-}
-
-impl Hop {
-    /// `refuse` gives the reply to a RCPT, unless it is taken.
-    pub fn open(refuse: fn(&str) -> Option<&'static str>) -> Self {
-        Self::offering("", refuse)
-    }
-
-    /// As [`Hop::open`], with more lines in its answer to EHLO, each with its CR LF.
-    pub fn offering(lines: &'static str, refuse: fn(&str) -> Option<&'static str>) -> Self {
-        let (told, heard) = channel();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (sender, taken) = channel();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (sender, told) = (sender.clone(), told.clone());
-                // A client that went away has ended its own session.
-                std::thread::spawn(move || drop(converse(&stream, lines, refuse, (sender, told))));
-            }
-        });
-        Self { port, taken, heard }
-    }
-
-    /// Waits for a command that begins so.
-    pub fn hear(&self, verb: &str) -> String {
-        loop {
-            let line = self.heard.recv_timeout(PATIENCE).expect("no such command came");
-            if line.starts_with(verb) {
-                return line.trim_end().to_owned();
-            }
-        }
-    }
-
-    pub fn take(&self) -> String {
-        self.taken.recv_timeout(PATIENCE).expect("nothing came")
-    }
-}
-
-fn converse(
-    stream: &TcpStream,
-    offers: &str,
-    refuse: fn(&str) -> Option<&'static str>,
-    (taken, told): (Sender<String>, Sender<String>),
-) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut writer = stream;
-    writer.write_all(b"220 hop.test\r\n")?;
-    let mut recipients = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let _ = told.send(line.clone());
-        let hello = format!("250-hop.test\r\n{offers}250-PIPELINING\r\n250 ENHANCEDSTATUSCODES");
-        let reply = match line.get(..4).unwrap_or_default() {
-            "EHLO" => &hello,
-            "RCPT" => match refuse(&line) {
-                Some(refusal) => refusal,
-                None => {
-                    recipients += 1;
-                    "250 2.1.5 ok"
-                }
-            },
-            "DATA" if recipients == 0 => "503 5.5.1 no recipients",
-            "DATA" => {
-                recipients = 0;
-                writer.write_all(b"354 go on\r\n")?;
-                let mut content = String::new();
-                while !content.ends_with("\r\n.\r\n") {
-                    if reader.read_line(&mut content)? == 0 {
-                        return Ok(());
-                    }
-                }
-                let _ = taken.send(content);
-                "250 2.0.0 taken"
-            }
-            "QUIT" => return writer.write_all(b"221 2.0.0 bye\r\n"),
-            _ => "250 2.0.0 ok",
-        };
-        writer.write_all(format!("{reply}\r\n").as_bytes())?;
     }
 }
 

@@ -29,7 +29,7 @@ fn send(relay: &Relay, from: &str, to: &str, text: &str) -> String {
 }
 
 /// Asks until the answer holds `part`.
-fn explained(folder: &Folder, id: &str, part: &str) -> String {
+pub fn explained(folder: &Folder, id: &str, part: &str) -> String {
     let mut said = String::new();
     for _ in 0..2_000 {
         said = folder.said(&["explain", id]);
