@@ -5,6 +5,7 @@ use std::sync::Arc;
 use postrider_smtp::client::{self, Client, Transaction};
 use postrider_smtp::command::Command;
 use postrider_smtp::data::{BareNewline, Decoder, Encoder, Piece};
+use postrider_smtp::parameters::Body;
 use postrider_smtp::sasl::{Credentials, Mechanism, Mechanisms};
 use postrider_smtp::server::{self, Config, Question, Server, Verdict};
 use postrider_smtp::{Domain, EnhancedStatus, ForwardPath, Mailbox, Reply, ReversePath};
@@ -218,8 +219,10 @@ pub fn server(input: &[u8]) {
 }
 
 fn converse(steer: u8, octets: &[u8], piece_octets: usize) -> Vec<String> {
-    let mut client = Client::new(client::Config { pipelining: steer & 1 != 0, ..client::Config::new("relay.example") });
+    let config = client::Config { pipelining: steer & 1 != 0, chunk_octets: 4, ..client::Config::new("relay.example") };
+    let mut client = Client::new(config);
     let (mut notes, mut wishes, mut ends, mut secured) = (Vec::new(), 0, 0, false);
+    let mut parts = 0;
     let mut pieces = octets.chunks(piece_octets.max(1));
     for _ in 0..100_000 {
         match client.next() {
@@ -240,8 +243,8 @@ fn converse(steer: u8, octets: &[u8], piece_octets: usize) -> Vec<String> {
                         let recipients = ["<c@d.example>", "<e@f.example>"].map(|path| ForwardPath::parse(path).expect("a path"));
                         let reverse_path = ReversePath::Null;
                         let recipients = recipients.map(client::Addressee::from).into();
-                        let transaction = Transaction { size: 9, body_8bit: true, ..Transaction::new(reverse_path, recipients) };
-                        ends = 0;
+                        let transaction = Transaction { size: 9, body: Body::EightBitMime, ..Transaction::new(reverse_path, recipients) };
+                        (ends, parts) = (0, 0);
                         client.begin(transaction).expect("sendable");
                     }
                     6 => client.reset(),
@@ -251,6 +254,10 @@ fn converse(steer: u8, octets: &[u8], piece_octets: usize) -> Vec<String> {
             client::Step::TlsGranted => {
                 secured = true;
                 client.secured();
+            }
+            client::Step::WantContent if parts < usize::from(steer >> 6) => {
+                client.content(b"a\n.\nb");
+                parts += 1;
             }
             client::Step::WantContent => {
                 client.content(b"a\n.\nb");

@@ -1,9 +1,9 @@
-//! Content on the wire: dot-stuffing taken off and put on (RFC 5321 §4.5.2), and line ends kept honest.
+//! Content on the wire: dot-stuffing taken off and put on (RFC 5321 §4.5.2), chunks (RFC 3030), and line ends kept honest.
 //!
 //! **Promises.** Only CR LF `.` CR LF ends the content, wherever the reads are cut. Octets are not copied: the [`Decoder`] gives ranges of its
 //! input. A bare CR, a bare LF or a NUL is noticed in every position; with [`BareNewline::Normalise`] the octets given out are free of them.
-//! What the [`Encoder`] writes holds no bare CR, no bare LF, no NUL and no line that begins with an unstuffed dot, whatever it was given:
-//! nothing a next hop could take for the end of data leaves us early (SMTP smuggling).
+//! What the [`Encoder`] writes holds no bare CR, no bare LF, no NUL and, behind DATA, no line that begins with an unstuffed dot, whatever it was given:
+//! nothing a next hop could take for the end of data leaves us early (SMTP smuggling). Binary content passes as it is, in chunks alone.
 //!
 //! **Bends.** Where normalised, a bare LF becomes CR LF, a bare CR or a NUL becomes a space: the first keeps the sender's lines, the second
 //! never makes a line that was not there.
@@ -65,6 +65,8 @@ enum At {
 pub struct Decoder {
     at: At,
     dots: bool,
+    /// Nothing is looked for, and nothing held back.
+    binary: bool,
     trouble: Option<ContentTrouble>,
     line_octets: usize,
     line_octets_max: usize,
@@ -73,12 +75,17 @@ pub struct Decoder {
 impl Decoder {
     /// For the octets behind DATA. `line_octets_max` counts without CR LF.
     pub fn for_data(line_octets_max: usize) -> Decoder {
-        Decoder { at: At::LineStart, dots: true, trouble: None, line_octets: 0, line_octets_max }
+        Decoder { at: At::LineStart, dots: true, binary: false, trouble: None, line_octets: 0, line_octets_max }
     }
 
     /// For the chunks of BDAT (RFC 3030): no dots, and no end of its own; else the same watch.
     pub fn for_chunks(line_octets_max: usize) -> Decoder {
-        Decoder { at: At::Text, dots: false, trouble: None, line_octets: 0, line_octets_max }
+        Decoder { at: At::Text, dots: false, binary: false, trouble: None, line_octets: 0, line_octets_max }
+    }
+
+    /// For the chunks of BDAT under BODY=BINARYMIME (RFC 3030 §3): every octet is content.
+    pub fn for_binary() -> Decoder {
+        Decoder { binary: true, ..Decoder::for_chunks(usize::MAX) }
     }
 
     /// The first trouble seen so far.
@@ -88,6 +95,9 @@ impl Decoder {
 
     /// Looks at the front of `input`; says how many octets are done with, and what they were. Call again with the rest.
     pub fn next(&mut self, input: &[u8]) -> (usize, Piece) {
+        if self.binary && !input.is_empty() {
+            return (input.len(), Piece::Run(0..input.len()));
+        }
         let mut used = 0;
         while let Some(&octet) = input.get(used) {
             match (self.at, octet) {
@@ -187,8 +197,20 @@ impl Decoder {
 /// Puts the dot-stuffing on a stream of content, and mends its line ends.
 #[derive(Clone, Debug)]
 pub struct Encoder {
+    form: Form,
     line_start: bool,
     held_cr: bool,
+}
+
+/// What content is made of on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Lines, dot-stuffed, with an end of data.
+    Dotted,
+    /// Lines.
+    Lines,
+    /// Octets.
+    Binary,
 }
 
 impl Default for Encoder {
@@ -198,13 +220,26 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// At the start of content.
+    /// At the start of content behind DATA.
     pub fn new() -> Encoder {
-        Encoder { line_start: true, held_cr: false }
+        Encoder { form: Form::Dotted, line_start: true, held_cr: false }
+    }
+
+    /// At the start of content that goes in chunks: the same mending, no dots and no end of data, because the chunks tell it.
+    pub fn for_chunks() -> Encoder {
+        Encoder { form: Form::Lines, ..Encoder::new() }
+    }
+
+    /// At the start of content that goes in chunks under BODY=BINARYMIME: as it is.
+    pub fn for_binary() -> Encoder {
+        Encoder { form: Form::Binary, ..Encoder::new() }
     }
 
     /// Appends `content`, encoded, to `out`.
     pub fn encode(&mut self, content: &[u8], out: &mut Vec<u8>) {
+        if self.form == Form::Binary {
+            return out.extend_from_slice(content);
+        }
         out.reserve(content.len() + content.len() / 64 + 8);
         let mut from = 0;
         if self.held_cr && !content.is_empty() {
@@ -221,7 +256,7 @@ impl Encoder {
         loop {
             if search < content.len() && self.line_start {
                 self.line_start = false;
-                if content[search] == b'.' {
+                if content[search] == b'.' && self.form == Form::Dotted {
                     out.extend_from_slice(&content[from..search]);
                     out.push(b'.');
                     from = search;
@@ -242,15 +277,20 @@ impl Encoder {
         }
     }
 
-    /// Ends the content: completes the last line and appends the end of data.
+    /// Ends the content: completes the last line, and appends the end of data where there is one.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
+        if self.form == Form::Binary {
+            return;
+        }
         if std::mem::take(&mut self.held_cr) {
             out.push(b' ');
         }
         if !std::mem::replace(&mut self.line_start, true) {
             out.extend_from_slice(b"\r\n");
         }
-        out.extend_from_slice(b".\r\n");
+        if self.form == Form::Dotted {
+            out.extend_from_slice(b".\r\n");
+        }
     }
 
     fn mend(&mut self, content: &[u8], hit: usize, out: &mut Vec<u8>) {

@@ -15,7 +15,7 @@ pub struct Extensions {
     pub size: bool,
     /// RFC 6152.
     pub eight_bit_mime: bool,
-    /// RFC 3030 §3. Off: content is passed on by DATA to servers that may not take it.
+    /// RFC 3030 §3: offered with CHUNKING. A promise of whoever has to pass such content on.
     pub binary_mime: bool,
     /// RFC 6531.
     pub smtputf8: bool,
@@ -36,8 +36,7 @@ pub struct Extensions {
 }
 
 impl Default for Extensions {
-    /// What every listener offers. DSN, DELIVERBY, FUTURERELEASE and MT-PRIORITY are promises of whoever keeps the mail, so the driver offers them; not
-    /// BINARYMIME.
+    /// What every listener offers. BINARYMIME, DSN, DELIVERBY, FUTURERELEASE and MT-PRIORITY are promises of whoever keeps the mail, so the driver offers them.
     fn default() -> Extensions {
         Extensions {
             pipelining: true,

@@ -160,7 +160,7 @@ impl MailParameters {
     /// Whether a parameter belongs to an extension that is not offered.
     pub fn uses_more_than(&self, offered: &Extensions) -> bool {
         (self.size.is_some() && !offered.size)
-            || (self.body == Some(Body::BinaryMime) && !offered.binary_mime)
+            || (self.body == Some(Body::BinaryMime) && !(offered.binary_mime && offered.chunking))
             || (self.body.is_some() && !offered.eight_bit_mime)
             || (self.smtputf8 && !offered.smtputf8)
             || ((self.ret.is_some() || self.envid.is_some()) && !offered.dsn)

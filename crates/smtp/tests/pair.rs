@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use postrider_smtp::client::{self, Client, ProtocolTrouble, Report, Transaction};
 use postrider_smtp::extension::Extensions;
+use postrider_smtp::parameters::Body;
 use postrider_smtp::sasl::{Credentials, Mechanism, Mechanisms};
 use postrider_smtp::server::{self, Config, Question, Server, Verdict};
 use postrider_smtp::{EnhancedStatus, ForwardPath, Reply, ReversePath};
@@ -41,6 +42,8 @@ struct Pair {
     secured: bool,
     authenticated: bool,
     ended: bool,
+    /// What the client declares.
+    body: Body,
     /// Content handed to the client at a time, and octets that cross the wire at a time.
     content_octets: usize,
     wire_octets: usize,
@@ -48,7 +51,11 @@ struct Pair {
 
 impl Pair {
     fn new(config: Config, pipelining: bool, wishes: Vec<Wish>) -> Pair {
-        let client = Client::new(client::Config { pipelining, ..client::Config::new("relay.example") });
+        Pair::over(config, client::Config { pipelining, ..client::Config::new("relay.example") }, wishes)
+    }
+
+    fn over(config: Config, client: client::Config, wishes: Vec<Wish>) -> Pair {
+        let client = Client::new(client);
         let mut wishes = wishes;
         wishes.reverse();
         Pair {
@@ -65,6 +72,7 @@ impl Pair {
             secured: false,
             authenticated: false,
             ended: false,
+            body: Body::EightBitMime,
             content_octets: 1000,
             wire_octets: usize::MAX,
         }
@@ -187,7 +195,7 @@ impl Pair {
                 let reverse_path = ReversePath::parse(&message.reverse_path).expect("a path");
                 let recipients = message.recipients.iter().map(|path| ForwardPath::parse(path).expect("a path").into()).collect();
                 let size = message.content.len() as u64;
-                let transaction = Transaction { size, body_8bit: true, ..Transaction::new(reverse_path, recipients) };
+                let transaction = Transaction { size, body: self.body, ..Transaction::new(reverse_path, recipients) };
                 self.sending = message.content;
                 self.client.begin(transaction).expect("sendable");
             }
@@ -252,6 +260,18 @@ fn a_thousand_recipients_in_bounded_groups() {
 }
 
 #[test]
+fn a_large_content_goes_in_chunks_of_which_few_are_unanswered() {
+    let large = message(&["<c@d.example>"], &b"0123456789\r\n".repeat(100_000));
+    for pipelining in [true, false] {
+        let mut pair = Pair::new(config(), pipelining, vec![Wish::Send(large.clone())]);
+        pair.content_octets = 100_000;
+        pair.run();
+        assert_eq!(pair.received[0].content, large.content);
+        assert_eq!(pair.client.replies_heard(), 1 + 1 + 3 + 11 + 1, "greeting, EHLO, envelope and end, chunks, QUIT");
+    }
+}
+
+#[test]
 fn too_many_recipients_come_back_one_by_one() {
     let paths: Vec<String> = (0..7).map(|nth| format!("<r{nth}@d.example>")).collect();
     let many = message(&paths.iter().map(String::as_str).collect::<Vec<_>>(), b"x\r\n");
@@ -283,21 +303,27 @@ fn a_message_too_large_for_a_server_that_did_not_say_so_is_refused_in_the_end() 
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
-    /// Whatever the content, it arrives as content: one message for one, with only its line ends mended.
+    /// Whatever the content, it arrives as content: one message for one, with only its line ends mended, and not even these where it is declared binary.
     #[test]
     fn content_arrives(
         contents in prop::collection::vec(prop::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'.'), Just(0_u8), any::<u8>()], 0..200), 1..4),
         content_octets in 1..50_usize,
         wire_octets in 1..50_usize,
         pipelining in any::<bool>(),
+        chunking in any::<bool>(),
+        binary in any::<bool>(),
     ) {
         let wishes = contents.iter().map(|content| Wish::Send(message(&["<c@d.example>"], content))).collect();
-        let mut pair = Pair::new(config(), pipelining, wishes);
+        let binary = binary && chunking;
+        let extensions = Extensions { binary_mime: binary, ..config().extensions };
+        let client = client::Config { pipelining, chunking, chunk_octets: 16, ..client::Config::new("relay.example") };
+        let mut pair = Pair::over(Config { extensions, ..config() }, client, wishes);
         (pair.content_octets, pair.wire_octets) = (content_octets, wire_octets);
+        pair.body = if binary { Body::BinaryMime } else { Body::EightBitMime };
         pair.run();
         prop_assert_eq!(pair.received.len(), contents.len());
         for (received, sent) in pair.received.iter().zip(&contents) {
-            prop_assert_eq!(&received.content, &mended(sent));
+            prop_assert_eq!(&received.content, &if binary { sent.clone() } else { mended(sent) });
         }
         prop_assert!(pair.reports.iter().all(|report| report.recipients[0].reply.is_positive_completion()));
     }

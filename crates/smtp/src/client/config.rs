@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::extension::Hello;
-use crate::parameters::{Notify, OriginalRecipient, Ret};
+use crate::parameters::{Body, Notify, OriginalRecipient, Ret};
 use crate::path::{ForwardPath, ReversePath};
 use crate::reply::Reply;
 use crate::wishes::{DeliverBy, MtPriority};
@@ -15,6 +15,10 @@ pub struct Config {
     pub name: String,
     /// Use PIPELINING where it is offered (RFC 2920). Off for servers that offer it and cannot do it.
     pub pipelining: bool,
+    /// Use CHUNKING where it is offered (RFC 3030). Off for servers that offer it and cannot do it.
+    pub chunking: bool,
+    /// Octets from which on content is a chunk: it goes when more comes, so the last one may be larger or smaller.
+    pub chunk_octets: usize,
     /// Speak LMTP (RFC 2033): LHLO, and after the end of data one reply for each recipient that was taken.
     pub lmtp: bool,
 }
@@ -22,7 +26,7 @@ pub struct Config {
 impl Config {
     /// The usual, under a name.
     pub fn new(name: impl Into<String>) -> Config {
-        Config { name: name.into(), pipelining: true, lmtp: false }
+        Config { name: name.into(), pipelining: true, chunking: true, chunk_octets: 64 * 1024, lmtp: false }
     }
 }
 
@@ -56,8 +60,9 @@ pub struct Transaction {
     pub reverse_path: ReversePath,
     /// Octets of the content, told to a server that offers SIZE.
     pub size: u64,
-    /// The content holds octets above 127; told to a server that offers 8BITMIME. For one that does not, the driver encodes the content.
-    pub body_8bit: bool,
+    /// What the content is made of. 8BITMIME is told to a server that offers it; for one that does not, the driver encodes the content. BINARYMIME needs a
+    /// server that offers it and CHUNKING, see [`super::Client::takes_binary`].
+    pub body: Body,
     /// The content's header is UTF-8, so the server must offer SMTPUTF8 (RFC 6531 §3.2).
     pub smtputf8: bool,
     /// How much a DSN returns; told to a server that offers DSN, as is the next.
@@ -75,8 +80,8 @@ pub struct Transaction {
 impl Transaction {
     /// A small ASCII message for these recipients, with no further wishes.
     pub fn new(reverse_path: ReversePath, recipients: Vec<Addressee>) -> Transaction {
-        let (size, body_8bit, smtputf8) = (0, false, false);
-        Transaction { reverse_path, size, body_8bit, smtputf8, ret: None, envid: None, deliver_by: None, priority: None, recipients }
+        let (size, body, smtputf8) = (0, Body::SevenBit, false);
+        Transaction { reverse_path, size, body, smtputf8, ret: None, envid: None, deliver_by: None, priority: None, recipients }
     }
 }
 
@@ -103,6 +108,9 @@ pub enum Unsendable {
     /// The content or a local part needs SMTPUTF8, and the server does not offer it (RFC 6531 §3.2). A status of 5.6.7 says so to people.
     #[error("the message needs SMTPUTF8, which the server does not offer")]
     NeedsSmtpUtf8,
+    /// The content is binary, and the server does not take it in that form (RFC 3030 §3).
+    #[error("the message needs BINARYMIME and CHUNKING, which the server does not offer")]
+    NeedsBinaryMime,
     /// There is no recipient.
     #[error("the transaction has no recipient")]
     NoRecipients,
@@ -124,7 +132,7 @@ pub struct Report {
     /// The last word on each recipient, in order: that of MAIL or RCPT where they refused, else that of DATA or of the end of data. Positive
     /// only where the server took the mail for this recipient.
     pub recipients: Vec<LastWord>,
-    /// The reply to the end of data (of several, the last), or to DATA when it was refused; none when it did not come so far.
+    /// The reply to the end of data (of several, the last), or to DATA or a chunk when it was refused; none when it did not come so far.
     pub data: Option<Reply>,
     /// The server ends the session (421, RFC 5321 §3.8), or cannot be talked to any more.
     pub closing: bool,
@@ -199,7 +207,7 @@ pub enum Wait {
     Recipient,
     /// The 354.
     DataInitiation,
-    /// Content is being sent.
+    /// Content is being sent: room for more of it, or the reply to a chunk that is not the last.
     DataBlock,
     /// The reply to the end of data.
     DataTermination,

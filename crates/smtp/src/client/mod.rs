@@ -8,13 +8,17 @@
 //!
 //! *Invariant*: nothing heard in the clear is believed under TLS: octets behind the reply to STARTTLS are trouble, and EHLO is said again.
 //! *Invariant*: a reply is never taken for one to a command that was written after it arrived.
-//! *Invariant*: content leaves dot-stuffed and without bare CR, LF or NUL, and the end of data leaves only by [`Client::end_of_content`], or alone
-//! where the server takes no recipient but says 354 all the same (RFC 2920 §3.1).
+//! *Invariant*: content leaves behind DATA dot-stuffed, and without bare CR, LF or NUL, or in chunks without these, or, when it is declared binary, in chunks as it
+//! is. The end of data leaves only by [`Client::end_of_content`], or alone where the server takes no recipient but says 354 all the same (RFC 2920 §3.1).
+//!
+//! **Chunks** (RFC 3030). Where CHUNKING is offered, no DATA is said: when RCPT was answered, content follows in BDAT commands. With PIPELINING
+//! up to [`CHUNKS_UNANSWERED_MAX`] of them are unanswered at a time, else one. A chunk that is refused ends the transaction and the session, as a refusal in
+//! the middle of DATA does: what was sent behind it, the server may take for commands.
 //!
 //! **The driver's loop.** Call [`Client::next`] and do what it says. At [`Step::Ready`], begin something. When a write fails, read what is still there
 //! and call [`Client::end_of_input`]: the server may have said why.
 //!
-//! **Does badly.** CHUNKING, BINARYMIME and DSN are heard and not used.
+//! **Does badly.** A first chunk could ride with RCPT; it waits for the replies, so that no content is sent for nobody.
 
 mod config;
 mod replies;
@@ -39,6 +43,8 @@ pub const REPLY_LINE_OCTETS_MAX: usize = 2048;
 pub const REPLY_LINES_MAX: usize = 128;
 /// Commands that may be unanswered at a time.
 pub const PIPELINED_COMMANDS_MAX: usize = 100;
+/// Chunks that may be unanswered at a time, so that the server's replies always find room (RFC 2920 §3.1).
+pub const CHUNKS_UNANSWERED_MAX: usize = 8;
 /// Room for one read.
 const SPACE_OCTETS: usize = 2048;
 
@@ -57,6 +63,8 @@ pub struct Client {
     hello: Hello,
     job: Option<Job>,
     encoder: Encoder,
+    /// Content that will be the next chunk.
+    chunk: Vec<u8>,
     /// A transaction was begun and never ended by the end of data: RSET comes before the next.
     dangling: bool,
     /// The end of data was handed out for writing.
@@ -118,6 +126,7 @@ impl Client {
             hello: Hello::default(),
             job: None,
             encoder: Encoder::new(),
+            chunk: Vec::new(),
             dangling: false,
             dot_is_out: false,
             ended: false,
@@ -142,6 +151,9 @@ impl Client {
     /// Releases buffers that are empty, before a long idle time.
     pub fn shrink(&mut self) {
         self.inbox.shrink();
+        if self.chunk.is_empty() {
+            self.chunk = Vec::new();
+        }
         if self.handed || self.outbox.is_empty() {
             self.handed = false;
             self.outbox = Vec::new();

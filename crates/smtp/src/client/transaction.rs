@@ -1,10 +1,10 @@
-//! One transaction: MAIL, RCPT, DATA, content, and whose reply is whose (RFC 5321 §3.3, RFC 2920 §3.1).
+//! One transaction: MAIL, RCPT, DATA or BDAT, content, and whose reply is whose (RFC 5321 §3.3, RFC 2920 §3.1, RFC 3030 §2).
 
 use super::config::{Addressee, LastWord, ProtocolTrouble, Report, Transaction, Unsendable, Wait};
-use super::{Client, PIPELINED_COMMANDS_MAX, State, Stride};
+use super::{CHUNKS_UNANSWERED_MAX, Client, PIPELINED_COMMANDS_MAX, State, Stride};
 use crate::address::{Host, Mailbox};
 use crate::data::Encoder;
-use crate::parameters::Xtext;
+use crate::parameters::{Body, Xtext};
 use crate::path::ForwardPath;
 use crate::reply::Reply;
 use crate::wishes::ByMode;
@@ -17,6 +17,10 @@ pub(super) struct Job {
     reset: bool,
     /// Say UTF-8 as it is; else domains in A-labels.
     utf8: bool,
+    /// Content goes in chunks; there is no DATA.
+    chunking: bool,
+    /// Chunks written, the last one not counted, whose replies were not heard.
+    chunks_unanswered: usize,
     /// Commands written, and replies heard, of RSET, MAIL, RCPT..., DATA.
     written: usize,
     answered: usize,
@@ -53,6 +57,10 @@ impl Job {
             Word::Recipient(_) => Wait::Recipient,
             Word::Data | Word::Nothing => Wait::DataInitiation,
         }
+    }
+
+    pub(super) fn chunks_are_unanswered(&self) -> bool {
+        self.chunks_unanswered > 0
     }
 
     pub(super) fn has_accepted(&self) -> bool {
@@ -98,6 +106,10 @@ impl Client {
         if transaction.recipients.is_empty() {
             return Err(Unsendable::NoRecipients);
         }
+        let chunking = self.hello.chunking && self.config.chunking;
+        if transaction.body == Body::BinaryMime && !self.takes_binary() {
+            return Err(Unsendable::NeedsBinaryMime);
+        }
         let utf8 = transaction.smtputf8 || !local_parts_are_ascii(&transaction);
         if utf8 && !self.hello.smtputf8 {
             return Err(Unsendable::NeedsSmtpUtf8);
@@ -107,7 +119,24 @@ impl Client {
         }
         self.dot_is_out = false;
         let recipients = vec![None; transaction.recipients.len()];
-        self.job = Some(Job { transaction, reset: self.dangling, utf8, written: 0, answered: 0, mail: None, recipients, ends: Vec::new() });
+        self.encoder = match transaction.body {
+            Body::BinaryMime => Encoder::for_binary(),
+            Body::SevenBit | Body::EightBitMime if chunking => Encoder::for_chunks(),
+            Body::SevenBit | Body::EightBitMime => Encoder::new(),
+        };
+        self.chunk.clear();
+        self.job = Some(Job {
+            transaction,
+            reset: self.dangling,
+            utf8,
+            chunking,
+            chunks_unanswered: 0,
+            written: 0,
+            answered: 0,
+            mail: None,
+            recipients,
+            ends: Vec::new(),
+        });
         if self.leave_idle() {
             self.state = State::Envelope;
             self.write_commands();
@@ -115,21 +144,50 @@ impl Client {
         Ok(())
     }
 
+    /// Whether the server takes content of any octets, in chunks (RFC 3030 §3).
+    pub fn takes_binary(&self) -> bool {
+        self.hello.binary_mime && self.hello.chunking && self.config.chunking
+    }
+
     /// Appends content. Only at [`super::Step::WantContent`]; it is ignored when the session has ended meanwhile.
     pub fn content(&mut self, octets: &[u8]) {
-        if matches!(self.state, State::Content) {
-            self.empty_what_was_written();
-            self.encoder.encode(octets, &mut self.outbox);
+        if !matches!(self.state, State::Content) {
+            return;
         }
+        self.empty_what_was_written();
+        if !self.goes_in_chunks() {
+            return self.encoder.encode(octets, &mut self.outbox);
+        }
+        if self.chunk.len() >= self.config.chunk_octets {
+            self.write_chunk(false);
+        }
+        self.encoder.encode(octets, &mut self.chunk);
     }
 
     /// The content is complete. Only at [`super::Step::WantContent`].
     pub fn end_of_content(&mut self) {
-        if matches!(self.state, State::Content) {
-            self.empty_what_was_written();
-            self.encoder.finish(&mut self.outbox);
-            self.state = State::EndOfData;
+        if !matches!(self.state, State::Content) {
+            return;
         }
+        self.empty_what_was_written();
+        if self.goes_in_chunks() {
+            self.encoder.finish(&mut self.chunk);
+            self.write_chunk(true);
+        } else {
+            self.encoder.finish(&mut self.outbox);
+        }
+        self.state = State::EndOfData;
+    }
+
+    fn goes_in_chunks(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| job.chunking)
+    }
+
+    fn write_chunk(&mut self, last: bool) {
+        let Some(job) = &mut self.job else { return };
+        self.outbox.extend_from_slice(format!("BDAT {}{}\r\n", self.chunk.len(), if last { " LAST" } else { "" }).as_bytes());
+        self.outbox.append(&mut self.chunk);
+        job.chunks_unanswered += usize::from(!last);
     }
 
     fn empty_what_was_written(&mut self) {
@@ -147,6 +205,7 @@ impl Client {
                 Word::Reset => self.outbox.extend_from_slice(b"RSET\r\n"),
                 Word::Mail => write_mail(&mut self.outbox, &job.transaction, job.utf8, &self.hello),
                 Word::Recipient(index) => write_recipient(&mut self.outbox, &job.transaction.recipients[index], job.utf8, self.hello.dsn),
+                Word::Data if job.chunking => return,
                 Word::Data => self.outbox.extend_from_slice(b"DATA\r\n"),
                 Word::Nothing => return,
             }
@@ -194,6 +253,10 @@ impl Client {
         let stage = if refused_whole.is_some() { Wait::Mail } else { Wait::Recipient };
         match refused_whole.or(last_refusal).cloned() {
             Some(reply) => self.report(LastWord { reply, stage }, None, false),
+            None if job.chunking && job.word(job.written) == Word::Data => {
+                self.state = State::Content;
+                None
+            }
             None => {
                 self.write_commands();
                 None
@@ -211,7 +274,6 @@ impl Client {
             let said = Some(reply.clone());
             return self.report(LastWord { reply, stage: Wait::DataInitiation }, said, false);
         }
-        self.encoder = Encoder::new();
         if job.has_accepted() {
             self.state = State::Content;
         } else if some_recipient || self.config.lmtp {
@@ -230,6 +292,9 @@ impl Client {
         if reply.is_positive_intermediate() {
             return self.trouble(ProtocolTrouble::Unexpected(reply));
         }
+        if self.job.as_ref().is_some_and(Job::chunks_are_unanswered) {
+            return self.heard_of_chunk(reply);
+        }
         if self.config.lmtp && reply.code() != 421 && self.awaits_more_ends(&reply) {
             return None;
         }
@@ -246,17 +311,38 @@ impl Client {
         job.taken().any(|(_, end)| end.is_none())
     }
 
+    /// The reply to a chunk that was not the last one. A refusal is the end of the mail, even when the last chunk is out: the server takes nothing after
+    /// it (RFC 3030 §2).
+    fn heard_of_chunk(&mut self, reply: Reply) -> Option<Stride> {
+        let job = self.job.as_mut()?;
+        if reply.is_positive_completion() && job.chunks_unanswered > 0 {
+            job.chunks_unanswered -= 1;
+            return None;
+        }
+        if reply.is_transient() || reply.is_permanent() {
+            self.dot_is_out = false;
+            let said = Some(reply.clone());
+            return self.report(LastWord { reply, stage: Wait::DataBlock }, said, true);
+        }
+        let of_data = self.goes_in_chunks() && reply.is_positive_intermediate();
+        self.trouble(if of_data { ProtocolTrouble::Unexpected(reply) } else { ProtocolTrouble::Unsolicited })
+    }
+
     /// Content is being sent, and the driver may have read meanwhile. A refusal ends it at once: there is no way back to commands but the
     /// end of data, and that must not be sent for half a message.
     pub(super) fn heard_while_sending(&mut self) -> Option<Stride> {
         match self.reader.take(&mut self.inbox, true) {
-            Ok(Some(reply)) if reply.is_transient() || reply.is_permanent() => {
-                let said = Some(reply.clone());
-                self.report(LastWord { reply, stage: Wait::DataBlock }, said, true)
-            }
-            Ok(Some(_)) => self.trouble(ProtocolTrouble::Unsolicited),
+            Ok(Some(reply)) => self.heard_of_chunk(reply),
             Ok(None) if self.ended => self.trouble(ProtocolTrouble::ConnectionLost(Wait::DataBlock)),
-            Ok(None) => Some(Stride::WantContent),
+            Ok(None) => {
+                let pipelining = self.hello.pipelining && self.config.pipelining;
+                let most = if pipelining { CHUNKS_UNANSWERED_MAX } else { 1 };
+                match self.job.as_ref().map_or(0, |job| job.chunks_unanswered) {
+                    0 if self.goes_in_chunks() && self.has_unsolicited() => self.trouble(ProtocolTrouble::Unsolicited),
+                    unanswered if unanswered >= most => Some(Stride::Read),
+                    _ => Some(Stride::WantContent),
+                }
+            }
             Err(trouble) => self.trouble(trouble),
         }
     }
@@ -284,8 +370,10 @@ fn write_mail(out: &mut Vec<u8>, transaction: &Transaction, utf8: bool, hello: &
         out.extend_from_slice(b" SIZE=");
         out.extend_from_slice(transaction.size.to_string().as_bytes());
     }
-    if hello.eight_bit_mime && transaction.body_8bit {
-        out.extend_from_slice(b" BODY=8BITMIME");
+    match transaction.body {
+        Body::EightBitMime if hello.eight_bit_mime => out.extend_from_slice(b" BODY=8BITMIME"),
+        Body::BinaryMime => out.extend_from_slice(b" BODY=BINARYMIME"),
+        Body::SevenBit | Body::EightBitMime => {}
     }
     if utf8 {
         out.extend_from_slice(b" SMTPUTF8");

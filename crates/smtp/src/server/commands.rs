@@ -6,7 +6,7 @@ use crate::command::{Command, CommandTrouble, announces_chunk};
 use crate::data::{BareNewline, Decoder};
 use crate::extension::Offer;
 use crate::line::{self, Split};
-use crate::parameters::{MailParameters, RecipientParameters};
+use crate::parameters::{Body, MailParameters, RecipientParameters};
 use crate::path::{ForwardPath, ReversePath};
 use crate::reply::{self, Reply};
 use crate::wishes::Hold;
@@ -182,7 +182,8 @@ impl Server {
         if parameters.hold.is_some_and(|hold| !self.may_hold(hold)) {
             return self.refuse(replies::HOLD_TOO_LONG);
         }
-        self.ask(Asked::Mail { smtputf8: parameters.smtputf8 }, Question::Mail { reverse_path, parameters })
+        let binary = parameters.body == Some(Body::BinaryMime);
+        self.ask(Asked::Mail { smtputf8: parameters.smtputf8, binary }, Question::Mail { reverse_path, parameters })
     }
 
     /// RFC 4865 §4: no longer than was offered. An instant that has passed holds nothing, and is no error.
@@ -221,6 +222,8 @@ impl Server {
     fn data(&mut self) -> Option<Stride> {
         match self.why_no_content() {
             Some(canned) => self.refuse(canned),
+            // RFC 3030 §3: behind DATA a bare LF is not content, and a dot is.
+            None if self.transaction.as_ref().is_some_and(|transaction| transaction.binary) => self.refuse(replies::BINARY_NEEDS_CHUNKS),
             None if self.transaction.as_ref().is_some_and(|transaction| transaction.intake.is_some()) => self.refuse(replies::AFTER_CHUNK),
             None => self.ask(Asked::Data, Question::Data),
         }
@@ -288,8 +291,8 @@ impl Server {
                 (self.esmtp, self.authenticated, self.trusted) = (None, false, false);
                 self.greet(verdict);
             }
-            Asked::Mail { smtputf8 } => {
-                self.transaction = Some(Transaction { smtputf8, ..Transaction::default() });
+            Asked::Mail { smtputf8, binary } => {
+                self.transaction = Some(Transaction { smtputf8, binary, ..Transaction::default() });
                 self.say_yes(replies::SENDER_OK, verdict);
             }
             Asked::Recipient => {
@@ -357,8 +360,9 @@ impl Server {
     }
 
     fn begin_chunks(&mut self, chunk: Chunk) {
-        let decoder = Decoder::for_chunks(self.config.text_line_octets_max);
+        let text_line_octets_max = self.config.text_line_octets_max;
         if let Some(transaction) = &mut self.transaction {
+            let decoder = if transaction.binary { Decoder::for_binary() } else { Decoder::for_chunks(text_line_octets_max) };
             transaction.intake = Some(Intake::new(decoder));
         }
         self.state = State::Chunk(chunk);

@@ -98,7 +98,7 @@ enum Asked {
     Hello { esmtp: bool },
     Authenticate,
     XClient,
-    Mail { smtputf8: bool },
+    Mail { smtputf8: bool, binary: bool },
     Recipient,
     Data,
     FirstChunk(content::Chunk),
@@ -109,6 +109,8 @@ enum Asked {
 #[derive(Debug, Default)]
 struct Transaction {
     smtputf8: bool,
+    /// BODY=BINARYMIME: any octet is content, and it comes in chunks.
+    binary: bool,
     recipients: usize,
     /// RCPT commands, taken or not.
     recipients_tried: usize,

@@ -63,6 +63,7 @@ pub(super) const MAIL_FIRST: Canned = canned(503, 5, 5, 1, "Need MAIL command");
 pub(super) const RECIPIENT_FIRST: Canned = canned(503, 5, 5, 1, "Need RCPT command");
 pub(super) const NO_VALID_RECIPIENTS: Canned = canned(554, 5, 5, 1, "No valid recipients");
 pub(super) const AFTER_CHUNK: Canned = canned(503, 5, 5, 1, "Only BDAT or RSET after BDAT");
+pub(super) const BINARY_NEEDS_CHUNKS: Canned = canned(503, 5, 5, 1, "BINARYMIME needs BDAT");
 pub(super) const FAILED_TRANSACTION: Canned = canned(503, 5, 5, 1, "The transaction has failed; send RSET");
 pub(super) const NO_CHUNKING: Canned = canned(502, 5, 5, 1, "BDAT is not available");
 pub(super) const TOO_LARGE: Canned = canned(552, 5, 3, 4, "Message size exceeds fixed limit");

@@ -1,7 +1,7 @@
 //! Plays the sender's driver: its actions are in the dialogue.
 
 use postrider_smtp::client::{Client, Config, LastWord, ProtocolTrouble, Refusal, Report, Step, Transaction, Wait};
-use postrider_smtp::parameters::{MailParameters, RecipientParameters};
+use postrider_smtp::parameters::{Body, MailParameters, RecipientParameters};
 use postrider_smtp::sasl::{Credentials, Mechanism};
 use postrider_smtp::{ForwardPath, ReversePath};
 
@@ -18,6 +18,8 @@ impl Player {
         for (name, value) in &dialogue.options {
             match (name.as_str(), value.as_str()) {
                 ("no_pipelining", _) => config.pipelining = false,
+                ("chunk_octets", octets) => config.chunk_octets = octets.parse().expect("a number"),
+                ("no_chunking", _) => config.chunking = false,
                 ("lmtp", _) => config.lmtp = true,
                 ("name", name) => config.name = name.into(),
                 _ => panic!("unknown option {name}"),
@@ -153,7 +155,8 @@ fn transaction(text: &str) -> Transaction {
     let mut transaction = Transaction::new(reverse_path, Vec::new());
     for word in words {
         match word.split_once('=').unwrap_or((word, "")) {
-            ("8bit", _) => transaction.body_8bit = true,
+            ("8bit", _) => transaction.body = Body::EightBitMime,
+            ("binary", _) => transaction.body = Body::BinaryMime,
             ("utf8", _) => transaction.smtputf8 = true,
             ("size", size) => transaction.size = size.parse().expect("a number"),
             // These are written as their parameters are, so the parser of the other side may read them.

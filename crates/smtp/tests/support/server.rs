@@ -29,6 +29,7 @@ pub fn config(options: &[(String, String)]) -> (Config, bool) {
             "auth" => config.mechanisms = Mechanisms::SERVED,
             "auth_in_clear" => config.auth_in_clear = true,
             "auth_required" => config.auth_required = true,
+            "binary" => config.extensions.binary_mime = true,
             "dsn" => config.extensions.dsn = true,
             "deliver_by" => config.extensions.deliver_by = true,
             "priority" => config.extensions.priority = true,
