@@ -1,12 +1,15 @@
-//! How a message is prepared (RFC 6409 §8).
+//! How a message is prepared: what it lacks when it comes (RFC 6409 §8), and in which form it goes to a next hop (RFC 6152 §3, RFC 3030 §3).
 //!
 //! **Promises.** What a client of ours submits is completed: Date, From, Message-ID. What is relayed is nobody's to complete (RFC 5321 §6.4): it gets
 //! nothing but the empty line without which our own trace field would swallow its text. The plan is made once, from what the content was found to be,
-//! and kept with the message.
+//! and kept with the message. The form is planned at each session, from what the next hop offers; binary content goes as it is only to who takes it.
 
+use postrider_mail::encode::Takes;
 use postrider_mail::{Fields, HeaderFacts, mailboxes};
-use postrider_model::{Mend, Role};
+use postrider_model::{BodyType, Mend, Role};
 use postrider_smtp::Domain;
+use postrider_smtp::extension::Hello;
+use postrider_smtp::parameters::Body;
 
 /// What is added to a content when it is sent.
 pub fn mend(role: Role, facts: &HeaderFacts) -> Mend {
@@ -34,10 +37,47 @@ pub fn author_domain(header: &[u8]) -> Option<Domain> {
     Domain::parse(first.rsplit_once('@')?.1.trim()).ok()
 }
 
+/// The form in which a content goes to a next hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// What is declared.
+    pub body: Body,
+    /// Parts beyond this are encoded on the way; `None`: it goes as it is.
+    pub encoded_for: Option<Takes>,
+}
+
+/// In which form content of this kind goes to who offered this; `takes_binary` where BINARYMIME can be used.
+pub fn form(content: BodyType, offered: &Hello, takes_binary: bool) -> Form {
+    let as_it_is = |body| Form { body, encoded_for: None };
+    match content {
+        BodyType::SevenBit => as_it_is(Body::SevenBit),
+        BodyType::BinaryMime if takes_binary => as_it_is(Body::BinaryMime),
+        BodyType::BinaryMime if offered.eight_bit_mime => Form { body: Body::EightBitMime, encoded_for: Some(Takes::EightBit) },
+        BodyType::EightBitMime if offered.eight_bit_mime => as_it_is(Body::EightBitMime),
+        BodyType::EightBitMime | BodyType::BinaryMime => Form { body: Body::SevenBit, encoded_for: Some(Takes::SevenBit) },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use postrider_mail::HeaderWatch;
+
+    #[test]
+    fn content_goes_as_the_next_hop_takes_it() {
+        let (seven, eight) = (Hello::default(), Hello { eight_bit_mime: true, ..Hello::default() });
+        for (content, offered, takes_binary, body, encoded_for) in [
+            (BodyType::SevenBit, &seven, false, Body::SevenBit, None),
+            (BodyType::SevenBit, &eight, true, Body::SevenBit, None),
+            (BodyType::EightBitMime, &eight, false, Body::EightBitMime, None),
+            (BodyType::EightBitMime, &seven, false, Body::SevenBit, Some(Takes::SevenBit)),
+            (BodyType::BinaryMime, &eight, true, Body::BinaryMime, None),
+            (BodyType::BinaryMime, &eight, false, Body::EightBitMime, Some(Takes::EightBit)),
+            (BodyType::BinaryMime, &seven, false, Body::SevenBit, Some(Takes::SevenBit)),
+        ] {
+            assert_eq!(form(content, offered, takes_binary), Form { body, encoded_for }, "{content:?} {takes_binary}");
+        }
+    }
 
     fn found(content: &str) -> HeaderFacts {
         let mut watch = HeaderWatch::new();

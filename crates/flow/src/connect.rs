@@ -197,8 +197,12 @@ impl Connecting<'_> {
         }
     }
 
+    fn usual(&self) -> Manners {
+        Manners { chunking: self.snapshot.chunking, ..Manners::usual(&self.source.ehlo_name) }
+    }
+
     fn stranger(&self, remote: Remote) -> Candidate {
-        let manners = Manners { tls: self.hop.tls, tls13_only: self.hop.tls13_only, ..Manners::usual(&self.source.ehlo_name) };
+        let manners = Manners { tls: self.hop.tls, tls13_only: self.hop.tls13_only, ..self.usual() };
         Candidate { remote, manners, smart_host: None }
     }
 
@@ -234,12 +238,11 @@ impl Connecting<'_> {
                 continue;
             }
             let manners = Manners {
-                ehlo_name: self.source.ehlo_name.clone(),
-                lmtp: false,
                 tls: host.tls,
                 tls13_only: host.tls13_only,
                 credentials: host.credentials.clone(),
                 auth_in_clear: host.auth_in_clear,
+                ..self.usual()
             };
             for remote in self.of_remote(&host.host, host.port, &mut found).await.into_iter().take(each) {
                 found.list.push(Candidate { remote, manners: manners.clone(), smart_host: Some(host.clone()) });
@@ -250,7 +253,7 @@ impl Connecting<'_> {
 
     async fn of_mailbox_server(&self, server: &LmtpServer) -> Candidates {
         let mut found = Candidates::default();
-        let usual = Manners { lmtp: true, ..Manners::usual(&self.source.ehlo_name) };
+        let usual = Manners { lmtp: true, ..self.usual() };
         let (remotes, manners) = match server {
             LmtpServer::Unix(path) => (vec![Remote { host: server.name().into(), place: Place::Unix(path.as_path().into()) }], usual),
             LmtpServer::Tcp { host, port, tls, tls13_only } => {

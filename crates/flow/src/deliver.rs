@@ -8,14 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_core::classify::{self, Blame, Fate, Judgement};
+use postrider_core::plan::{self, Form};
 use postrider_core::quota::{Full, Span};
 use postrider_core::retry::{self, Life, Next};
 use postrider_core::returns::{self as told, Handed};
 use postrider_core::route::RouteTrouble;
+use postrider_mail::dkim::Signable;
 use postrider_model::doors::{Opened, SpoolTrouble};
 use postrider_model::policy::{Provider, RuleAction, SmartHost, Snapshot, Source};
 use postrider_model::{
-    AttemptFacts, BodyType, Diagnosis, LentDelivery, Message, Outcome, Parcel, Phase, Reason, Recipient, Settlement, Timestamp, Trouble,
+    AttemptFacts, BodyType, Content, Diagnosis, LentDelivery, Message, Outcome, Parcel, Phase, Reason, Recipient, Settlement, Timestamp,
+    Trouble,
 };
 use postrider_smtp::client::{Addressee, Report, Transaction};
 use postrider_smtp::{Host, Reply};
@@ -28,6 +31,7 @@ use crate::ending::Ending;
 use crate::held::Held;
 use crate::local;
 use crate::quotas::{NotTaken, Quotas};
+use crate::recode::{self, Recoded};
 use crate::render;
 use crate::returns::{self, Taker};
 use crate::session_out::{Remote, SessionOut, Transacted, phase_of};
@@ -180,6 +184,14 @@ struct Attempts {
     hop: Hop,
     quotas: Arc<Quotas>,
     draining: Ending,
+}
+
+/// What is sent.
+struct Outgoing {
+    /// Its size, as far as it is known.
+    octets: u64,
+    head: Vec<u8>,
+    content: Content,
 }
 
 enum Attempted {
@@ -348,10 +360,15 @@ impl Attempts {
         let remote = open.remote.clone();
         let message = &opened.message;
         let head = render::head(&self.snapshot, message);
+        let form = plan::form(message.envelope.body, open.hello(), open.takes_binary());
+        let outgoing = match self.signed(form, head, message, opened.content).await {
+            Ok(outgoing) => outgoing,
+            Err(trouble) => return Made::Failed(self.diagnose(Phase::Mail, Reason::Trouble(trouble), &remote)),
+        };
         let recipients = parcel.deliveries.iter().map(|lent| addressee(&message.recipients[lent.index as usize])).collect();
-        let mut transaction = Transaction {
-            size: message.content_octets + head.len() as u64,
-            body_8bit: message.envelope.body == BodyType::EightBitMime,
+        let transaction = Transaction {
+            size: outgoing.octets,
+            body: form.body,
             smtputf8: message.envelope.smtputf8,
             ret: message.envelope.ret,
             envid: message.envelope.envid.as_deref().map(Into::into),
@@ -359,13 +376,7 @@ impl Attempts {
             priority: message.envelope.mt_priority,
             ..Transaction::new(message.envelope.reverse_path.clone(), recipients)
         };
-        let recode = open.recodes(&transaction);
-        let signatures = match sign::signatures(&self.doors, message, &head, opened.held(), recode).await {
-            Ok(signatures) => signatures,
-            Err(trouble) => return Made::Failed(self.diagnose(Phase::Local, Reason::Trouble(trouble), &remote)),
-        };
-        transaction.size += signatures.len() as u64;
-        match open.transact(transaction, [&signatures, &head], opened.content).await {
+        match open.transact(transaction, &outgoing.head, outgoing.content).await {
             Ok(Transacted::Report(report)) => {
                 if report.closing {
                     *session = None;
@@ -386,6 +397,54 @@ impl Attempts {
                 if replied.is_empty() { Made::Failed(diagnosis) } else { Made::Broken(diagnosis, replied) }
             }
         }
+    }
+
+    /// The octets of an attempt, in the form that the peer takes.
+    /// What is sent, with our signatures over it in front.
+    async fn signed(&self, form: Form, head: Vec<u8>, message: &Message, content: Content) -> Result<Outgoing, Trouble> {
+        let signing = sign::concerns(&self.doors, message);
+        let head_again = if signing { head.clone() } else { Vec::new() };
+        let mut outgoing = self.outgoing(form, head, message, content).await?;
+        if !signing {
+            return Ok(outgoing);
+        }
+        let mut signable = Signable::new();
+        signable.feed(&outgoing.head);
+        if let Content::Held(octets) = &outgoing.content {
+            signable.feed(octets);
+        } else {
+            let fault = |trouble: SpoolTrouble| Trouble::Internal(trouble.to_string().into());
+            // What streams is read twice: the signatures over it go before it.
+            let again = self.doors.spool.open(message.id).await.map_err(fault)?;
+            let again = self.outgoing(form, head_again, message, again.content).await?;
+            match again.content {
+                Content::Held(octets) => _ = signable.feed(&octets),
+                Content::Streamed(mut source) => {
+                    while let Some(chunk) = source.next().await.map_err(fault)? {
+                        signable.feed(&chunk);
+                    }
+                }
+            }
+        }
+        let mut front = sign::signatures(&self.doors, message, signable).await?;
+        outgoing.octets += front.len() as u64;
+        front.append(&mut outgoing.head);
+        outgoing.head = front;
+        Ok(outgoing)
+    }
+
+    async fn outgoing(&self, form: Form, head: Vec<u8>, message: &Message, content: Content) -> Result<Outgoing, Trouble> {
+        let octets = message.content_octets + head.len() as u64;
+        let Some(takes) = form.encoded_for else { return Ok(Outgoing { octets, head, content }) };
+        if message.envelope.body != BodyType::BinaryMime {
+            let content = Content::Streamed(Box::new(Recoded::new(takes, &head, content)));
+            return Ok(Outgoing { octets, head: Vec::new(), content });
+        }
+        let fault = |trouble: SpoolTrouble| Trouble::Internal(trouble.to_string().into());
+        let measured = recode::measure(takes, &head, content).await.map_err(fault)?;
+        let octets = measured.ok_or_else(|| Trouble::Binary(recode::NOT_ENCODABLE.into()))?;
+        let again = self.doors.spool.open(message.id).await.map_err(fault)?;
+        Ok(Outgoing { octets, head: Vec::new(), content: Content::Streamed(Box::new(Recoded::new(takes, &head, again.content))) })
     }
 
     fn diagnose(&self, phase: Phase, reason: Reason, remote: &Remote) -> Diagnosis {

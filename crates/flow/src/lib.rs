@@ -19,6 +19,7 @@ mod patience;
 mod quotas;
 mod race;
 mod receive;
+mod recode;
 mod relay;
 mod render;
 mod returns;

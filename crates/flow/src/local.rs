@@ -1,12 +1,14 @@
 //! Into a Maildir: one recipient after the other, each with its own head.
 
 use postrider_core::local;
-use postrider_model::doors::MailboxTrouble;
+use postrider_mail::encode::Takes;
+use postrider_model::doors::{MailboxTrouble, SpoolTrouble};
 use postrider_model::policy::Snapshot;
-use postrider_model::{Message, Parcel, Phase};
+use postrider_model::{BodyType, Content, Message, Parcel, Phase};
 use postrider_smtp::{Mailbox, Reply};
 
 use crate::receive::reply;
+use crate::recode::{self, NOT_ENCODABLE, Recoded};
 use crate::{Doors, render};
 
 /// Delivers a parcel's recipients; what became of each, in the words that a server would use.
@@ -35,8 +37,9 @@ async fn deliver_one(
     let Some(mailboxes) = &doors.mailboxes else {
         return (Phase::Local, reply(451, (4, 3, 5), "this relay has no mailboxes"));
     };
-    let content = match doors.spool.open(message.id).await {
-        Ok(opened) => opened.content,
+    let (head, content) = match readable(doors, message, head).await {
+        Ok(Some(readable)) => readable,
+        Ok(None) => return (Phase::Content, reply(554, (5, 6, 1), &format!("binary content that cannot be encoded: {NOT_ENCODABLE}"))),
         Err(trouble) => {
             doors.log.alarm(Some(message.id), &format!("cannot read an accepted message: {trouble}"));
             return (Phase::Local, reply(451, (4, 3, 0), "local error in processing"));
@@ -48,6 +51,19 @@ async fn deliver_one(
         Err(trouble) => refusal(doors, message, &trouble),
     };
     (Phase::EndOfData, answer)
+}
+
+/// Content of lines: a file has no other, and would not tell a CR LF from an LF. None for a binary content that cannot be encoded.
+async fn readable(doors: &Doors, message: &Message, head: Vec<u8>) -> Result<Option<(Vec<u8>, Content)>, SpoolTrouble> {
+    let content = doors.spool.open(message.id).await?.content;
+    if message.envelope.body != BodyType::BinaryMime {
+        return Ok(Some((head, content)));
+    }
+    if recode::measure(Takes::EightBit, &head, content).await?.is_none() {
+        return Ok(None);
+    }
+    let again = doors.spool.open(message.id).await?.content;
+    Ok(Some((Vec::new(), Content::Streamed(Box::new(Recoded::new(Takes::EightBit, &head, again))))))
 }
 
 /// All of it may pass: a full mailbox is emptied, a wrong owner corrected.

@@ -383,6 +383,8 @@ fn server_config(current: &Current, settings: &ListenerSettings) -> server::Conf
     config.errors_max = limits.errors_per_session_max;
     config.bare_newline = if limits.normalise_bare_newlines { BareNewline::Normalise } else { BareNewline::Refuse };
     config.extensions.dsn = true;
+    // A next hop that does not take it is given another encoding.
+    config.extensions.binary_mime = true;
     if settings.role == Role::Submission {
         // For clients of ours: RFC 4865 §3 is for submission alone, and strangers do not say what is urgent (RFC 6710 §5).
         config.extensions.deliver_by = true;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_core::prove;
-use postrider_mail::encode::SevenBit;
 use postrider_model::doors::{Connection, Net, TlsDemand};
 use postrider_model::policy::{AuthInClear, Timeouts, TlsLevel};
 use postrider_model::{Content, Phase, Reason, TlsFacts, Trouble};
@@ -73,6 +72,8 @@ pub(crate) struct Manners {
     pub(crate) ehlo_name: String,
     /// LMTP instead of SMTP.
     pub(crate) lmtp: bool,
+    /// Chunks where they are offered.
+    pub(crate) chunking: bool,
     pub(crate) tls: TlsLevel,
     pub(crate) tls13_only: bool,
     pub(crate) credentials: Option<Credentials>,
@@ -85,6 +86,7 @@ impl Manners {
         Self {
             ehlo_name: ehlo_name.to_owned(),
             lmtp: false,
+            chunking: true,
             tls: TlsLevel::Opportunistic,
             tls13_only: false,
             credentials: None,
@@ -171,7 +173,7 @@ impl SessionOut {
         timeouts: Timeouts,
     ) -> Result<Self, Broken> {
         let mut config = client::Config::new(&manners.ehlo_name);
-        config.lmtp = manners.lmtp;
+        (config.lmtp, config.chunking) = (manners.lmtp, manners.chunking);
         let patience = Patience::new(Duration::from_secs(86_400));
         let mut session =
             Self { connection, client: Client::new(config), patience, timeouts, remote, tls: None, transactions: 0, unflushed: false };
@@ -203,6 +205,11 @@ impl SessionOut {
     /// What the peer offered.
     pub(crate) fn hello(&self) -> &Hello {
         self.client.hello()
+    }
+
+    /// Whether content may go as it is, whatever its octets.
+    pub(crate) fn takes_binary(&self) -> bool {
+        self.client.takes_binary()
     }
 
     async fn upgrade(mut self, net: &dyn Net, demand: TlsDemand, must: bool, manners: &Manners) -> Result<Self, Broken> {
@@ -258,20 +265,9 @@ impl SessionOut {
         }
     }
 
-    /// Whether the content goes in another encoding, because the peer does not take it as it is (RFC 6152 §3).
-    pub(crate) fn recodes(&self, transaction: &Transaction) -> bool {
-        transaction.body_8bit && !self.hello().eight_bit_mime
-    }
-
     /// One transaction, begun when the session is ready. `Err` says that the session is over, and how.
-    pub(crate) async fn transact(
-        &mut self,
-        transaction: Transaction,
-        [signatures, head]: [&[u8]; 2],
-        content: Content,
-    ) -> Result<Transacted, Broken> {
+    pub(crate) async fn transact(&mut self, transaction: Transaction, head: &[u8], content: Content) -> Result<Transacted, Broken> {
         self.transactions += 1;
-        let mut seven = self.recodes(&transaction).then(SevenBit::new);
         match self.client.begin(transaction) {
             Ok(()) => {}
             Err(Unsendable::NeedsSmtpUtf8) => {
@@ -279,6 +275,9 @@ impl SessionOut {
             }
             Err(too_large @ Unsendable::TooLarge { .. }) => {
                 return Ok(Transacted::Unsendable(Trouble::TooLarge(too_large.to_string().into())));
+            }
+            Err(binary @ Unsendable::NeedsBinaryMime) => {
+                return Err(Broken::trouble(Phase::Local, Trouble::Internal(binary.to_string().into())));
             }
             Err(Unsendable::NoRecipients) => {
                 return Err(Broken::trouble(Phase::Local, Trouble::Internal("a parcel without recipients".into())));
@@ -289,15 +288,13 @@ impl SessionOut {
             Came::Report(report) => return Ok(Transacted::Report(report)),
             _ => return Err(Broken::trouble(Phase::Data, Trouble::Protocol("no word on the transaction".into()))),
         }
-        // They are over what the encoding makes of the rest.
-        self.client.content(signatures);
-        self.put(&mut seven, head);
+        self.client.content(head);
         match content {
-            Content::Held(octets) => self.put(&mut seven, &octets),
+            Content::Held(octets) => self.client.content(&octets),
             Content::Streamed(mut source) => loop {
                 match source.next().await {
                     Ok(Some(chunk)) => {
-                        self.put(&mut seven, &chunk);
+                        self.client.content(&chunk);
                         match self.advance().await? {
                             Came::WantContent => {}
                             Came::Report(report) => return Ok(Transacted::Report(report)),
@@ -310,27 +307,10 @@ impl SessionOut {
                 }
             },
         }
-        if let Some(seven) = seven {
-            let mut rest = Vec::new();
-            seven.finish(&mut rest);
-            self.client.content(&rest);
-        }
         self.client.end_of_content();
         match self.advance().await? {
             Came::Report(report) => Ok(Transacted::Report(report)),
             _ => Err(Broken::trouble(Phase::EndOfData, Trouble::Protocol("no word on the end of data".into()))),
-        }
-    }
-
-    /// Content on its way, re-encoded where it must be.
-    fn put(&mut self, seven: &mut Option<SevenBit>, octets: &[u8]) {
-        match seven {
-            None => self.client.content(octets),
-            Some(seven) => {
-                let mut out = Vec::with_capacity(octets.len() + octets.len() / 4);
-                seven.feed(octets, &mut out);
-                self.client.content(&out);
-            }
         }
     }
 

@@ -85,7 +85,7 @@ async fn each_of_many_slow_replies_has_its_own_time() {
         let path = |nth: usize| ForwardPath::parse(&format!("<r{nth}@b.example>")).unwrap();
         let recipients = (0..recipients).map(|nth| path(nth).into()).collect();
         let transaction = Transaction { size: 1, ..Transaction::new(ReversePath::Null, recipients) };
-        session.transact(transaction, [b"", b""], Content::Held("x".into())).await
+        session.transact(transaction, b"", Content::Held("x".into())).await
     };
     let (made, ()) = tokio::join!(client, server);
     let Ok(Transacted::Report(report)) = made else { panic!("no report") };

@@ -5,47 +5,23 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use postrider_core::plan;
 use postrider_mail::dkim::{Signable, Signature, fields};
-use postrider_mail::encode::SevenBit;
 use postrider_model::doors::Signer;
-use postrider_model::{Content, Message, Trouble};
+use postrider_model::{Message, Trouble};
 use tokio::sync::oneshot;
 
 use crate::Doors;
 
-/// The signature fields for a message that is sent as `head` and its content, in another encoding if `recode` says so; `held` is the content where it is in memory.
-/// Empty, when nobody signs.
-pub(crate) async fn signatures(
-    doors: &Doors,
-    message: &Message,
-    head: &[u8],
-    held: Option<&Bytes>,
-    recode: bool,
-) -> Result<Vec<u8>, Trouble> {
-    if !doors.registry.signs() || !plan::is_signed(message.arrival.role) {
-        return Ok(Vec::new());
-    }
+/// Whether mail like this may have to be signed.
+pub(crate) fn concerns(doors: &Doors, message: &Message) -> bool {
+    doors.registry.signs() && plan::is_signed(message.arrival.role)
+}
+
+/// The signature fields for a message that has gone by as it is sent. Empty, when nobody signs.
+pub(crate) async fn signatures(doors: &Doors, message: &Message, signable: Signable) -> Result<Vec<u8>, Trouble> {
     let internal = |why: String| Trouble::Internal(why.into());
-    let mut passing = Passing { signable: Signable::new(), seven: recode.then(SevenBit::new), recoded: Vec::new() };
-    passing.feed(head);
-    match held {
-        Some(octets) => passing.feed(octets),
-        None => {
-            // The source that was opened is read when it is sent.
-            let opened = doors.spool.open(message.id).await.map_err(|trouble| internal(trouble.to_string()))?;
-            match opened.content {
-                Content::Held(octets) => passing.feed(&octets),
-                Content::Streamed(mut source) => {
-                    while let Some(chunk) = source.next().await.map_err(|trouble| internal(trouble.to_string()))? {
-                        passing.feed(&chunk);
-                    }
-                }
-            }
-        }
-    }
-    let Some((header, body_hash)) = passing.finish() else {
+    let Some((header, body_hash)) = signable.finish() else {
         doors.log.alarm(Some(message.id), "not signed: its header holds a line that is no field, so no verifier could read it");
         return Ok(Vec::new());
     };
@@ -75,32 +51,4 @@ fn written(signers: &[Arc<Signer>], header: &[u8], body_hash: &[u8; 32], at: u64
         }
     }
     Ok(out)
-}
-
-/// A message on its way into its hash, as it will be sent.
-struct Passing {
-    signable: Signable,
-    seven: Option<SevenBit>,
-    recoded: Vec<u8>,
-}
-
-impl Passing {
-    fn feed(&mut self, octets: &[u8]) {
-        let Some(seven) = &mut self.seven else {
-            self.signable.feed(octets);
-            return;
-        };
-        self.recoded.clear();
-        seven.feed(octets, &mut self.recoded);
-        self.signable.feed(&self.recoded);
-    }
-
-    fn finish(mut self) -> Option<(Vec<u8>, [u8; 32])> {
-        if let Some(seven) = self.seven.take() {
-            self.recoded.clear();
-            seven.finish(&mut self.recoded);
-            self.signable.feed(&self.recoded);
-        }
-        self.signable.finish()
-    }
 }

@@ -1,6 +1,6 @@
 //! What holds for any octets. The fuzz targets and the replay of their corpora (`tests/corpus.rs`) both call these.
 
-use postrider_mail::encode::SevenBit;
+use postrider_mail::encode::{Recoder, Takes};
 use postrider_mail::{Action, Fields, HeaderFacts, HeaderWatch, Received, RecipientReport, Report, With, Words, header};
 
 /// Every split of a content gives the same facts, and both readers of headers agree.
@@ -101,10 +101,16 @@ fn lines_are_ours(octets: &[u8]) {
 
 /// Every split gives the same, no line of the header is lost but the one that is replaced, and what comes out is no longer than it may be.
 pub fn seven_bit(octets: &[u8]) {
+    for takes in [Takes::SevenBit, Takes::EightBit] {
+        recoded(takes, octets);
+    }
+}
+
+fn recoded(takes: Takes, octets: &[u8]) {
     let convert = |slice_octets: usize| {
-        let (mut seven, mut out) = (SevenBit::new(), Vec::new());
-        octets.chunks(slice_octets).for_each(|slice| seven.feed(slice, &mut out));
-        seven.finish(&mut out);
+        let (mut recoder, mut out) = (Recoder::to(takes), Vec::new());
+        octets.chunks(slice_octets).for_each(|slice| recoder.feed(slice, &mut out));
+        recoder.finish(&mut out);
         out
     };
     let out = convert(octets.len().max(1));

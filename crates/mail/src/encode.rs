@@ -1,13 +1,18 @@
-//! Content for a next hop that takes seven bits only (RFC 6152 §3, RFC 2045 §6): 8-bit parts become quoted-printable, on the way.
+//! Content for a next hop that takes less than it holds (RFC 6152 §3, RFC 3030 §3, RFC 2045 §6): parts that it would not take get another transfer encoding, on
+//! the way. 8-bit parts become quoted-printable, and so does binary text; other binary parts become base64.
 //!
-//! **Promises.** [`SevenBit`] is fed with a content in any split and gives the same octets for every split. What is decoded from them is what was fed in, part
-//! by part; parts that are 7-bit by their own word, and everything inside `multipart/signed` and `multipart/encrypted`, pass as they are (RFC 1847 §2.1). It
-//! holds one header of at most [`HEADER_OCTETS_MAX`] and one line of at most [`LINE_OCTETS_MAX`].
+//! **Promises.** A [`Recoder`] is fed with a content in any split and gives the same octets for every split. What is decoded from them is what was fed in, part
+//! by part; parts that the next hop takes by their own word, and everything inside `multipart/signed` and `multipart/encrypted`, pass as they are (RFC 1847
+//! §2.1). It holds one header of at most [`HEADER_OCTETS_MAX`] and one line of at most [`LINE_OCTETS_MAX`].
 //!
-//! **Never** decides whether that is needed, and never touches what a header holds above 127: there is no transfer encoding for that.
+//! **Never** decides whether that is needed, and never touches what a header holds above 127: there is no transfer encoding for that. A bare LF never makes a
+//! delimiter of what is coded.
 //!
-//! **Does badly.** A part that says 7bit and is not is left as it is. A header beyond its limit leaves its part as it is.
+//! **Does badly.** A part that says 7bit or 8bit and is not is left as it is, and so is one whose header is beyond its limit: who sends binary content on looks at
+//! what came out.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use memchr::memchr;
 
 use crate::header::Fields;
@@ -20,6 +25,17 @@ pub const LINE_OCTETS_MAX: usize = 2048;
 const DEPTH_MAX: usize = 32;
 /// Octets of an encoded line, its soft break included (RFC 2045 §6.7).
 const QUOTED_OCTETS_MAX: usize = 76;
+/// Octets that make one line of base64 (RFC 2045 §6.8).
+const BASE64_LINE_OF: usize = 57;
+
+/// What a next hop takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// Octets up to 127, in lines.
+    SevenBit,
+    /// Any octets but NUL, in lines (RFC 6152).
+    EightBit,
+}
 
 /// Quoted-printable in the making (RFC 2045 §6.7): CR LF stays a line end; every other CR, LF, control, `=`, octet above 126, and blank at a line's end is
 /// encoded.
@@ -94,13 +110,74 @@ impl QuotedPrintable {
     }
 }
 
-/// A content on its way to seven bits.
+/// Base64 in the making (RFC 2045 §6.8). The line end in front of a delimiter is the delimiter's (RFC 2046 §5.1.1), so the last one waits.
+#[derive(Clone, Debug, Default)]
+struct Base64 {
+    line: Vec<u8>,
+    line_end: bool,
+}
+
+impl Base64 {
+    fn feed(&mut self, octets: &[u8], out: &mut Vec<u8>) {
+        if std::mem::take(&mut self.line_end) {
+            self.put(b"\r\n", out);
+        }
+        let octets = match octets.strip_suffix(b"\r\n") {
+            Some(before) => {
+                self.line_end = true;
+                before
+            }
+            None => octets,
+        };
+        self.put(octets, out);
+    }
+
+    fn put(&mut self, mut octets: &[u8], out: &mut Vec<u8>) {
+        while !octets.is_empty() {
+            let (now, later) = octets.split_at(octets.len().min(BASE64_LINE_OF - self.line.len()));
+            self.line.extend_from_slice(now);
+            octets = later;
+            if self.line.len() == BASE64_LINE_OF {
+                self.end_line(out);
+            }
+        }
+    }
+
+    fn end_line(&mut self, out: &mut Vec<u8>) {
+        if !self.line.is_empty() {
+            out.extend_from_slice(STANDARD.encode(&self.line).as_bytes());
+            out.extend_from_slice(b"\r\n");
+            self.line.clear();
+        }
+    }
+
+    /// The end of the part; `delimited` when a delimiter follows.
+    fn finish(&mut self, delimited: bool, out: &mut Vec<u8>) {
+        let had_line_end = std::mem::take(&mut self.line_end);
+        if had_line_end && !delimited {
+            self.put(b"\r\n", out);
+        }
+        self.end_line(out);
+    }
+}
+
+/// How the body at one place is passed on.
 #[derive(Clone, Debug)]
-pub struct SevenBit {
+enum Coding {
+    Quoted(QuotedPrintable),
+    Base64(Base64),
+}
+
+/// A content on its way into other transfer encodings.
+#[derive(Clone, Debug)]
+pub struct Recoder {
+    takes: Takes,
     /// The line that has not ended.
     line: Vec<u8>,
     /// The line's beginning was dealt with already.
     amid_line: bool,
+    /// What came before ended in CR.
+    behind_cr: bool,
     /// The header that has not ended, with the lines so far.
     header: Option<Vec<u8>>,
     /// Nothing was read yet but the message's own header.
@@ -108,19 +185,22 @@ pub struct SevenBit {
     /// Of the multiparts around this place.
     boundaries: Vec<Vec<u8>>,
     /// How the body at this place is passed on; `None`: as it is.
-    quoting: Option<QuotedPrintable>,
+    coding: Option<Coding>,
 }
 
-impl Default for SevenBit {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl SevenBit {
-    /// Before the first octet of a message.
-    pub fn new() -> Self {
-        Self { line: Vec::new(), amid_line: false, header: Some(Vec::new()), outermost: true, boundaries: Vec::new(), quoting: None }
+impl Recoder {
+    /// Before the first octet of a message, on its way to somebody who takes this.
+    pub fn to(takes: Takes) -> Self {
+        Self {
+            takes,
+            line: Vec::new(),
+            amid_line: false,
+            behind_cr: false,
+            header: Some(Vec::new()),
+            outermost: true,
+            boundaries: Vec::new(),
+            coding: None,
+        }
     }
 
     /// Takes the next octets of the content, and appends what can be passed on.
@@ -132,8 +212,11 @@ impl SevenBit {
             octets = &octets[take..];
             let ended = self.line.ends_with(b"\n");
             if ended || self.line.len() == LINE_OCTETS_MAX {
+                let whole_end = self.line.ends_with(b"\r\n") || (self.behind_cr && self.line == b"\n");
+                self.behind_cr = self.line.ends_with(b"\r");
                 self.take_line(out);
-                self.amid_line = !ended;
+                // In what is coded a bare LF is content, and no line begins behind it.
+                self.amid_line = !ended || (self.coding.is_some() && !whole_end);
             }
         }
     }
@@ -147,8 +230,14 @@ impl SevenBit {
             // It has no body that would need anything.
             out.extend_from_slice(&header);
         }
-        if let Some(quoting) = &mut self.quoting {
-            quoting.finish(out);
+        self.end_coding(false, out);
+    }
+
+    fn end_coding(&mut self, delimited: bool, out: &mut Vec<u8>) {
+        match self.coding.take() {
+            None => {}
+            Some(Coding::Quoted(mut quoted)) => quoted.finish(out),
+            Some(Coding::Base64(mut base64)) => base64.finish(delimited, out),
         }
     }
 
@@ -188,8 +277,9 @@ impl SevenBit {
     }
 
     fn pass_body(&mut self, octets: &[u8], out: &mut Vec<u8>) {
-        match &mut self.quoting {
-            Some(quoting) => quoting.feed(octets, out),
+        match &mut self.coding {
+            Some(Coding::Quoted(quoted)) => quoted.feed(octets, out),
+            Some(Coding::Base64(base64)) => base64.feed(octets, out),
             None => out.extend_from_slice(octets),
         }
     }
@@ -210,9 +300,7 @@ impl SevenBit {
         if let Some(header) = self.header.take() {
             self.pass_header(&header, out);
         }
-        if let Some(mut quoting) = self.quoting.take() {
-            quoting.finish(out);
-        }
+        self.end_coding(true, out);
         out.extend_from_slice(line);
         self.boundaries.truncate(if closes { depth } else { depth + 1 });
         self.header = (!closes).then(Vec::new);
@@ -224,22 +312,28 @@ impl SevenBit {
         let outermost = std::mem::replace(&mut self.outermost, false);
         let field = |name: &str| Fields::of(header).find(|field| field.is(name)).map(|field| field.value);
         let (kind, encoding) = (field("Content-Type"), field("Content-Transfer-Encoding").map(word).unwrap_or_default());
-        let is_wide = matches!(encoding.as_str(), "8bit" | "binary");
+        let is_binary = encoding == "binary";
+        let is_wide = is_binary || (encoding == "8bit" && self.takes == Takes::SevenBit);
+        let around = if self.takes == Takes::SevenBit { "7bit" } else { "8bit" };
         let words = kind.map(word).unwrap_or_default();
         let new_encoding = match words.split_once('/') {
             Some(("multipart", "signed" | "encrypted")) => None,
             Some(("multipart", _)) => {
                 let boundary = kind.and_then(boundary).filter(|_| self.boundaries.len() < DEPTH_MAX);
                 self.boundaries.extend(boundary);
-                is_wide.then_some("7bit")
+                is_wide.then_some(around)
             }
             Some(("message", "rfc822" | "global")) => {
                 self.header = Some(Vec::new());
-                is_wide.then_some("7bit")
+                is_wide.then_some(around)
             }
             Some(("message", _)) => None,
+            Some((class, _)) if is_binary && class != "text" => {
+                self.coding = Some(Coding::Base64(Base64::default()));
+                Some("base64")
+            }
             _ if is_wide || encoding.is_empty() => {
-                self.quoting = Some(QuotedPrintable::default());
+                self.coding = Some(Coding::Quoted(QuotedPrintable::default()));
                 Some("quoted-printable")
             }
             _ => None,

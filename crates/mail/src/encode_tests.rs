@@ -1,11 +1,15 @@
 use super::*;
 
-/// Every split gives the same.
 fn converted(content: &[u8]) -> Vec<u8> {
+    recoded(Takes::SevenBit, content)
+}
+
+/// Every split gives the same.
+fn recoded(takes: Takes, content: &[u8]) -> Vec<u8> {
     let split = |octets: usize| {
-        let (mut seven, mut out) = (SevenBit::new(), Vec::new());
-        content.chunks(octets).for_each(|chunk| seven.feed(chunk, &mut out));
-        seven.finish(&mut out);
+        let (mut recoder, mut out) = (Recoder::to(takes), Vec::new());
+        content.chunks(octets).for_each(|chunk| recoder.feed(chunk, &mut out));
+        recoder.finish(&mut out);
         out
     };
     let whole = split(content.len().max(1));
@@ -101,4 +105,43 @@ fn every_octet_comes_back_and_lines_are_short() {
         assert_eq!(decoded(quoted), body);
         assert!(out.is_ascii() && out.split(|octet| *octet == b'\n').all(|line| line.len() <= 77));
     }
+}
+
+/// RFC 3030 §3: what is binary is encoded for everybody, what is 8bit only for those who take seven bits.
+#[test]
+fn binary_parts_become_base64_and_binary_text_quoted_printable() {
+    let mixed = |around: &str, text: (&str, &str), wide: (&str, &str), octets: (&str, &str)| {
+        format!(
+            "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: {around}\r\n\r\n--b\r\n\
+             Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: {}\r\n\r\n{}\r\n--b\r\n\
+             Content-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: {}\r\n\r\n{}\r\n--b\r\n\
+             Content-Type: image/png\r\nContent-Transfer-Encoding: {}\r\n\r\n{}\r\n--b--\r\n",
+            text.0, text.1, wide.0, wide.1, octets.0, octets.1
+        )
+    };
+    let sent = mixed("binary", ("binary", "a\nb=\rü"), ("8bit", "é"), ("binary", "\0\n--b\n\r\n\r\n"));
+    let (text, image) = (("quoted-printable", "a=0Ab=3D=0D=C3=BC"), ("base64", "AAotLWIKDQoNCg=="));
+    assert_eq!(String::from_utf8(recoded(Takes::EightBit, sent.as_bytes())).unwrap(), mixed("8bit", text, ("8bit", "é"), image));
+    let seven = mixed("7bit", text, ("quoted-printable", "=C3=A9"), image);
+    assert_eq!(String::from_utf8(recoded(Takes::SevenBit, sent.as_bytes())).unwrap(), seven);
+}
+
+#[test]
+fn every_octet_of_a_binary_part_comes_back() {
+    use base64::Engine;
+    let all: Vec<u8> = (0..=255u8).cycle().take(10_000).collect();
+    let head = b"MIME-Version: 1.0\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n";
+    for body in [&all[..], b"", b"\r\n", b"\n\r\n\r", b"\r\n\r\n", &[b'\r'; 2049], b"x\r\n".repeat(2000).as_slice()] {
+        let out = recoded(Takes::EightBit, &[head, body].concat());
+        let (_, encoded) = crate::header::split(&out);
+        let lines: Vec<u8> = encoded.iter().copied().filter(|octet| !octet.is_ascii_whitespace()).collect();
+        assert_eq!(base64::engine::general_purpose::STANDARD.decode(lines).unwrap(), body);
+        assert!(encoded.split(|octet| *octet == b'\n').all(|line| line.len() <= 77));
+    }
+}
+
+#[test]
+fn what_is_signed_stays_binary() {
+    let signed = "MIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=s\r\nContent-Transfer-Encoding: binary\r\n\r\n--s\r\nContent-Transfer-Encoding: binary\r\n\r\na\nb\0\r\n--s--\r\n";
+    assert_eq!(recoded(Takes::EightBit, signed.as_bytes()), signed.as_bytes());
 }

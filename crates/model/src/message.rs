@@ -92,6 +92,8 @@ pub enum BodyType {
     SevenBit,
     /// Lines of any octets (RFC 6152).
     EightBitMime,
+    /// Any octets: parts of it hold NUL, bare CR or bare LF, and travel in chunks or in another encoding (RFC 3030 §3).
+    BinaryMime,
 }
 
 /// What a sender asks to be told, the same of all recipients (RFC 3461).

@@ -162,6 +162,9 @@ pub enum Trouble {
     /// The peer said in advance that it does not take so much (RFC 1870 §6.2).
     #[error("the message is too large for the next hop: {0}")]
     TooLarge(Arc<str>),
+    /// The content is binary, the peer takes no such content (RFC 3030 §3), and no encoding of ours helps.
+    #[error("the next hop does not take binary content (BINARYMIME), and this one cannot be encoded: {0}")]
+    Binary(Arc<str>),
 }
 
 impl Trouble {
@@ -182,6 +185,7 @@ impl Trouble {
             Trouble::Internal(_) => (4, 3, 0),
             Trouble::Operator(_) => (5, 7, 0),
             Trouble::TooLarge(_) => (5, 3, 4),
+            Trouble::Binary(_) => (5, 6, 1),
         };
         EnhancedStatus { class, subject, detail }
     }

@@ -38,6 +38,7 @@ pub(crate) fn put_message(out: &mut Vec<u8>, message: &Message) {
     out.octet(match message.envelope.body {
         BodyType::SevenBit => 0,
         BodyType::EightBitMime => 1,
+        BodyType::BinaryMime => 2,
     });
     let wishes = has_wishes(message);
     out.octet(
@@ -82,6 +83,7 @@ pub(crate) fn take_message(from: &mut Decoder<'_>) -> Result<Message, Damaged> {
     let body = match from.octet()? {
         0 => BodyType::SevenBit,
         1 => BodyType::EightBitMime,
+        2 => BodyType::BinaryMime,
         _ => return Err(Damaged),
     };
     let flags = from.octet()?;
@@ -283,6 +285,7 @@ fn put_trouble(out: &mut Vec<u8>, trouble: &Trouble) {
         Trouble::Internal(a) => (13, &[a]),
         Trouble::Operator(a) => (14, &[a]),
         Trouble::TooLarge(a) => (15, &[a]),
+        Trouble::Binary(a) => (16, &[a]),
     };
     out.octet(tag);
     texts.iter().for_each(|text| out.text(text));
@@ -306,6 +309,7 @@ fn take_trouble(from: &mut Decoder<'_>) -> Result<Trouble, Damaged> {
         13 => Trouble::Internal(take_arc(from)?),
         14 => Trouble::Operator(take_arc(from)?),
         15 => Trouble::TooLarge(take_arc(from)?),
+        16 => Trouble::Binary(take_arc(from)?),
         _ => return Err(Damaged),
     })
 }

@@ -5,6 +5,7 @@
 //! quietly; a mutation that does not compile is one, too, because it proves nothing.
 
 mod mutations;
+mod simulated;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -49,14 +50,17 @@ enum Verdict {
     Absent,
 }
 
+/// Both lists.
+fn all() -> impl Iterator<Item = &'static Mutation> {
+    mutations::ALL.iter().chain(simulated::ALL)
+}
+
 /// Runs all mutations, or those whose name contains an argument.
 pub fn run(names: &[String]) -> Result<()> {
-    let chosen: Vec<&Mutation> = mutations::ALL
-        .iter()
-        .filter(|mutation| names.is_empty() || names.iter().any(|name| mutation.name.contains(name.as_str())))
-        .collect();
+    let chosen: Vec<&Mutation> =
+        all().filter(|mutation| names.is_empty() || names.iter().any(|name| mutation.name.contains(name.as_str()))).collect();
     if chosen.is_empty() {
-        bail!("no such mutation; known: {}", mutations::ALL.iter().map(|mutation| mutation.name).collect::<Vec<_>>().join(", "));
+        bail!("no such mutation; known: {}", all().map(|mutation| mutation.name).collect::<Vec<_>>().join(", "));
     }
     let copy = Copy::make()?;
     let mut troubles = Vec::new();
@@ -165,7 +169,7 @@ mod tests {
     #[test]
     fn every_mutation_still_applies() {
         let mut names = BTreeSet::new();
-        for mutation in mutations::ALL {
+        for mutation in all() {
             let text = std::fs::read_to_string(crate::steps::root().join(mutation.file)).unwrap();
             apply(mutation, &text).unwrap_or_else(|trouble| panic!("{}: {trouble}", mutation.name));
             assert!(names.insert(mutation.name), "{} stands twice", mutation.name);

@@ -4,9 +4,11 @@ use postrider_mail::HeaderWatch;
 use postrider_model::doors::{SpoolTrouble, Staging};
 use postrider_model::{BodyType, Envelope, Recipient};
 use postrider_smtp::ReversePath;
-use postrider_smtp::parameters::MailParameters;
+use postrider_smtp::data::Decoder;
+use postrider_smtp::parameters::{Body, MailParameters};
 
 use super::Pace;
+use crate::recode::{is_binary, look_at};
 
 /// What MAIL opened.
 pub(crate) struct Transaction {
@@ -17,10 +19,16 @@ pub(crate) struct Transaction {
     pub(crate) trouble: Option<SpoolTrouble>,
     pub(crate) watch: HeaderWatch,
     pub(crate) pace: Pace,
+    /// Looks whether what was declared binary is; nothing that was not declared so can be.
+    binary: Option<Decoder>,
 }
+
+/// A line beyond it makes content binary: it could not go on as text (RFC 5321 §4.5.3.1.6).
+const TEXT_LINE_OCTETS_MAX: usize = 998;
 
 impl Transaction {
     pub(crate) fn new(reverse_path: ReversePath, parameters: MailParameters) -> Self {
+        let binary = (parameters.body == Some(Body::BinaryMime)).then(|| Decoder::for_chunks(TEXT_LINE_OCTETS_MAX));
         Self {
             reverse_path,
             parameters,
@@ -29,12 +37,16 @@ impl Transaction {
             trouble: None,
             watch: HeaderWatch::new(),
             pace: Pace::new(),
+            binary,
         }
     }
 
     /// Takes a slice of content. Returns whether the staging must be drained first.
     pub(crate) fn append(&mut self, octets: &[u8]) -> bool {
         self.watch.feed(octets);
+        if let Some(decoder) = &mut self.binary {
+            look_at(decoder, octets);
+        }
         self.staging.as_mut().is_some_and(|staging| staging.append(octets))
     }
 
@@ -43,7 +55,12 @@ impl Transaction {
     pub(crate) fn envelope(&self) -> Envelope {
         let (found, declared) = (self.watch.facts(), &self.parameters);
         let eight_bit = found.header_8bit || found.body_8bit;
-        let body = if eight_bit { BodyType::EightBitMime } else { BodyType::SevenBit };
+        let binary = self.binary.as_ref().is_some_and(is_binary);
+        let body = match (binary, eight_bit) {
+            (true, _) => BodyType::BinaryMime,
+            (false, true) => BodyType::EightBitMime,
+            (false, false) => BodyType::SevenBit,
+        };
         Envelope {
             ret: declared.ret,
             envid: declared.envid.as_deref().map(Into::into),

@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// The port of the next hops (25; tests and benchmarks use another).
     pub smtp_port: u16,
+    /// Content goes in chunks where they are offered (RFC 3030).
+    pub chunking: bool,
     /// Connections out, over all Sites.
     pub connections_out_max: u32,
 }

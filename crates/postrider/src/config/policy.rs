@@ -15,6 +15,7 @@ pub fn snapshot(top: &Section<'_>, host_name: String, postmaster: String, routin
     let delivery = top.section("delivery");
     let smtp_port = delivery.or("smtp_port", 25, |v| values::number(v, 1..=65_535));
     let connections_out_max = delivery.or("connections_out_max", 1_000, |v| values::number(v, 1..=1_000_000));
+    let chunking = delivery.or("chunking", true, values::flag);
     let timeouts = timeouts(delivery.section("timeouts"));
     delivery.finish();
     let retry = retry(top.section("retry"));
@@ -23,7 +24,7 @@ pub fn snapshot(top: &Section<'_>, host_name: String, postmaster: String, routin
     // The last one is what holds where nothing else is said.
     let own = providers.last().map(|usual| routing::providers(&routing, usual)).unwrap_or_default();
     providers.splice(0..0, own);
-    Snapshot { host_name, postmaster, sources, providers, routing, checking, retry, timeouts, smtp_port, connections_out_max }
+    Snapshot { host_name, postmaster, sources, providers, routing, checking, retry, timeouts, smtp_port, chunking, connections_out_max }
 }
 
 fn timeouts(section: Section<'_>) -> Timeouts {

@@ -3,6 +3,7 @@
 mod abuse;
 mod backup;
 mod certificates;
+mod chunks;
 mod control;
 mod custody;
 mod guessing;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Found;
 use postrider_mail::Fields;
-use postrider_mail::encode::SevenBit;
+use postrider_mail::encode::{Recoder, Takes};
 use postrider_model::{MessageId, Timestamp};
 
 use super::evidence::{Copy, Evidence};
@@ -150,7 +150,7 @@ fn contents(evidence: &Evidence, found: &mut Found) {
         // A provider that takes seven bits only is given another encoding of the same.
         let encoded = |content: &[u8]| {
             let head = Fields::of(&taken.content).next().map_or(&[][..], |field| field.whole);
-            let (mut seven, mut out) = (SevenBit::new(), Vec::new());
+            let (mut seven, mut out) = (Recoder::to(Takes::SevenBit), Vec::new());
             seven.feed(&[head, content].concat(), &mut out);
             seven.finish(&mut out);
             out

@@ -108,6 +108,7 @@ pub fn snapshot(providers: &[ProviderPlan]) -> Snapshot {
         },
         timeouts: Timeouts::default(),
         smtp_port: 25,
+        chunking: true,
         connections_out_max: 100,
     }
 }

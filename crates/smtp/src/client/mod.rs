@@ -12,7 +12,7 @@
 //! is. The end of data leaves only by [`Client::end_of_content`], or alone where the server takes no recipient but says 354 all the same (RFC 2920 §3.1).
 //!
 //! **Chunks** (RFC 3030). Where CHUNKING is offered, no DATA is said: when RCPT was answered, content follows in BDAT commands. With PIPELINING
-//! up to [`CHUNKS_UNANSWERED_MAX`] of them are unanswered at a time, else one. A chunk that is refused ends the transaction and the session, as a refusal in
+//! up to [`CHUNKS_UNANSWERED_MAX`] of them are unanswered at a time, else one; the last one goes when all before it were taken. A chunk that is refused ends the transaction and the session, as a refusal in
 //! the middle of DATA does: what was sent behind it, the server may take for commands.
 //!
 //! **The driver's loop.** Call [`Client::next`] and do what it says. At [`Step::Ready`], begin something. When a write fails, read what is still there
@@ -65,6 +65,8 @@ pub struct Client {
     encoder: Encoder,
     /// Content that will be the next chunk.
     chunk: Vec<u8>,
+    /// It will be the last one.
+    ending: bool,
     /// A transaction was begun and never ended by the end of data: RSET comes before the next.
     dangling: bool,
     /// The end of data was handed out for writing.
@@ -127,6 +129,7 @@ impl Client {
             job: None,
             encoder: Encoder::new(),
             chunk: Vec::new(),
+            ending: false,
             dangling: false,
             dot_is_out: false,
             ended: false,

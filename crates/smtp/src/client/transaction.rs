@@ -59,10 +59,6 @@ impl Job {
         }
     }
 
-    pub(super) fn chunks_are_unanswered(&self) -> bool {
-        self.chunks_unanswered > 0
-    }
-
     pub(super) fn has_accepted(&self) -> bool {
         self.mail.as_ref().is_some_and(Reply::is_positive_completion) && self.recipients.iter().flatten().any(Reply::is_positive_completion)
     }
@@ -125,6 +121,7 @@ impl Client {
             Body::SevenBit | Body::EightBitMime => Encoder::new(),
         };
         self.chunk.clear();
+        self.ending = false;
         self.job = Some(Job {
             transaction,
             reset: self.dangling,
@@ -172,11 +169,11 @@ impl Client {
         self.empty_what_was_written();
         if self.goes_in_chunks() {
             self.encoder.finish(&mut self.chunk);
-            self.write_chunk(true);
+            self.ending = true;
         } else {
             self.encoder.finish(&mut self.outbox);
+            self.state = State::EndOfData;
         }
-        self.state = State::EndOfData;
     }
 
     fn goes_in_chunks(&self) -> bool {
@@ -292,9 +289,6 @@ impl Client {
         if reply.is_positive_intermediate() {
             return self.trouble(ProtocolTrouble::Unexpected(reply));
         }
-        if self.job.as_ref().is_some_and(Job::chunks_are_unanswered) {
-            return self.heard_of_chunk(reply);
-        }
         if self.config.lmtp && reply.code() != 421 && self.awaits_more_ends(&reply) {
             return None;
         }
@@ -311,8 +305,7 @@ impl Client {
         job.taken().any(|(_, end)| end.is_none())
     }
 
-    /// The reply to a chunk that was not the last one. A refusal is the end of the mail, even when the last chunk is out: the server takes nothing after
-    /// it (RFC 3030 §2).
+    /// The reply to a chunk that was not the last one.
     fn heard_of_chunk(&mut self, reply: Reply) -> Option<Stride> {
         let job = self.job.as_mut()?;
         if reply.is_positive_completion() && job.chunks_unanswered > 0 {
@@ -320,7 +313,6 @@ impl Client {
             return None;
         }
         if reply.is_transient() || reply.is_permanent() {
-            self.dot_is_out = false;
             let said = Some(reply.clone());
             return self.report(LastWord { reply, stage: Wait::DataBlock }, said, true);
         }
@@ -339,7 +331,13 @@ impl Client {
                 let most = if pipelining { CHUNKS_UNANSWERED_MAX } else { 1 };
                 match self.job.as_ref().map_or(0, |job| job.chunks_unanswered) {
                     0 if self.goes_in_chunks() && self.has_unsolicited() => self.trouble(ProtocolTrouble::Unsolicited),
-                    unanswered if unanswered >= most => Some(Stride::Read),
+                    // A server that took the last chunk in spite of a refusal would have half a message for a whole one.
+                    0 if self.ending => {
+                        self.write_chunk(true);
+                        self.state = State::EndOfData;
+                        None
+                    }
+                    unanswered if self.ending || unanswered >= most => Some(Stride::Read),
                     _ => Some(Stride::WantContent),
                 }
             }
