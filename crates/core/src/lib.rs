@@ -26,8 +26,10 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod archive;
 pub mod classify;
 pub mod explain;
+pub mod header_rules;
 pub mod local;
 pub mod lockout;
 pub mod plan;
@@ -35,6 +37,7 @@ pub mod prove;
 pub mod quota;
 pub mod retry;
 pub mod returns;
+pub mod rewrite;
 pub mod route;
 pub mod schedule;
 pub mod shape;

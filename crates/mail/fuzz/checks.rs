@@ -122,3 +122,22 @@ fn recoded(takes: Takes, octets: &[u8]) {
     let kept = Fields::of(octets).filter(|field| !field.is("Content-Transfer-Encoding")).count();
     assert!(Fields::of(&out).count() >= kept);
 }
+
+/// Addresses stand where they are said to, in order, one behind the other; a replacement by the same text changes no address; and what replaces one is found again.
+pub fn addresses(octets: &[u8]) {
+    use postrider_mail::addresses::{addresses, replace};
+    use postrider_mail::words;
+    let Some(found) = addresses(octets) else { return assert_eq!(replace(octets, |_| Some("a@b.example".into())), None) };
+    let mut from = 0;
+    for address in &found {
+        assert!(address.at.start >= from && address.at.end <= octets.len() && address.text.contains('@'), "{address:?}");
+        from = address.at.end;
+    }
+    if let Some(new) = replace(octets, |_| Some("a@b.example".into())) {
+        let again = addresses(&new).expect("a list stays a list");
+        assert!(again.len() == found.len() && again.iter().all(|address| address.text == "a@b.example"), "{again:?}");
+    }
+    for text in [words::unfolded(octets), words::decoded(octets)] {
+        assert!(!text.contains(char::is_control) && text.len() <= 3 * octets.len() + 8, "{text:?}");
+    }
+}

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod addresses;
 pub mod date;
 pub mod dkim;
 pub mod dsn;
@@ -21,6 +22,7 @@ pub mod mend;
 mod text;
 pub mod trace;
 mod watch;
+pub mod words;
 
 pub use dsn::{Action, RecipientReport, Report, Words};
 pub use header::{Field, Fields};

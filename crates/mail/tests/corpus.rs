@@ -69,3 +69,8 @@ fn dsn_corpus() {
 fn seven_bit_corpus() {
     check("seven_bit", checks::seven_bit);
 }
+
+#[test]
+fn addresses_corpus() {
+    check("addresses", checks::addresses);
+}

@@ -6,9 +6,9 @@
 //!
 //! **Never** looks at the content, and never keeps an answer: after a reload the same mail may go elsewhere.
 
-use postrider_model::policy::{Detour, DomainMatch, Routing, Rule, SenderMatch, Target};
+use postrider_model::policy::{Detour, Routing, Rule, Target};
 use postrider_model::{MessageId, StreamName, TenantName};
-use postrider_smtp::{Domain, Host, ReversePath};
+use postrider_smtp::{Host, ReversePath};
 
 /// Where mail goes, and the rule that says so.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,7 +74,7 @@ pub fn by_mail<'a>(routing: &'a Routing, host: &Host, mail: &Mail<'_>) -> Option
             return Some(way(rule));
         }
         let sender = mail.sender?;
-        if rule.senders.iter().any(|set| has_sender(set, sender)) {
+        if rule.senders.iter().any(|set| set.has(sender)) {
             return Some(way(rule));
         }
     }
@@ -98,36 +98,7 @@ fn local<'a>(routing: &'a Routing, host: &Host) -> Option<&'a Target> {
 }
 
 fn is_for(rule: &Rule, host: &Host) -> bool {
-    rule.recipients.is_empty() || rule.recipients.iter().any(|set| has_host(set, host))
-}
-
-fn has_host(set: &DomainMatch, host: &Host) -> bool {
-    match host {
-        Host::Domain(domain) => has_domain(set, domain),
-        Host::Literal(address) => *set == DomainMatch::Every || *set == DomainMatch::Address(*address),
-    }
-}
-
-fn has_domain(set: &DomainMatch, domain: &Domain) -> bool {
-    match set {
-        DomainMatch::Every => true,
-        DomainMatch::Address(_) => false,
-        DomainMatch::Exact(name) => domain.to_ascii() == name.as_str(),
-        // The dot in front keeps "notexample.com" out of ".example.com".
-        DomainMatch::Suffix(suffix) => domain.to_ascii().ends_with(suffix.as_str()),
-    }
-}
-
-fn has_sender(set: &SenderMatch, sender: &ReversePath) -> bool {
-    match (set, sender.mailbox()) {
-        (SenderMatch::Null, mailbox) => mailbox.is_none(),
-        (SenderMatch::Domain(_) | SenderMatch::Mailbox(_), None) => false,
-        (SenderMatch::Domain(set), Some(mailbox)) => has_host(set, mailbox.host()),
-        // RFC 5321 §2.4 lets case matter in a local part; nobody who writes a rule means that it does.
-        (SenderMatch::Mailbox(wanted), Some(mailbox)) => {
-            wanted.host() == mailbox.host() && wanted.local_part().eq_ignore_ascii_case(mailbox.local_part())
-        }
-    }
+    rule.recipients.is_empty() || rule.recipients.iter().any(|set| set.has(host))
 }
 
 #[cfg(test)]

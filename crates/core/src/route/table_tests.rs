@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use postrider_model::Timestamp;
-use postrider_model::policy::{LocalDomain, TlsLevel};
-use postrider_smtp::Mailbox;
+use postrider_model::policy::{DomainMatch, LocalDomain, SenderMatch, TlsLevel};
+use postrider_smtp::{Domain, Mailbox};
 
 use super::*;
 

@@ -1,11 +1,18 @@
 //! Who looks at mail before it is taken, and what may be changed in it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Remote;
+use postrider_smtp::Mailbox;
+use regex::{Regex, RegexBuilder};
+
+use super::{Remote, SenderMatch};
 use crate::StreamName;
+
+/// Octets that a pattern may take when it is compiled: a pattern above this is a mistake, or an attack on whoever wrote it.
+const PATTERN_OCTETS_MAX: usize = 1 << 20;
 
 /// The name of the listener that mail has which no listener took: handed over on this machine, or by HTTP.
 pub const LOCAL_LISTENER: &str = "local";
@@ -13,8 +20,14 @@ pub const LOCAL_LISTENER: &str = "local";
 /// All of it, in the order in which it works.
 #[derive(Debug, Clone, Default)]
 pub struct Checking {
+    /// Other addresses for some.
+    pub rewriting: Rewriting,
     /// Foreign judges, each of which sees what the one before changed.
     pub milters: Vec<Arc<Milter>>,
+    /// What is done about fields, before milters see them.
+    pub header_rules: Vec<HeaderRule>,
+    /// Who gets a blind copy, in the end.
+    pub archives: Vec<Archive>,
 }
 
 /// Which mail: by the listener it came to, and by its stream. What is empty means all.
@@ -60,6 +73,95 @@ impl Milter {
     pub fn on_failure_for(&self, stream: &StreamName) -> OnFailure {
         self.on_failure_of.iter().find(|(of, _)| of == stream).map_or(self.on_failure, |(_, choice)| *choice)
     }
+}
+
+/// Other addresses for some (Postfix's canonical and generic maps).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rewriting {
+    /// For senders and recipients, in the envelope and in the header, when mail is taken.
+    pub canonical: AddressMap,
+    /// For senders alone, before the other.
+    pub sender_canonical: AddressMap,
+    /// For recipients alone, before the other.
+    pub recipient_canonical: AddressMap,
+    /// For all addresses, when mail leaves for another server by SMTP.
+    pub generic: AddressMap,
+    /// What stands between a user and a detail.
+    pub delimiter: Option<char>,
+    /// The domain of names that a map gives without one.
+    pub origin: Box<str>,
+}
+
+/// Addresses and what stands in their place. Keys are in lower case: `user@domain`, `user`, `@domain`; values may lack a domain (`user`) or a user (`@domain`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AddressMap(pub BTreeMap<Box<str>, Box<str>>);
+
+/// A rule about header fields.
+#[derive(Debug, Clone)]
+pub struct HeaderRule {
+    /// How the configuration calls it.
+    pub name: Box<str>,
+    /// Which mail it is for.
+    pub scope: Scope,
+    /// Which fields, by their name; `None` is all.
+    pub field: Option<Box<str>>,
+    /// What their value is like.
+    pub pattern: Pattern,
+    /// The pattern sees encoded words decoded (RFC 2047), as a person does.
+    pub decoded: bool,
+    /// What is done.
+    pub action: HeaderAction,
+}
+
+/// A regular expression, of linear time; letters have no case in it unless it says so.
+#[derive(Debug, Clone)]
+pub struct Pattern(Regex);
+
+impl Pattern {
+    /// Reads it; `Err` tells what is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let built = RegexBuilder::new(text).case_insensitive(true).size_limit(PATTERN_OCTETS_MAX).build();
+        built.map(Self).map_err(|trouble| trouble.to_string().lines().last().unwrap_or_default().trim().to_owned())
+    }
+
+    /// Whether it is found in a text.
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+}
+
+/// What a header rule does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderAction {
+    /// The client is refused, with these words.
+    Reject(Box<str>),
+    /// The message is taken and held, for this reason.
+    Hold(Box<str>),
+    /// The message is taken and thrown away.
+    Discard,
+    /// The field goes.
+    Remove,
+    /// Another field, name and value, stands in its place.
+    Replace(Box<str>, Box<str>),
+    /// Another field stands before it.
+    Prepend(Box<str>, Box<str>),
+    /// Another field stands behind the last one.
+    Add(Box<str>, Box<str>),
+    /// A line in the mail log.
+    Warn,
+}
+
+/// Who gets a blind copy of which mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// The archive.
+    pub to: Mailbox,
+    /// Which mail.
+    pub scope: Scope,
+    /// From these senders; empty is all.
+    pub senders: Vec<SenderMatch>,
+    /// With one of these recipients; empty is all.
+    pub recipients: Vec<SenderMatch>,
 }
 
 /// Where a milter listens.

@@ -5,7 +5,9 @@ mod provider;
 mod retry;
 mod routing;
 
-pub use checking::{Checking, LOCAL_LISTENER, Milter, MilterServer, OnFailure, Scope};
+pub use checking::{
+    AddressMap, Archive, Checking, HeaderAction, HeaderRule, LOCAL_LISTENER, Milter, MilterServer, OnFailure, Pattern, Rewriting, Scope,
+};
 pub use provider::{Provider, ProviderMatch, Rate, ReplyRule, RuleAction};
 pub use retry::RetryPolicy;
 pub use routing::{

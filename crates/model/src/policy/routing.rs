@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use postrider_smtp::sasl::Credentials;
-use postrider_smtp::{Domain, Mailbox};
+use postrider_smtp::{Domain, Host, Mailbox, ReversePath};
 
 use crate::{MessageId, SiteName, SourceName, StreamName, TenantName, Timestamp};
 
@@ -115,6 +115,35 @@ pub enum SenderMatch {
     Domain(DomainMatch),
     /// One mailbox.
     Mailbox(Mailbox),
+}
+
+impl DomainMatch {
+    /// Whether a host is in it.
+    pub fn has(&self, host: &Host) -> bool {
+        match (self, host) {
+            (DomainMatch::Every, _) => true,
+            (DomainMatch::Address(wanted), Host::Literal(address)) => wanted == address,
+            (DomainMatch::Exact(name), Host::Domain(domain)) => domain.to_ascii() == name.as_str(),
+            // The dot in front keeps "notexample.com" out of ".example.com".
+            (DomainMatch::Suffix(suffix), Host::Domain(domain)) => domain.to_ascii().ends_with(suffix.as_str()),
+            (DomainMatch::Address(_), Host::Domain(_)) | (DomainMatch::Exact(_) | DomainMatch::Suffix(_), Host::Literal(_)) => false,
+        }
+    }
+}
+
+impl SenderMatch {
+    /// Whether a reverse-path is in it.
+    pub fn has(&self, sender: &ReversePath) -> bool {
+        match (self, sender.mailbox()) {
+            (SenderMatch::Null, mailbox) => mailbox.is_none(),
+            (SenderMatch::Domain(_) | SenderMatch::Mailbox(_), None) => false,
+            (SenderMatch::Domain(set), Some(mailbox)) => set.has(mailbox.host()),
+            // RFC 5321 §2.4 lets case matter in a local part; nobody who writes a rule means that it does.
+            (SenderMatch::Mailbox(wanted), Some(mailbox)) => {
+                wanted.host() == mailbox.host() && wanted.local_part().eq_ignore_ascii_case(mailbox.local_part())
+            }
+        }
+    }
 }
 
 /// A next hop.
