@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use postrider_core::admit;
 use postrider_core::local::{self, Resolved};
+use postrider_core::rewrite::Whose;
 use postrider_core::suspend::Suspensions;
 use postrider_mail::HeaderWatch;
 use postrider_model::doors::{Insight, Listener, NetTrouble, Principal, Receipt, SpoolDesk, SpoolTrouble, Suspension};
@@ -18,7 +19,7 @@ use postrider_smtp::{EnhancedStatus, Mailbox, Reply, ReversePath};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::checking::{Client, Judges, Watch, Word};
+use crate::checking::{Client, Judges, Watch, Word, canonical};
 use crate::dispatch::{Command, Dispatcher};
 use crate::ending::Ending;
 use crate::insight::RelayInsight;
@@ -252,6 +253,7 @@ impl Relay {
         let mut ends = Vec::with_capacity(recipients.len());
         let end = |mailbox| Recipient { notify: wishes.notify, ..Recipient::new(mailbox) };
         for mailbox in recipients {
+            let mailbox = canonical(&snapshot.checking.rewriting, &snapshot.routing, Whose::Recipient, &mailbox).unwrap_or(mailbox);
             match local::resolve(&snapshot.routing, &mailbox) {
                 Resolved::Foreign => ends.push(end(mailbox)),
                 Resolved::To(mailboxes) => mailboxes.into_iter().for_each(|mailbox| push_once(&mut ends, end(mailbox))),
@@ -294,10 +296,15 @@ impl Relay {
             protocol: Protocol::Local,
             tls: None,
         };
-        let Some(mut judges) = judges else { return Ok(take_custody(&self.doors, submission, staged).await?) };
-        let concluded = receive::judge(&self.doors, &mut judges, submission, staged, max).await;
-        judges.part().await;
-        match concluded? {
+        let concluded = match &mut judges {
+            Some(judges) => {
+                let concluded = receive::judge(&self.doors, judges, submission, staged, max).await;
+                judges.part().await;
+                concluded?
+            }
+            None => Conclusion::Take(Box::new(submission), staged),
+        };
+        match concluded.with_copies(&snapshot, LOCAL_LISTENER) {
             Conclusion::Take(submission, staged) => Ok(take_custody(&self.doors, *submission, staged).await?),
             Conclusion::Discard(message) => Ok(Receipt { message, at: message.accepted_at() }),
             Conclusion::Refuse(reply) => Err(SubmitTrouble::Refused(reply)),

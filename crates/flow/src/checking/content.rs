@@ -8,7 +8,7 @@ use postrider_smtp::{Reply, ReversePath};
 
 use super::conversation::Failure;
 use super::draft::{Draft, HEADER_OCTETS_MAX, Replacing};
-use super::{Judges, Word, apply};
+use super::{Judges, Word, apply, rules};
 use crate::receive::reply;
 
 /// The part of the envelope that judges may change.
@@ -43,6 +43,8 @@ pub(crate) struct Judging<'a> {
     pub(crate) id: MessageId,
     pub(crate) staged: Staged,
     pub(crate) facts: HeaderFacts,
+    /// It comes from a client of ours, whose header may be put right.
+    pub(crate) is_ours: bool,
     /// The fields that it lacks, written out.
     pub(crate) lacking: &'a [u8],
     /// A message's limit.
@@ -72,7 +74,7 @@ impl From<SpoolTrouble> for Broken {
 impl Judges {
     /// Judges a content, and what belongs to it.
     pub(crate) async fn content(&mut self, judging: Judging<'_>, mut papers: Papers) -> Result<Checked, SpoolTrouble> {
-        let Judging { id, staged, facts, lacking, octets_max } = judging;
+        let Judging { id, staged, facts, is_ours, lacking, octets_max } = judging;
         if facts.header_octets > HEADER_OCTETS_MAX {
             return Ok(Checked::Refused(reply(552, (5, 3, 4), "the header is too long to be checked")));
         }
@@ -80,6 +82,14 @@ impl Judges {
         let spool = self.doors.spool.clone();
         let mut draft = Draft::open(&*spool, staged, facts).await?;
         draft.header.prepend(lacking);
+        if let Word::Refuse(refusal) = self.header_rules(id, &mut draft.header) {
+            return Ok(Checked::Refused(refusal));
+        }
+        let (rewriting, routing) = (&self.snapshot.checking.rewriting, &self.snapshot.routing);
+        rules::rewrite_sender(&mut papers.reverse_path, rewriting, routing);
+        if is_ours {
+            rules::rewrite_header(&mut draft.header, rewriting, routing);
+        }
         for nth in 0..self.list.len() {
             if !self.list[nth].asked || self.list[nth].conversation.is_none() || self.discard.is_some() {
                 continue;
@@ -94,10 +104,9 @@ impl Judges {
             }
         }
         if self.discard.is_some() || papers.recipients.is_empty() {
-            let by = self.discard.take().unwrap_or_else(|| "all recipients were removed".into());
+            let judge = self.discard.take().unwrap_or_else(|| "milter: all recipients were removed".into());
             let peer = self.address.map(|address| address.ip());
             let text = format!("from {}", papers.reverse_path);
-            let judge = format!("milter:{by}");
             self.doors.log.judged(&Judged { judge: &judge, judgement: Judgement::Discarded, peer, message: Some(id), text: &text });
             return Ok(Checked::Discarded);
         }

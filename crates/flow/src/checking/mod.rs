@@ -13,6 +13,7 @@ mod apply;
 mod content;
 mod conversation;
 mod draft;
+mod rules;
 mod watch;
 
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ use crate::Doors;
 use crate::receive::reply;
 pub(crate) use content::{Checked, Judging, Papers};
 use conversation::{Conversation, Failure, Values};
+pub(crate) use rules::canonical;
 pub(crate) use watch::Watch;
 
 /// The client, as judges see it.
@@ -65,9 +67,10 @@ pub(crate) struct Judges {
     values: Values,
     hello: String,
     address: Option<SocketAddr>,
+    listener: Box<str>,
     stream: StreamName,
     /// The message is to be thrown away; by whom.
-    discard: Option<Box<str>>,
+    discard: Option<String>,
     /// It is to be held; why.
     hold: Option<String>,
 }
@@ -92,7 +95,7 @@ impl Judges {
             .filter(here)
             .map(|milter| Judge { milter: milter.clone(), conversation: None, asked: false })
             .collect();
-        if list.is_empty() {
+        if list.is_empty() && !rules::concern(&snapshot.checking, listener) {
             return None;
         }
         Some(Self {
@@ -103,6 +106,7 @@ impl Judges {
             values: Values::default(),
             hello: String::new(),
             address: None,
+            listener: listener.into(),
             stream: StreamName::new(""),
             discard: None,
             hold: None,
@@ -226,7 +230,7 @@ impl Judges {
         let refusal = match verdict {
             Verdict::Continue | Verdict::Accept => return None,
             Verdict::Discard => {
-                self.discard.get_or_insert_with(|| milter.name.clone());
+                self.discard.get_or_insert_with(|| format!("milter:{}", milter.name));
                 self.list[nth].asked = false;
                 return None;
             }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use postrider_core::admit;
 use postrider_core::local::{self, Resolved};
+use postrider_core::rewrite::Whose;
 use postrider_core::route::table::{self, Way};
 use postrider_model::doors::{Peer, Secret, SpoolTrouble};
 use postrider_model::policy::Target;
@@ -16,7 +17,7 @@ use postrider_smtp::{ForwardPath, Mailbox, Reply};
 use super::gate::network_of;
 use super::judge::Conclusion;
 use super::{Pace, Session, Transaction, reply};
-use crate::checking::Word;
+use crate::checking::{Word, canonical};
 use crate::submit::{Submission, push_once, take_custody};
 
 /// What a client hears of trouble in the spool: always "later", never "no" (RFC 5321 §4.2.1).
@@ -140,7 +141,9 @@ impl Session<'_> {
             Ok(mailbox) => mailbox,
             Err(refusal) => return self.refuse(&format!("RCPT TO:{path}"), refusal.reply()),
         };
-        let ends = match self.ends(mailbox.clone()) {
+        let snapshot = &self.reception.snapshot;
+        let other = canonical(&snapshot.checking.rewriting, &snapshot.routing, Whose::Recipient, &mailbox);
+        let ends = match self.ends(other.unwrap_or_else(|| mailbox.clone())) {
             Ok(ends) => ends,
             Err(reply) => return self.refuse(&format!("RCPT TO:{path}"), reply),
         };

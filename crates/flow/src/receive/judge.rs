@@ -1,8 +1,10 @@
 //! What the judges of mail hear of a session.
 
-use postrider_core::plan;
+use postrider_core::local::{self, Resolved};
+use postrider_core::{archive, plan};
 use postrider_model::doors::{SpoolTrouble, Staged};
-use postrider_model::{BodyType, MessageId};
+use postrider_model::policy::Snapshot;
+use postrider_model::{BodyType, MessageId, Recipient, Role};
 use postrider_smtp::parameters::{Body, MailParameters, Notify, RecipientParameters};
 use postrider_smtp::{Mailbox, Reply, ReversePath};
 
@@ -10,7 +12,7 @@ use super::Session;
 use crate::Doors;
 use crate::checking::{Checked, Client, Judges, Judging, Papers, Word};
 use crate::render::Lacking;
-use crate::submit::{Submission, new_id};
+use crate::submit::{Submission, new_id, push_once};
 
 /// What becomes of a message that was judged.
 pub(crate) enum Conclusion {
@@ -72,10 +74,31 @@ impl Session<'_> {
     /// The judges see the content. A yes is not said before they have spoken.
     pub(super) async fn judged_content(&mut self, submission: Submission, staged: Staged) -> Result<Conclusion, SpoolTrouble> {
         let octets_max = self.reception.limits.message_octets_max;
-        match &mut self.judges {
-            Some(judges) => judge(&self.reception.doors, judges, submission, staged, octets_max).await,
-            None => Ok(Conclusion::Take(Box::new(submission), staged)),
+        let concluded = match &mut self.judges {
+            Some(judges) => judge(&self.reception.doors, judges, submission, staged, octets_max).await?,
+            None => Conclusion::Take(Box::new(submission), staged),
+        };
+        Ok(concluded.with_copies(&self.reception.snapshot, &self.reception.settings.name))
+    }
+}
+
+impl Conclusion {
+    /// With the blind copies that archives get; what becomes of them nobody is told.
+    pub(crate) fn with_copies(mut self, snapshot: &Snapshot, listener: &str) -> Self {
+        if let Conclusion::Take(submission, _) = &mut self {
+            let Submission { principal, envelope, recipients, .. } = &mut **submission;
+            let archives = archive::copies(&snapshot.checking.archives, listener, &principal.stream, &envelope.reverse_path, recipients);
+            for mailbox in archives {
+                let ends = match local::resolve(&snapshot.routing, mailbox) {
+                    Resolved::To(ends) => ends,
+                    // An unknown name of ours is refused when the configuration is read.
+                    Resolved::Foreign | Resolved::Unknown => vec![mailbox.clone()],
+                };
+                let never = Some(Notify { success: false, failure: false, delay: false });
+                ends.into_iter().for_each(|end| push_once(recipients, Recipient { notify: never, ..Recipient::new(end) }));
+            }
         }
+        self
     }
 }
 
@@ -91,11 +114,12 @@ pub(crate) async fn judge(
     let reverse_path = submission.envelope.reverse_path.clone();
     let papers = Papers { reverse_path, recipients: std::mem::take(&mut submission.recipients) };
     let facts = std::mem::take(&mut submission.facts);
+    let is_ours = matches!(submission.role, Role::Submission | Role::Local);
     // Judges see what is sent: a signature is to cover the fields that we add to what clients of ours left out (RFC 6409 §8).
     let mut lacking = Vec::new();
     let mend = plan::mend(submission.role, &facts);
     Lacking { envelope: &submission.envelope, id, at: id.accepted_at() }.complete(judges.snapshot(), mend, &mut lacking);
-    let content = Judging { id, staged, facts, lacking: &lacking, octets_max };
+    let content = Judging { id, staged, facts, is_ours, lacking: &lacking, octets_max };
     let taken = match judges.content(content, papers).await? {
         Checked::Taken(taken) => taken,
         Checked::Discarded => return Ok(Conclusion::Discard(id)),

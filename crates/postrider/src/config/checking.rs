@@ -1,15 +1,20 @@
-//! Who looks at mail before it is taken: `[[milter]]`.
+//! Who looks at mail before it is taken: `[[milter]]`, `[[header_rule]]`, `[[archive]]`.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postrider_core::local::{self, Resolved};
 use postrider_model::StreamName;
-use postrider_model::policy::{Checking, LOCAL_LISTENER, Milter, MilterServer, OnFailure, Scope};
+use postrider_model::policy::{
+    Archive, Checking, HeaderAction, HeaderRule, LOCAL_LISTENER, Milter, MilterServer, OnFailure, Pattern, Routing, Scope,
+};
+use postrider_smtp::Mailbox;
 use toml::de::DeValue;
 
 use super::reader::Section;
-use super::routing::parse_remote;
+use super::rewriting;
+use super::routing::{parse_remote, sender_match};
 use super::values::{self, Read};
 use super::{ListenerConfig, Tenant};
 
@@ -23,8 +28,12 @@ pub struct Known<'a> {
     pub listeners: &'a [ListenerConfig],
     /// The tenants, for their streams.
     pub tenants: &'a [Tenant],
+    /// Which domains end here.
+    pub routing: &'a Routing,
     /// Where relative paths start.
     pub directory: &'a Path,
+    /// What we are known as.
+    pub host_name: &'a str,
 }
 
 /// All that judges mail.
@@ -39,7 +48,99 @@ pub fn checking(top: &Section<'_>, known: &Known<'_>) -> Checking {
         }
         section.finish();
     }
-    Checking { milters }
+    let mut header_rules: Vec<HeaderRule> = Vec::new();
+    for section in top.sections("header_rule") {
+        if let Some(rule) = header_rule(&section, known) {
+            if header_rules.iter().any(|other| other.name == rule.name) {
+                section.fault("name", format!("{} is taken by another header rule", rule.name));
+            }
+            header_rules.push(rule);
+        }
+        section.finish();
+    }
+    let mut archives = Vec::new();
+    for section in top.sections("archive") {
+        archives.extend(archive(&section, known));
+        section.finish();
+    }
+    Checking { milters, header_rules, archives, rewriting: rewriting::rewriting(top, known) }
+}
+
+fn header_rule(section: &Section<'_>, known: &Known<'_>) -> Option<HeaderRule> {
+    let name = section.required("name", values::name);
+    let scope = scope(section, known);
+    let field = section.optional("field", field_name);
+    let pattern = section.required("pattern", |v| {
+        let text = values::text(v)?;
+        Pattern::parse(&text).map_err(|why| format!("{text:?} is no regular expression: {why}"))
+    });
+    let decoded = section.or("decoded", true, values::flag);
+    let words = ["reject", "hold", "discard", "remove", "replace", "prepend", "add", "warn"].map(|word| (word, word));
+    let action = section.required("action", |v| values::one_of(v, &words))?;
+    let text = section.optional("text", |v| values::text(v).and_then(one_line));
+    let needs = matches!(action, "replace" | "prepend" | "add");
+    if needs && text.is_none() && !section.has("text") {
+        section.fault("action", format!("{action:?} needs a text, a whole field such as \"X-Note: yes\""));
+    }
+    if text.is_some() && matches!(action, "discard" | "remove" | "warn") {
+        section.fault("text", format!("{action:?} has no use for a text"));
+    }
+    let or = |usual: &str| -> Box<str> { text.clone().unwrap_or_else(|| usual.to_owned()).into() };
+    let field_of = || {
+        let written = text.clone()?;
+        let (name, value) = written.split_once(':')?;
+        let named = !name.is_empty() && name.bytes().all(|octet| matches!(octet, 33..=57 | 59..=126));
+        named.then(|| (name.into(), value.trim().into()))
+    };
+    if needs && text.is_some() && field_of().is_none() {
+        section.fault("text", "expected a whole field such as \"X-Note: yes\"");
+    }
+    let action = match action {
+        "reject" => HeaderAction::Reject(or("message content rejected")),
+        "hold" => HeaderAction::Hold(or("its header is to be looked at")),
+        "discard" => HeaderAction::Discard,
+        "remove" => HeaderAction::Remove,
+        "warn" => HeaderAction::Warn,
+        action => {
+            let (name, value) = field_of()?;
+            match action {
+                "replace" => HeaderAction::Replace(name, value),
+                "prepend" => HeaderAction::Prepend(name, value),
+                _ => HeaderAction::Add(name, value),
+            }
+        }
+    };
+    Some(HeaderRule { name: name?.into(), scope, field, pattern: pattern?, decoded, action })
+}
+
+fn archive(section: &Section<'_>, known: &Known<'_>) -> Option<Archive> {
+    let to = section.required("to", |v| {
+        let text = values::text(v)?;
+        let mailbox = Mailbox::parse(&text).map_err(|_| format!("{text:?} is not a mailbox"))?;
+        match local::resolve(known.routing, &mailbox) {
+            Resolved::Unknown => Err(format!("the [[local_domain]] of {text} has no such user")),
+            Resolved::To(_) | Resolved::Foreign => Ok(mailbox),
+        }
+    });
+    let scope = scope(section, known);
+    let senders = section.list("sender", sender_match).unwrap_or_default();
+    let recipients = section.list("recipient", sender_match).unwrap_or_default();
+    for key in ["sender", "recipient"] {
+        if section.list_is_empty(key) {
+            section.fault(key, "an empty list means no mail at all; leave the key away to mean all");
+        }
+    }
+    Some(Archive { to: to?, scope, senders, recipients })
+}
+
+fn field_name(value: &DeValue<'_>) -> Read<Box<str>> {
+    let name = values::text(value)?;
+    let named = !name.is_empty() && name.bytes().all(|octet| matches!(octet, 33..=57 | 59..=126));
+    if named { Ok(name.into()) } else { Err(format!("{name:?} is no name of a header field")) }
+}
+
+fn one_line(text: String) -> Read<String> {
+    if text.chars().any(char::is_control) { Err(format!("{text:?} is not one line of text")) } else { Ok(text) }
 }
 
 fn milter(section: &Section<'_>, known: &Known<'_>) -> Option<Milter> {

@@ -14,6 +14,7 @@ mod policy;
 mod provider;
 mod reader;
 mod reference;
+mod rewriting;
 mod routing;
 #[cfg(test)]
 mod routing_tests;

@@ -314,7 +314,8 @@ fn parse_domain_match(text: &str) -> Option<DomainMatch> {
     }
 }
 
-fn sender_match(value: &DeValue<'_>) -> Read<SenderMatch> {
+/// A mailbox, the mailboxes of domains, or `<>`.
+pub fn sender_match(value: &DeValue<'_>) -> Read<SenderMatch> {
     let text = values::text(value)?;
     let known = match text.as_str() {
         "<>" => Some(SenderMatch::Null),

@@ -47,7 +47,10 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     let domains = domains::domains(top, &tenants, directory);
     let routing = routing::routing(top, &tenants, directory);
 
-    let checking = checking::checking(top, &checking::Known { listeners: &listeners, tenants: &tenants, directory });
+    let checking = checking::checking(
+        top,
+        &checking::Known { listeners: &listeners, tenants: &tenants, routing: &routing, directory, host_name: &known_as },
+    );
 
     let dns = top.section("dns");
     let dns_servers = dns.list("servers", values::dns_server).unwrap_or_default();

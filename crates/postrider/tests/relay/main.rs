@@ -3,6 +3,7 @@
 mod abuse;
 mod backup;
 mod certificates;
+mod checking;
 mod chunks;
 mod control;
 mod custody;
