@@ -61,7 +61,7 @@ pub fn held_site(hold: &Hold) -> Waiting {
 
 /// A person's hold.
 fn by_hand(hold: &OnHold) -> Waiting {
-    let reason = if hold.reason.is_empty() { "held by hand".to_owned() } else { format!("held by hand: {}", hold.reason) };
+    let reason = if hold.reason.is_empty() { "held".to_owned() } else { format!("held: {}", hold.reason) };
     Waiting { since: Some(hold.since), ..sentence(reason) }
 }
 

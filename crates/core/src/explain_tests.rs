@@ -109,8 +109,8 @@ fn what_a_person_holds_or_suspended_says_so_before_all_else() {
     };
     let hold = hold();
     let (named, bare) = (held("spam?"), held(""));
-    check(&Facts { view: &named, diagnosis: None, hold: Some(&hold), ahead: None }, "held by hand: spam?", Some(BEFORE), None, None);
-    check(&Facts { view: &bare, diagnosis: None, hold: None, ahead: None }, "held by hand", Some(BEFORE), None, None);
+    check(&Facts { view: &named, diagnosis: None, hold: Some(&hold), ahead: None }, "held: spam?", Some(BEFORE), None, None);
+    check(&Facts { view: &bare, diagnosis: None, hold: None, ahead: None }, "held", Some(BEFORE), None, None);
     let what = postrider_model::doors::Suspended::Tenant(TenantName::new("t"));
     let hold = Hold { reason: HoldReason::Suspended { what, why: "late bill".into() }, since: BEFORE, until: None };
     let later = view(DeliveryState::Waiting, LATER, Some("a.mx"));

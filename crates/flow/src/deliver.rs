@@ -8,17 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_core::classify::{self, Blame, Fate, Judgement};
-use postrider_core::plan::{self, Form};
+use postrider_core::plan;
 use postrider_core::quota::{Full, Span};
 use postrider_core::retry::{self, Life, Next};
 use postrider_core::returns::{self as told, Handed};
 use postrider_core::route::RouteTrouble;
-use postrider_mail::dkim::Signable;
 use postrider_model::doors::{Opened, SpoolTrouble};
 use postrider_model::policy::{Provider, RuleAction, SmartHost, Snapshot, Source};
 use postrider_model::{
-    AttemptFacts, BodyType, Content, Diagnosis, LentDelivery, Message, Outcome, Parcel, Phase, Reason, Recipient, Settlement, Timestamp,
-    Trouble,
+    AttemptFacts, Diagnosis, LentDelivery, Message, Outcome, Parcel, Phase, Reason, Recipient, Settlement, Timestamp, Trouble,
 };
 use postrider_smtp::client::{Addressee, Report, Transaction};
 use postrider_smtp::{Host, Reply};
@@ -28,14 +26,14 @@ use crate::Doors;
 use crate::connect::{Connecting, Hop, NextHop, NoSession};
 use crate::dispatch::{expired, settle_one};
 use crate::ending::Ending;
+use crate::generic::Generic;
 use crate::held::Held;
 use crate::local;
+use crate::outgoing::Making;
 use crate::quotas::{NotTaken, Quotas};
-use crate::recode::{self, Recoded};
 use crate::render;
 use crate::returns::{self, Taker};
 use crate::session_out::{Remote, SessionOut, Transacted, phase_of};
-use crate::sign;
 
 /// Names a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -184,14 +182,6 @@ struct Attempts {
     hop: Hop,
     quotas: Arc<Quotas>,
     draining: Ending,
-}
-
-/// What is sent.
-struct Outgoing {
-    /// Its size, as far as it is known.
-    octets: u64,
-    head: Vec<u8>,
-    content: Content,
 }
 
 enum Attempted {
@@ -359,13 +349,23 @@ impl Attempts {
         let Some(Open { session: open, .. }) = session.as_mut() else { return Made::Stale };
         let remote = open.remote.clone();
         let message = &opened.message;
-        let head = render::head(&self.snapshot, message);
-        let form = plan::form(message.envelope.body, open.hello(), open.takes_binary());
-        let outgoing = match self.signed(form, head, message, opened.content).await {
+        let generic = if matches!(self.hop.next, NextHop::Lmtp(_)) { None } else { Generic::of(&self.snapshot) };
+        let (head, form) = (render::head(&self.snapshot, message), plan::form(message.envelope.body, open.hello(), open.takes_binary()));
+        let making = Making { doors: &self.doors, message, head, form, generic };
+        let outgoing = match making.outgoing(opened.content).await {
             Ok(outgoing) => outgoing,
             Err(trouble) => return Made::Failed(self.diagnose(Phase::Mail, Reason::Trouble(trouble), &remote)),
         };
-        let recipients = parcel.deliveries.iter().map(|lent| addressee(&message.recipients[lent.index as usize])).collect();
+        let addressee = |lent: &LentDelivery| {
+            let addressee = addressee(&message.recipients[lent.index as usize]);
+            match generic {
+                Some(generic) => Addressee { path: generic.recipient(addressee.path), ..addressee },
+                None => addressee,
+            }
+        };
+        let recipients = parcel.deliveries.iter().map(addressee).collect();
+        let sender = &message.envelope.reverse_path;
+        let sender = generic.map_or_else(|| sender.clone(), |generic| generic.sender(sender));
         let transaction = Transaction {
             size: outgoing.octets,
             body: form.body,
@@ -374,7 +374,7 @@ impl Attempts {
             envid: message.envelope.envid.as_deref().map(Into::into),
             deliver_by: told::deliver_by_left(message, self.doors.clock.now()),
             priority: message.envelope.mt_priority,
-            ..Transaction::new(message.envelope.reverse_path.clone(), recipients)
+            ..Transaction::new(sender, recipients)
         };
         match open.transact(transaction, &outgoing.head, outgoing.content).await {
             Ok(Transacted::Report(report)) => {
@@ -400,52 +400,6 @@ impl Attempts {
     }
 
     /// The octets of an attempt, in the form that the peer takes.
-    /// What is sent, with our signatures over it in front.
-    async fn signed(&self, form: Form, head: Vec<u8>, message: &Message, content: Content) -> Result<Outgoing, Trouble> {
-        let signing = sign::concerns(&self.doors, message);
-        let head_again = if signing { head.clone() } else { Vec::new() };
-        let mut outgoing = self.outgoing(form, head, message, content).await?;
-        if !signing {
-            return Ok(outgoing);
-        }
-        let mut signable = Signable::new();
-        signable.feed(&outgoing.head);
-        if let Content::Held(octets) = &outgoing.content {
-            signable.feed(octets);
-        } else {
-            let fault = |trouble: SpoolTrouble| Trouble::Internal(trouble.to_string().into());
-            // What streams is read twice: the signatures over it go before it.
-            let again = self.doors.spool.open(message.id).await.map_err(fault)?;
-            let again = self.outgoing(form, head_again, message, again.content).await?;
-            match again.content {
-                Content::Held(octets) => _ = signable.feed(&octets),
-                Content::Streamed(mut source) => {
-                    while let Some(chunk) = source.next().await.map_err(fault)? {
-                        signable.feed(&chunk);
-                    }
-                }
-            }
-        }
-        let mut front = sign::signatures(&self.doors, message, signable).await?;
-        outgoing.octets += front.len() as u64;
-        front.append(&mut outgoing.head);
-        outgoing.head = front;
-        Ok(outgoing)
-    }
-
-    async fn outgoing(&self, form: Form, head: Vec<u8>, message: &Message, content: Content) -> Result<Outgoing, Trouble> {
-        let octets = message.content_octets + head.len() as u64;
-        let Some(takes) = form.encoded_for else { return Ok(Outgoing { octets, head, content }) };
-        if message.envelope.body != BodyType::BinaryMime {
-            let content = Content::Streamed(Box::new(Recoded::new(takes, &head, content)));
-            return Ok(Outgoing { octets, head: Vec::new(), content });
-        }
-        let fault = |trouble: SpoolTrouble| Trouble::Internal(trouble.to_string().into());
-        let measured = recode::measure(takes, &head, content).await.map_err(fault)?;
-        let octets = measured.ok_or_else(|| Trouble::Binary(recode::NOT_ENCODABLE.into()))?;
-        let again = self.doors.spool.open(message.id).await.map_err(fault)?;
-        Ok(Outgoing { octets, head: Vec::new(), content: Content::Streamed(Box::new(Recoded::new(takes, &head, again.content))) })
-    }
 
     fn diagnose(&self, phase: Phase, reason: Reason, remote: &Remote) -> Diagnosis {
         Diagnosis { at: self.doors.clock.now(), phase, reason, remote: Some(remote.host.clone()), address: remote.address() }

@@ -30,7 +30,7 @@ use crate::Doors;
 use crate::receive::reply;
 pub(crate) use content::{Checked, Judging, Papers};
 use conversation::{Conversation, Failure, Values};
-pub(crate) use rules::canonical;
+pub(crate) use rules::{OF_RECIPIENTS, OF_SENDERS, canonical, is_ours};
 pub(crate) use watch::Watch;
 
 /// The client, as judges see it.

@@ -14,8 +14,8 @@ use super::{Judges, Word};
 use crate::receive::reply;
 
 /// Fields whose addresses are a sender's, and a recipient's.
-const OF_SENDERS: [&str; 6] = ["From", "Sender", "Reply-To", "Resent-From", "Resent-Sender", "Resent-Reply-To"];
-const OF_RECIPIENTS: [&str; 6] = ["To", "Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc"];
+pub(crate) const OF_SENDERS: [&str; 6] = ["From", "Sender", "Reply-To", "Resent-From", "Resent-Sender", "Resent-Reply-To"];
+pub(crate) const OF_RECIPIENTS: [&str; 6] = ["To", "Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc"];
 
 impl Judges {
     /// Carries the header rules out.
@@ -112,7 +112,7 @@ pub(crate) fn canonical(rewriting: &Rewriting, routing: &Routing, whose: Whose, 
 }
 
 /// Whether a domain is one of ours, so that names without a domain mean its users: the origin, and the domains whose mail ends here.
-fn is_ours(rewriting: &Rewriting, routing: &Routing, host: &Host) -> bool {
+pub(crate) fn is_ours(rewriting: &Rewriting, routing: &Routing, host: &Host) -> bool {
     match host {
         Host::Domain(domain) => {
             let name = domain.to_ascii();

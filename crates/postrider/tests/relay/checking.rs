@@ -89,3 +89,30 @@ fn an_archive_gets_a_copy_that_nobody_hears_of() {
     let asked: Vec<String> = hop.heard.try_iter().filter(|line| line.starts_with("RCPT") && line.contains("archive@")).collect();
     assert_eq!(asked.len(), 2, "{asked:?}");
 }
+
+#[test]
+fn what_leaves_by_smtp_has_the_addresses_of_the_generic_map_and_what_stays_has_not() {
+    let hop = Hop::open(|_| None);
+    let maps = "[rewriting]\ngeneric = [\"@in.example box@isp.example\", \"far@far.example b@[127.0.0.1]\"]\n\
+        [[local_domain]]\nname = \"here.example\"\nmailboxes = [\"postmaster\"]\nto = \"maildir:mail/{user}\"\n";
+    let relay = Relay::start(&format!("{}{maps}", config(hop.port)));
+    let mut session = Session::log_in(relay.address("submission"));
+    for body in ["small".to_owned(), "0123456789abcdef\r\n".repeat(30_000)] {
+        let content =
+            format!("From: \"A, B\" <a@in.example>\r\nTo : c@[127.0.0.1],\r\n\ta@in.example\r\nSubject: a@in.example\r\n\r\n{body}");
+        assert!(session.send("a@in.example", "c@[127.0.0.1]", &content).starts_with("250"));
+        let taken = hop.take();
+        let header = "From: \"A, B\" <box@isp.example>\r\nTo : c@[127.0.0.1],\r\n\tbox@isp.example\r\nSubject: a@in.example\r\n\r\n";
+        assert!(taken.contains(header) && taken.ends_with(&format!("{body}\r\n.\r\n")), "{}", &taken[..taken.len().min(800)]);
+        assert_eq!(hop.hear("MAIL"), "MAIL FROM:<box@isp.example>");
+    }
+    assert!(session.send("a@in.example", "postmaster@here.example", "From: a@in.example\r\n\r\nx").starts_with("250"));
+    let folder = relay.folder.data().join("mail/postmaster/new");
+    let mail = loop {
+        if let Some(file) = std::fs::read_dir(&folder).ok().and_then(|mut files| files.next()) {
+            break std::fs::read_to_string(file.unwrap().path()).unwrap();
+        }
+        std::thread::yield_now();
+    };
+    assert!(mail.contains("From: a@in.example\n"), "{mail}");
+}

@@ -41,7 +41,7 @@ fn held_mail_stays_through_a_kill_until_it_is_released() {
     let relay = killed_and_started(relay, hop.port);
     let view = asked(&relay.folder, &["queue", "list", "--state", "held", "--json"]);
     assert_eq!((view["state"].as_str(), view["held"]["reason"].as_str()), (Some("held"), Some("to be looked at")));
-    assert!(relay.folder.said(&["explain", &held]).contains("held by hand: to be looked at, since 2"));
+    assert!(relay.folder.said(&["explain", &held]).contains("held: to be looked at, since 2"));
     assert!(relay.folder.said(&["queue", "show", &held]).contains("held      held, since 2"));
     assert!(relay.folder.said(&["queue", "retry", "--all"]).contains("0 deliveries are due now"));
     send(&relay.folder, "a@shop.example", "free");

@@ -1,0 +1,95 @@
+//! What is sent: the stored content as this next hop gets it, with our head before it and our signatures before that.
+//!
+//! **Promises.** The stages have one order: other addresses (`generic`), another encoding (`recode`), signatures (`sign`); so a signature covers what arrives. A
+//! content that is not in memory is read once more for each stage that must see all of it first, and never held.
+
+use postrider_core::plan::Form;
+use postrider_mail::dkim::Signable;
+use postrider_model::doors::SpoolTrouble;
+use postrider_model::{BodyType, Content, Message, Trouble};
+
+use crate::Doors;
+use crate::generic::Generic;
+use crate::recode::{self, Recoded};
+use crate::sign;
+
+/// What is sent.
+pub(crate) struct Outgoing {
+    /// Its size, as far as it is known.
+    pub(crate) octets: u64,
+    pub(crate) head: Vec<u8>,
+    pub(crate) content: Content,
+}
+
+/// What it is made from.
+pub(crate) struct Making<'a> {
+    pub(crate) doors: &'a Doors,
+    pub(crate) message: &'a Message,
+    /// The fields that we put in front.
+    pub(crate) head: Vec<u8>,
+    pub(crate) form: Form,
+    /// The map of other addresses, where there is one for this next hop.
+    pub(crate) generic: Option<Generic<'a>>,
+}
+
+impl Making<'_> {
+    /// Makes it. Only one error says that the message itself cannot go.
+    pub(crate) async fn outgoing(&self, content: Content) -> Result<Outgoing, Trouble> {
+        let mut outgoing = self.unsigned(content).await?;
+        if !sign::concerns(self.doors, self.message) {
+            return Ok(outgoing);
+        }
+        let mut signable = Signable::new();
+        signable.feed(&outgoing.head);
+        if let Content::Held(octets) = &outgoing.content {
+            signable.feed(octets);
+        } else {
+            match self.unsigned(self.opened().await?).await?.content {
+                Content::Held(octets) => _ = signable.feed(&octets),
+                Content::Streamed(mut source) => {
+                    while let Some(chunk) = source.next().await.map_err(fault)? {
+                        signable.feed(&chunk);
+                    }
+                }
+            }
+        }
+        let mut front = sign::signatures(self.doors, self.message, signable).await?;
+        outgoing.octets += front.len() as u64;
+        front.append(&mut outgoing.head);
+        outgoing.head = front;
+        Ok(outgoing)
+    }
+
+    async fn unsigned(&self, content: Content) -> Result<Outgoing, Trouble> {
+        let (mut head, mut octets) = (self.head.clone(), self.message.content_octets);
+        let mut content = content;
+        if let Some(generic) = self.generic {
+            head = generic.header(&head).unwrap_or(head);
+            let grown;
+            (content, grown) = generic.content(content).await.map_err(fault)?;
+            octets = octets.saturating_add_signed(grown);
+        }
+        octets += head.len() as u64;
+        let Some(takes) = self.form.encoded_for else { return Ok(Outgoing { octets, head, content }) };
+        if self.message.envelope.body != BodyType::BinaryMime {
+            let content = Content::Streamed(Box::new(Recoded::new(takes, &head, content)));
+            return Ok(Outgoing { octets, head: Vec::new(), content });
+        }
+        let measured = recode::measure(takes, &head, content).await.map_err(fault)?;
+        let octets = measured.ok_or_else(|| Trouble::Binary(recode::NOT_ENCODABLE.into()))?;
+        let mut again = self.opened().await?;
+        if let Some(generic) = self.generic {
+            again = generic.content(again).await.map_err(fault)?.0;
+        }
+        Ok(Outgoing { octets, head: Vec::new(), content: Content::Streamed(Box::new(Recoded::new(takes, &head, again))) })
+    }
+
+    /// The stored content once more from its start.
+    async fn opened(&self) -> Result<Content, Trouble> {
+        Ok(self.doors.spool.open(self.message.id).await.map_err(fault)?.content)
+    }
+}
+
+fn fault(trouble: SpoolTrouble) -> Trouble {
+    Trouble::Internal(trouble.to_string().into())
+}
