@@ -43,11 +43,11 @@ pub fn waiting(facts: &Facts<'_>, now: Timestamp) -> Waiting {
             held(view, hold, view.ahead)
         }
         // Nothing goes before a smart host takes more, whenever a retry would be due.
-        (DeliveryState::Waiting | DeliveryState::Held, None, Some(hold @ Hold { reason: HoldReason::Quota { .. }, .. }))
-            if hold.until.is_none_or(|until| view.due <= until) =>
-        {
-            held(view, hold, view.ahead)
-        }
+        (
+            DeliveryState::Waiting | DeliveryState::Held,
+            None,
+            Some(hold @ Hold { reason: HoldReason::Quota { .. } | HoldReason::SourceDown { .. }, .. }),
+        ) if hold.until.is_none_or(|until| view.due <= until) => held(view, hold, view.ahead),
         (DeliveryState::Waiting | DeliveryState::Held, None, _) if view.due > now => retry(facts),
         (DeliveryState::Waiting | DeliveryState::Held, None, Some(hold)) => held(view, hold, view.ahead),
         (DeliveryState::Waiting | DeliveryState::Held, None, None) => due(view),

@@ -13,6 +13,7 @@
 //! | [`local`] | who has the mail of a name in a domain of ours? |
 //! | [`route::table`] | which rule says where this mail goes? |
 //! | [`route`] | which hosts, in which order, and which addresses? |
+//! | [`outage`] | may this Source be used, now? |
 //! | [`prove`] | by which mechanism do we prove ourselves to a smart host? |
 //! | [`quota`] | may a smart host be given more, now? |
 //! | [`schedule`] | whose mail goes next at this Site? |
@@ -32,6 +33,7 @@ pub mod explain;
 pub mod header_rules;
 pub mod local;
 pub mod lockout;
+pub mod outage;
 pub mod plan;
 pub mod prove;
 pub mod quota;

@@ -15,6 +15,7 @@ pub mod maildir;
 pub mod net;
 pub mod notebook;
 pub mod offload;
+mod proxy;
 pub mod resolver;
 pub mod tls;
 

@@ -18,10 +18,12 @@ use std::time::Duration;
 
 use postrider_model::BoxFuture;
 use postrider_model::doors::{Connection, Listener, Net, NetTrouble, Peer, Secured, TlsDemand};
+use postrider_model::policy::{Proxy, ProxyProtocol};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 
+use crate::proxy;
 use crate::tls::{ClientTls, ServerTls};
 
 /// Connections the kernel keeps for us while we are busy.
@@ -56,6 +58,25 @@ impl Net for TcpNet {
                 Err(_) => return Err(NetTrouble::TimedOut),
             };
             Ok(Box::new(TcpConnection(stream)) as Box<dyn Connection>)
+        })
+    }
+
+    fn dial_through<'a>(
+        &'a self,
+        proxy: &'a Proxy,
+        from: Option<IpAddr>,
+        to: SocketAddr,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Box<dyn Connection>, NetTrouble>> {
+        Box::pin(async move {
+            // A header names the address that the proxy is to use; it need not be this machine's.
+            let bound = from.filter(|_| matches!(proxy.protocol, ProxyProtocol::Socks5(_)));
+            let connection = self.dial(bound, proxy.address, timeout).await.map_err(|trouble| match trouble {
+                // Our own fault, or nobody's.
+                NetTrouble::Source(_) | NetTrouble::Exhausted(_) => trouble,
+                other => NetTrouble::Proxy(format!("the proxy {} cannot be reached: {other}", proxy.address)),
+            })?;
+            proxy::pass(connection, proxy, from, to, timeout).await
         })
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use postrider_core::route::{self, MxPlan, RouteTrouble};
 use postrider_core::shape::Hold;
 use postrider_model::doors::{Connection, DnsTrouble, NetTrouble};
-use postrider_model::policy::{self, LmtpServer, Pool, Rule, SmartHost, Snapshot, Source, Target, TlsLevel};
+use postrider_model::policy::{self, LmtpServer, Pool, Proxy, ProxyProtocol, Rule, SmartHost, Snapshot, Source, Target, TlsLevel};
 use postrider_model::{Diagnosis, Phase, Reason, Trouble, limits};
 use postrider_smtp::{Domain, Reply};
 
@@ -82,6 +82,20 @@ pub(crate) enum NoSession {
     Failed(Diagnosis),
     /// Every smart host has been given what it lets through.
     Full(Hold),
+    /// The proxy that dials for the Source cannot be used: nothing was heard of any host.
+    SourceDown(String),
+}
+
+/// Why there is no session with one candidate.
+enum Unmet {
+    Broken(Broken),
+    SourceDown(String),
+}
+
+impl From<Broken> for Unmet {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
 }
 
 /// Somebody to try.
@@ -134,7 +148,8 @@ impl Connecting<'_> {
         while let Some((candidate, connection)) = self.next_connection(&mut list).await {
             match self.session_with(&candidate, connection).await {
                 Ok(session) => return Ok(Connected { session, smart_host: candidate.smart_host }),
-                Err(broken) => {
+                Err(Unmet::SourceDown(why)) => return Err(NoSession::SourceDown(why)),
+                Err(Unmet::Broken(broken)) => {
                     self.alarm(&candidate, &broken);
                     last = Some(self.diagnose(broken.phase, broken.reason, Some(&candidate.remote)));
                 }
@@ -173,7 +188,9 @@ impl Connecting<'_> {
 
     /// A Source of one family reaches that family only.
     fn keep_reachable(&self, found: &mut Candidates) {
-        let Some(from) = self.source.address else { return };
+        // Which families a SOCKS proxy reaches, it says itself.
+        let ours = self.source.proxy.as_ref().is_none_or(|proxy| matches!(proxy.protocol, ProxyProtocol::Header(_)));
+        let Some(from) = self.source.address.filter(|_| ours) else { return };
         let reachable = |candidate: &Candidate| candidate.remote.address().is_none_or(|to| to.is_ipv4() == from.is_ipv4());
         // With nobody left, the net says what is wrong with the Source.
         if found.list.iter().any(reachable) {
@@ -309,6 +326,10 @@ impl Connecting<'_> {
         };
         let rival = list.front().filter(|rival| rival.remote.host == first.remote.host && rival.manners.tls == first.manners.tls);
         let rival = rival.and_then(|rival| rival.remote.address()).filter(|other| other.is_ipv4() != address.is_ipv4());
+        if self.proxy().is_some() {
+            let connected = self.dial(&first.remote).await;
+            return Some((first, connected));
+        }
         let dialling = Dialling { net: &*self.doors.net, from: self.source.address, timeout };
         let raced = race(dialling, address, rival).await;
         let candidate = match (raced.by_rival, raced.other_failed) {
@@ -330,9 +351,9 @@ impl Connecting<'_> {
     }
 
     /// A session over a connection. Where TLS is a matter of chance, a handshake that fails is followed by a new connection in the clear.
-    async fn session_with(&self, candidate: &Candidate, connected: Dialled) -> Result<SessionOut, Broken> {
+    async fn session_with(&self, candidate: &Candidate, connected: Dialled) -> Result<SessionOut, Unmet> {
         match self.greet(candidate, connected, &candidate.manners).await {
-            Err(Broken { phase: Phase::StartTls, .. }) if candidate.manners.tls == TlsLevel::Opportunistic => {
+            Err(Unmet::Broken(Broken { phase: Phase::StartTls, .. })) if candidate.manners.tls == TlsLevel::Opportunistic => {
                 let in_the_clear = Manners { tls: TlsLevel::None, ..candidate.manners.clone() };
                 let connected = self.dial(&candidate.remote).await;
                 self.greet(candidate, connected, &in_the_clear).await
@@ -341,18 +362,31 @@ impl Connecting<'_> {
         }
     }
 
+    /// Who dials for us. Mailbox servers are near by, and dialled by ourselves.
+    fn proxy(&self) -> Option<&Proxy> {
+        self.source.proxy.as_deref().filter(|_| !matches!(self.hop.next, NextHop::Lmtp(_)))
+    }
+
     async fn dial(&self, remote: &Remote) -> Dialled {
-        let timeout = self.snapshot.timeouts.connect;
-        match &remote.place {
-            Place::Tcp(address) => self.doors.net.dial(self.source.address, *address, timeout).await,
-            Place::Unix(path) => self.doors.net.dial_unix(path, timeout).await,
+        let (timeout, from) = (self.snapshot.timeouts.connect, self.source.address);
+        match (&remote.place, self.proxy()) {
+            (Place::Tcp(address), Some(proxy)) => self.doors.net.dial_through(proxy, from, *address, timeout).await,
+            (Place::Tcp(address), None) => self.doors.net.dial(from, *address, timeout).await,
+            (Place::Unix(path), _) => self.doors.net.dial_unix(path, timeout).await,
         }
     }
 
-    async fn greet(&self, candidate: &Candidate, connected: Dialled, manners: &Manners) -> Result<SessionOut, Broken> {
-        let trouble = |trouble: NetTrouble| Reason::Trouble(Trouble::ConnectFailed(trouble.to_string().into()));
-        let connection = connected.map_err(|failed| Broken::new(Phase::Connect, trouble(failed)))?;
-        SessionOut::greet(&*self.doors.net, connection, candidate.remote.clone(), manners, self.snapshot.timeouts).await
+    async fn greet(&self, candidate: &Candidate, connected: Dialled, manners: &Manners) -> Result<SessionOut, Unmet> {
+        let connection = match connected {
+            Ok(connection) => connection,
+            Err(NetTrouble::Proxy(why)) => return Err(Unmet::SourceDown(why)),
+            Err(failed) => {
+                let reason = Reason::Trouble(Trouble::ConnectFailed(failed.to_string().into()));
+                return Err(Broken::new(Phase::Connect, reason).into());
+            }
+        };
+        let greeted = SessionOut::greet(&*self.doors.net, connection, candidate.remote.clone(), manners, self.snapshot.timeouts);
+        Ok(greeted.await?)
     }
 
     /// A smart host that does not believe us is our mistake, and somebody has to mend it.

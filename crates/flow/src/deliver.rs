@@ -49,6 +49,8 @@ pub(crate) enum Note {
         /// The words or the trouble behind a failure, for `explain`.
         why: Option<String>,
     },
+    /// No connection can be had by way of the worker's Source; the parcel comes back with the last note.
+    SourceDown { worker: WorkerId, why: String },
     /// The worker has ended; these parcels were not begun.
     Closed { worker: WorkerId, returned: Vec<Parcel> },
 }
@@ -127,6 +129,8 @@ enum Made {
     Full(Timestamp),
     /// A kept session had died before it took anything: no attempt was made.
     Stale,
+    /// The Source cannot be used: no attempt was made.
+    SourceDown(String),
 }
 
 impl Worker {
@@ -143,6 +147,10 @@ impl Worker {
                     let _ = notes.send(Note::Settled { worker: id, feedback, why });
                 }
                 Attempted::Stale(parcel) => end.returned.push(*parcel),
+                Attempted::SourceDown(parcel, why) => {
+                    end.returned.push(*parcel);
+                    let _ = notes.send(Note::SourceDown { worker: id, why });
+                }
                 Attempted::HandedBack => {
                     let _ = notes.send(Note::Settled { worker: id, feedback: Feedback::Neutral, why: None });
                 }
@@ -187,6 +195,7 @@ struct Attempts {
 enum Attempted {
     Settled { feedback: Feedback, why: Option<String> },
     Stale(Box<Parcel>),
+    SourceDown(Box<Parcel>, String),
     HandedBack,
 }
 
@@ -211,7 +220,7 @@ impl Attempts {
         let made = self.make(session, held.parcel(), opened).await;
         let connected = match &made {
             Made::Failed(diagnosis) => !before_mail(diagnosis.phase),
-            Made::NoAddress(_) | Made::Full(_) => false,
+            Made::NoAddress(_) | Made::Full(_) | Made::SourceDown(_) => false,
             Made::Replies(_) | Made::Broken(..) | Made::Stale => true,
         };
         let facts = self.facts(session.as_ref(), started_at, &made);
@@ -226,6 +235,7 @@ impl Attempts {
         let mut verdicts = Vec::with_capacity(held.parcel().deliveries.len());
         match made {
             Made::Stale => return Attempted::Stale(Box::new(held.release())),
+            Made::SourceDown(why) => return Attempted::SourceDown(Box::new(held.release()), why),
             Made::Full(until) => {
                 held.hand_back(Some(until));
                 return Attempted::HandedBack;
@@ -310,6 +320,7 @@ impl Attempts {
                     Ok(connected) => *session = Some(Open { session: connected.session, smart_host: connected.smart_host }),
                     Err(NoSession::Failed(diagnosis)) => return Err(Made::Failed(diagnosis)),
                     Err(NoSession::NoAddress(trouble)) => return Err(Made::NoAddress(trouble)),
+                    Err(NoSession::SourceDown(why)) => return Err(Made::SourceDown(why)),
                     Err(NoSession::Full(hold)) => return Err(Made::Full(hold.until.unwrap_or(hold.since))),
                 }
             }

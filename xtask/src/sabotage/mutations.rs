@@ -347,6 +347,15 @@ pub const ALL: &[Mutation] = &[
         says: "",
     },
     Mutation {
+        name: "flow: a proxy that is down counts against the next hop",
+        file: "crates/flow/src/connect.rs",
+        find: "Err(NetTrouble::Proxy(why)) => return Err(Unmet::SourceDown(why)),",
+        replace: "Err(NetTrouble::Proxy(why)) if why.is_empty() => return Err(Unmet::SourceDown(why)),",
+        test: &["-p", "postrider", "--test", "relay"],
+        check: "egress::mail_waits_without_an_attempt_while_every_proxy_is_down",
+        says: "",
+    },
+    Mutation {
         name: "quota: a restart forgets what was reserved",
         file: "crates/core/src/quota.rs",
         find: "text, \"{name} {} {part} {}\", span.word(), count + reserved);",

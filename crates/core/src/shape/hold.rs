@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use postrider_model::doors::Suspended;
 use postrider_model::policy::Rate;
-use postrider_model::{ProviderName, Timestamp};
+use postrider_model::{ProviderName, SourceName, Timestamp};
 
 /// What holds a connection or a message back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +109,13 @@ pub enum HoldReason {
         /// Why, as the person said; may be empty.
         why: Arc<str>,
     },
+    /// The Source cannot be used, because of the proxy that dials for it.
+    SourceDown {
+        /// Its name.
+        source: SourceName,
+        /// What is wrong.
+        why: Arc<str>,
+    },
     /// This connection has carried all it may; another can be opened.
     UsedUp {
         /// Messages in one connection.
@@ -147,6 +154,7 @@ impl fmt::Display for HoldReason {
             HoldReason::Quota { host, span, max } => write!(f, "smart host {host} has been given its {max} recipients of this {span}"),
             HoldReason::Suspended { what, why } if why.is_empty() => write!(f, "{what} is suspended by hand"),
             HoldReason::Suspended { what, why } => write!(f, "{what} is suspended by hand: {why}"),
+            HoldReason::SourceDown { source, why } => write!(f, "source {source} cannot be used: {why}"),
             HoldReason::UsedUp { messages: 1 } => write!(f, "this connection has carried its one message"),
             HoldReason::UsedUp { messages } => write!(f, "this connection has carried its {messages} messages"),
         }

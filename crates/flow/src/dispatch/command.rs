@@ -48,6 +48,8 @@ impl Dispatcher {
         match command {
             Command::Reload(snapshot) => {
                 self.shape.set_connections_max(snapshot.connections_out_max);
+                // Its proxy may be another now.
+                self.outages.forget();
                 let before = std::mem::replace(&mut self.snapshot, snapshot);
                 self.route_anew(&before, self.doors.clock.now());
                 for (name, site) in &mut self.sites {

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use postrider_core::outage::Outages;
 use postrider_core::schedule::Schedule;
 use postrider_core::shape::Shape;
 use postrider_core::suspend::Suspensions;
@@ -64,6 +65,8 @@ pub(crate) struct Dispatcher {
     /// What a person suspended, and when the next of it ends.
     suspensions: Suspensions,
     suspension_ends: Option<Timestamp>,
+    /// Sources whose proxy is down.
+    outages: Outages,
     draining: bool,
     /// Tells workers that still connect to let be.
     draining_to: Ending,
@@ -100,6 +103,7 @@ impl Dispatcher {
             probing: 0,
             suspensions: Suspensions::default(),
             suspension_ends: None,
+            outages: Outages::default(),
             draining: false,
             draining_to: Ending::default(),
         }

@@ -32,6 +32,7 @@ fn stops_open_connections(reason: &HoldReason) -> bool {
         | HoldReason::Unproven
         | HoldReason::ConnectionRate { .. }
         | HoldReason::Suspended { .. }
+        | HoldReason::SourceDown { .. }
         | HoldReason::UsedUp { .. } => false,
     }
 }
@@ -143,11 +144,15 @@ impl Dispatcher {
 
     /// Permits for one more connection, from the first Source that gets them.
     fn permit(&mut self, site: &SiteName, provider: &Provider, now: Timestamp) -> Result<(Route, Source, Permit), Hold> {
-        let (mut first_hold, mut suspended) = (None, None);
+        let (mut first_hold, mut suspended, mut down) = (None, None, None);
         for source in self.sources_for(site) {
             let route = Route { source: source.name.clone(), site: site.clone() };
             if let Some(hold) = self.suspensions.hold(&Suspended::Source(source.name.clone()), now) {
                 suspended = suspended.or(Some(hold));
+                continue;
+            }
+            if let Some(hold) = self.outages.hold(&source.name, now) {
+                down = Some(hold).into_iter().chain(down).min_by_key(|hold| hold.until);
                 continue;
             }
             match self.shape.connection(&route, provider, now) {
@@ -156,7 +161,7 @@ impl Dispatcher {
             }
         }
         // A Snapshot without a Source is not valid; nothing can be sent from nowhere.
-        Err(first_hold.or(suspended).unwrap_or(Hold { reason: HoldReason::Total { max: 0 }, since: now, until: None }))
+        Err(first_hold.or(down).or(suspended).unwrap_or(Hold { reason: HoldReason::Total { max: 0 }, since: now, until: None }))
     }
 
     /// The Sources of a Site in the order of asking: the next one's turn first; by weight, where its rule names a pool.
@@ -222,7 +227,7 @@ impl Dispatcher {
             self.let_an_idle_one_go(site);
         }
         if let Some(until) = hold.until
-            && (until.since(now) > HOLD_IN_WINDOW_MAX || matches!(hold.reason, HoldReason::Quota { .. }))
+            && (until.since(now) > HOLD_IN_WINDOW_MAX || matches!(hold.reason, HoldReason::Quota { .. } | HoldReason::SourceDown { .. }))
         {
             self.send_back(site, Some(until), now);
         }
@@ -265,8 +270,21 @@ impl Dispatcher {
     pub(super) fn note(&mut self, note: Note) {
         match note {
             Note::Settled { worker, feedback, why } => self.settled(worker, feedback, why),
+            Note::SourceDown { worker, why } => self.source_is_down(worker, &why),
             Note::Closed { worker, returned } => self.closed(worker, returned),
         }
+    }
+
+    /// The proxy of a Source is no use: others are asked, and mail that has no other waits. Nothing is said of the Site.
+    fn source_is_down(&mut self, worker: WorkerId, why: &str) {
+        let Some(WorkerState { route, .. }) = self.workers.get(&worker) else { return };
+        let (source, site) = (route.source.clone(), route.site.clone());
+        if self.outages.failed(&source, why, self.doors.clock.now()) {
+            self.doors
+                .log
+                .alarm(None, &format!("source {source} cannot be used: {why}; its mail goes by other sources of its route, or waits"));
+        }
+        self.dirty.insert(site);
     }
 
     fn settled(&mut self, worker: WorkerId, feedback: Feedback, why: Option<String>) {
@@ -274,6 +292,9 @@ impl Dispatcher {
         let Some(state) = self.workers.get_mut(&worker) else { return };
         state.outstanding = state.outstanding.saturating_sub(1);
         let site = state.route.site.clone();
+        if feedback != Feedback::Neutral {
+            self.outages.worked(&state.route.source);
+        }
         if let (Some(permit), Some(known)) = (&state.permit, self.sites.get(&site)) {
             match feedback {
                 Feedback::Succeeded => self.shape.succeeded(permit, &known.provider),

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::BoxFuture;
 use crate::outcome::TlsFacts;
+use crate::policy::Proxy;
 
 /// A two-way stream of octets.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -18,6 +19,17 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 pub trait Net: Send + Sync {
     /// Opens a connection, from the given local address when there is one.
     fn dial(&self, from: Option<IpAddr>, to: SocketAddr, timeout: Duration) -> BoxFuture<'_, Result<Box<dyn Connection>, NetTrouble>>;
+
+    /// As [`Net::dial`], by way of a proxy; `timeout` counts for the way to the proxy and again for the way on. A world without proxies has none.
+    fn dial_through<'a>(
+        &'a self,
+        proxy: &'a Proxy,
+        _from: Option<IpAddr>,
+        _to: SocketAddr,
+        _timeout: Duration,
+    ) -> BoxFuture<'a, Result<Box<dyn Connection>, NetTrouble>> {
+        Box::pin(async move { Err(NetTrouble::Proxy(format!("no proxy at {}", proxy.address))) })
+    }
 
     /// Opens a connection to a socket of this machine. A world without files has none.
     fn dial_unix<'a>(&'a self, path: &'a Path, _timeout: Duration) -> BoxFuture<'a, Result<Box<dyn Connection>, NetTrouble>> {
@@ -89,6 +101,9 @@ pub enum NetTrouble {
     /// The local address cannot be used: a mistake of ours, not of the peer.
     #[error("cannot use the source address: {0}")]
     Source(String),
+    /// The proxy cannot be used: a condition of the Source, not of the peer.
+    #[error("{0}")]
+    Proxy(String),
     /// The TLS handshake failed.
     #[error("TLS handshake failed: {0}")]
     Tls(String),

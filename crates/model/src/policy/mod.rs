@@ -15,8 +15,11 @@ pub use routing::{
     TlsLevel,
 };
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
+
+use postrider_smtp::sasl::Credentials;
 
 use crate::SourceName;
 
@@ -52,10 +55,31 @@ pub struct Snapshot {
 pub struct Source {
     /// How policy calls it.
     pub name: SourceName,
-    /// The address to bind; `None` leaves it to the system.
+    /// The address to bind, or the one a proxy is asked to send from ([`ProxyProtocol::Header`]); `None` leaves it to the system.
     pub address: Option<IpAddr>,
     /// What it says in EHLO (RFC 5321 §4.1.4).
     pub ehlo_name: String,
+    /// Who dials for it; `None`: we.
+    pub proxy: Option<Arc<Proxy>>,
+}
+
+/// A server that dials next hops for a Source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How it is told whom to dial.
+    pub protocol: ProxyProtocol,
+}
+
+/// How a proxy is told whom to dial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// SOCKS5 (RFC 1928), with name and password where it asks for them (RFC 1929).
+    Socks5(Option<Credentials>),
+    /// A PROXY header of this version (1 or 2) in front of the session: it dials the destination that the header names, from the source that it names. It does
+    /// not answer.
+    Header(u8),
 }
 
 /// How long a peer may take (RFC 5321 §4.5.3.2).

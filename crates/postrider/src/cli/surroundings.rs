@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use postrider_model::limits;
+use postrider_model::policy::ProxyProtocol;
 
 use crate::config::{Config, MailLogTarget};
 use crate::data::DataDirectory;
@@ -23,7 +24,9 @@ pub fn faults(config: &Config, directory: &DataDirectory, offline: bool) -> Vec<
         return found;
     }
     for source in &config.snapshot.sources {
-        found.extend(source.address.and_then(|address| ours(address, &format!("[[source]] {}", source.name))));
+        // The address of a proxy that reads a PROXY header is the proxy's.
+        let is_ours = source.proxy.as_ref().is_none_or(|proxy| matches!(proxy.protocol, ProxyProtocol::Socks5(_)));
+        found.extend(source.address.filter(|_| is_ours).and_then(|address| ours(address, &format!("[[source]] {}", source.name))));
     }
     // A relay that runs has the ports itself.
     if !directory.is_taken() {

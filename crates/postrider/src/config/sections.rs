@@ -76,7 +76,7 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     check.finish();
 
     Config {
-        snapshot: policy::snapshot(top, known_as, postmaster, routing, checking),
+        snapshot: policy::snapshot(top, [known_as, postmaster], routing, checking, directory),
         receive,
         listeners,
         certificate,

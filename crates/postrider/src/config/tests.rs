@@ -71,15 +71,17 @@ fn the_commented_file_names_every_key_and_no_other() {
     assert_eq!(written, known, "left: in the file; right: in the code");
 }
 
-/// A folder with the password and the keys that the examples name.
+/// A folder with the passwords and the keys that the examples name.
 pub(super) fn secrets(name: &str) -> std::path::PathBuf {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let folder = std::env::temp_dir().join(format!("postrider-config-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(folder.join("brevo.password")).unwrap();
-    file.write_all(b"secret\n").unwrap();
+    for name in ["brevo.password", "proxy.password"] {
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(folder.join(name)).unwrap();
+        file.write_all(b"secret\n").unwrap();
+    }
     let wanted = crate::cli::dkim::NewArguments { domain: "brand.example".to_owned(), selector: "postrider".to_owned(), json: true };
     crate::cli::dkim::new(&folder, &wanted).unwrap();
     folder
@@ -103,6 +105,18 @@ fn each_fault_is_told_with_its_line() {
         ),
         ("[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:25\"", "postrider.toml:1: listener.role: the key is missing"),
         ("listener = []", "postrider.toml:1: listener: at least one is needed"),
+        (
+            "[[source]]\nname = \"a\"\nproxy = \"socks5://proxy.example:1080\"",
+            "postrider.toml:3: source.proxy: \"socks5://proxy.example:1080\" is not a proxy: write \"socks5://192.0.2.1:1080\", or \"proxy-v2://192.0.2.1:2525\" for one that reads a PROXY header",
+        ),
+        (
+            "[[source]]\nname = \"a\"\nproxy = \"proxy-v1://192.0.2.1:25\"",
+            "postrider.toml:3: source.proxy: needs an address: the one that the proxy is to send from, which stands in the PROXY header",
+        ),
+        (
+            "[[source]]\nname = \"a\"\nproxy = \"socks5://192.0.2.1:25\"\nproxy_user = \"u\"",
+            "postrider.toml:4: source.proxy_user: a proxy_user needs a proxy_password_file, and it needs a proxy_user",
+        ),
         (
             "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:25\"\nrole = \"submission\"\ntls = \"none\"",
             "postrider.toml:5: listener.tls: a submission listener without TLS takes no AUTH, so nobody could send; set tls, or auth_in_clear = true",

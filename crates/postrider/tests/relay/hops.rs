@@ -18,7 +18,7 @@ fn takes_all() -> Hop {
 }
 
 /// A port where nobody listens.
-fn closed_port() -> u16 {
+pub fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

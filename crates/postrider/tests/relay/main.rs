@@ -7,6 +7,7 @@ mod checking;
 mod chunks;
 mod control;
 mod custody;
+mod egress;
 mod guessing;
 mod hand;
 mod harness;

@@ -85,6 +85,7 @@ pub fn snapshot(providers: &[ProviderPlan]) -> Snapshot {
         name: SourceName::new(name),
         address: Some(IpAddr::from([192, 0, 2, last])),
         ehlo_name: format!("{name}.relay.example"),
+        proxy: None,
     };
     let mut policies: Vec<Provider> = providers.iter().map(|plan| plan.policy.clone()).collect();
     // Several providers of the lab may follow one policy.

@@ -171,7 +171,9 @@ impl Model {
                 HoldReason::ConnectionRate { rate, .. } => paced(&self.connects, rate),
                 HoldReason::MessageRate { rate, .. } => paced(&self.messages, rate),
                 HoldReason::Slowed { .. } => self.slows.iter().any(|(other, _, _, until)| *other == counted && self.now < *until),
-                HoldReason::UsedUp { .. } | HoldReason::Quota { .. } | HoldReason::Suspended { .. } => false,
+                HoldReason::UsedUp { .. } | HoldReason::Quota { .. } | HoldReason::Suspended { .. } | HoldReason::SourceDown { .. } => {
+                    false
+                }
             }
     }
 }
