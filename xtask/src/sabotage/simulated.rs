@@ -7,6 +7,24 @@ const SIMULATOR: &[&str] = &["-p", "postrider-sim", "--test", "scenarios"];
 /// In the order of the mail's way.
 pub const ALL: &[Mutation] = &[
     Mutation {
+        name: "simulator: a reply is awaited without a flush",
+        file: "crates/flow/src/session_out.rs",
+        find: "Step::Read if std::mem::take(&mut self.unflushed) =>",
+        replace: "Step::Read if std::mem::take(&mut self.unflushed) && false =>",
+        test: SIMULATOR,
+        check: "named_scenarios",
+        says: "C6: ",
+    },
+    Mutation {
+        name: "simulator: a client's command is awaited without a flush",
+        file: "crates/flow/src/receive/mod.rs",
+        find: "Step::Read if std::mem::take(&mut unflushed) =>",
+        replace: "Step::Read if std::mem::take(&mut unflushed) && false =>",
+        test: SIMULATOR,
+        check: "seeds",
+        says: "",
+    },
+    Mutation {
         name: "simulator: acknowledges before the sync",
         file: "crates/spool/src/log.rs",
         find: "        tail.slot.file.sync().map_err(|trouble| io_trouble(&tail.slot.name, &trouble))?;\n        tail.synced_to = tail.offset;",
