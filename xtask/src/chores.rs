@@ -92,6 +92,7 @@ fn python(relay: &Path, package: Option<&Path>) -> Result<Command> {
         sudo
     };
     command.arg(format!("POSTRIDER_BIN={}", relay.display())).args(["PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1"]);
+    command.arg(format!("POSTRIDER_PEERS={}", peers().display()));
     if let Some(package) = package {
         command.arg(format!("POSTRIDER_DEB={}", package.display()));
     }
@@ -101,9 +102,25 @@ fn python(relay: &Path, package: Option<&Path>) -> Result<Command> {
     Ok(command)
 }
 
+/// Where the peers of the whole matrix are, those that are not installed.
+fn peers() -> PathBuf {
+    std::env::var_os("POSTRIDER_PEERS").map_or_else(|| target_dir().join("peers"), PathBuf::from)
+}
+
 /// Real mail to and from real peers.
 pub fn interop(names: &[String]) -> Result<()> {
-    interop_with(&relay()?, names)
+    match names {
+        [word] if word == "--matrix" => matrix(&relay()?),
+        names => interop_with(&relay()?, names),
+    }
+}
+
+/// Every peer, into docs/interop.md. The page is written when checks fail, too, and says which.
+fn matrix(relay: &Path) -> Result<()> {
+    step("set-up of the peers", program("tests-interop/setup").arg("--matrix").env("POSTRIDER_PEERS", peers()))?;
+    let package = crate::deb::build(relay, &target_dir().join("deb"))?;
+    let page = root().join("docs/interop.md");
+    step("the matrix", python(relay, Some(&package))?.arg("matrix.py").arg(page)).map(|_| ())
 }
 
 fn interop_with(relay: &Path, names: &[String]) -> Result<()> {

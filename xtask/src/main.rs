@@ -25,7 +25,8 @@ cargo xtask COMMAND
   quick             format, tidy, lints and unit tests of the crates that changed since main; under two minutes when warm
   ci                everything: format, tidy, lints, unit and doc tests, interoperability, a short kill -9 run
   tidy              what a machine can judge about the shape of the house
-  interop [TEST]    real mail to and from Postfix, swaks, msmtp and Python's smtplib
+  interop [TEST]    real mail to and from Postfix, Dovecot, swaks, msmtp and Python's smtplib
+  interop --matrix  every peer (docs/interop.md, which it writes); installs those that are missing
   kill N [TERM]     kill -9 the relay N times under load (or SIGTERM), then count what was lost and what came twice
   sabotage [NAME]   builds known mutations and demands that the named check fails for each
   fuzz TARGET SECS  runs one fuzz target (`fuzz list` names them); needs cargo-fuzz
