@@ -5,11 +5,13 @@ import socket
 import struct
 import unittest
 
+import walk_production
 from harness import LOOPBACK
 from harness.dns import NXDOMAIN, SERVFAIL, Dns, encode_name
 from harness.judge import Judge
 from harness.postfix import Postfix
 from harness.sink import Arrival, Sink
+from harness.wire import Wire
 
 MESSAGE = b"Subject: dots\r\n\r\n.one\r\n..two\r\n.\r\n\xff\r\n"
 
@@ -57,6 +59,31 @@ class PostfixKeeps(unittest.TestCase):
                 client.sendmail("a@x.test", ["bob@mail.test"], MESSAGE)
         mail = postfix.wait_for_mail("ann@mail.test")[0]
         self.assertIn(b"\n.one\n..two\n.\n\xff\n", mail)
+
+
+class WireBetween(unittest.TestCase):
+    def test_it_takes_extensions_away_and_writes_down_what_came_together(self):
+        sink = Sink().start()
+        self.addCleanup(sink.stop)
+        wire = Wire("127.0.0.2", sink.port, hidden=["8BITMIME"]).start()
+        self.addCleanup(wire.stop)
+        with smtplib.SMTP("127.0.0.2", sink.port) as client:
+            client.ehlo()
+            self.assertIn("pipelining", client.esmtp_features)
+            self.assertNotIn("8bitmime", client.esmtp_features)
+            client.sock.sendall(b"MAIL FROM:<a@x.test>\r\nRCPT TO:<b@x.test>\r\n")
+            self.assertEqual([client.getreply()[0], client.getreply()[0]], [250, 250])
+        (flights,) = wire.flights
+        self.assertIn(b"MAIL FROM:<a@x.test>\r\nRCPT TO:<b@x.test>\r\n", flights)
+
+
+class ThePage(unittest.TestCase):
+    def test_the_walk_knows_every_block_of_production_md(self):
+        page, records = walk_production.blocks()
+        self.assertEqual(len(page), len(walk_production.BEGINS))
+        for (_, text), begins in zip(page, walk_production.BEGINS):
+            self.assertTrue(text.startswith(begins), text)
+        self.assertEqual([line.split()[1] for line in records], ["A", "TXT", "TXT", "PTR"])
 
 
 class JudgeNotices(unittest.TestCase):

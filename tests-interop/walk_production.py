@@ -24,6 +24,22 @@ PAGE = pathlib.Path(__file__).resolve().parent.parent / "docs/production.md"
 SERVER, MX, NAMES, AUTHORITY, APPLICATION = "192.0.2.25", "192.0.2.10", "192.0.2.53", "192.0.2.80", "192.0.2.77"
 YOU, FRIEND = "you@example.com", "you@gmail.com"
 
+# How the page's blocks begin, in their order: a change of the page that this walk does not know of stops it, and test_harness.py before it.
+BEGINS = [
+    "apt install bind9-dnsutils",
+    "cargo xtask deb\n",
+    "apt install ./postrider",
+    "apt install certbot",
+    "(umask",
+    "[relay]",
+    "postrider --data /var/lib/postrider check",
+    "systemctl stop",
+    "postrider --data /var/lib/postrider send",
+    "postrider --data /var/lib/postrider queue",
+    "swaks",
+    "postrider --data /var/lib/postrider backup",
+]
+
 # What the page has others set up: its own table comes on top.
 ZONE = [
     "example.com. MX 10 mx.mailboxes.example.",
@@ -143,14 +159,15 @@ class Production(unittest.TestCase):
         place = self.server.root / "run/journal"
         return place.read_text(errors="replace") if place.exists() else ""
 
-    def next(self, *begins):
-        """The page's next block, which has to begin so: a change of the page that this walk does not know of stops it."""
-        kind, text = self.page[self.at]
-        self.assertTrue(text.startswith(begins), f"the page goes on with:\n{text}")
-        type(self).at += 1
+    def next(self):
+        """The page's next block."""
+        _, text = self.page[self.at]
+        self.assertTrue(text.startswith(BEGINS[self.at]), f"the page goes on with:\n{text}")
+        self.at += 1
         return text
 
-    at = 0
+    def setUp(self):
+        self.at = 0
 
     def test_the_page_from_its_first_command_to_its_last(self):
         self.names()
@@ -162,19 +179,19 @@ class Production(unittest.TestCase):
         self.application()
         self.a_bounce_comes_back()
         self.firewall()
-        self.sh(self.next("postrider --data /var/lib/postrider backup"))
+        self.sh(self.next())
         self.a_renewed_certificate_is_noticed()
         self.a_message_that_waits_is_explained()
         self.assertEqual(self.at, len(self.page), "all of the page was run")
 
     def names(self):
-        said = self.sh(self.next("apt install bind9-dnsutils"))
+        said = self.sh(self.next())
         self.assertTrue(said.endswith(f"{SERVER}\nmail.example.com.\n"), said)
 
     def install(self):
         # What POSTRIDER_DEB is.
-        self.assertEqual(self.next("cargo"), "cargo xtask deb\n")
-        self.sh(self.next("apt install ./postrider"))
+        self.next()
+        self.sh(self.next())
         self.assertFalse((self.server.root / "usr/sbin/postconf").exists(), "the machine's MTA was replaced")
         self.assertEqual(os.readlink(self.server.root / "usr/sbin/sendmail"), "../bin/postrider")
         # The package's script starts it where systemd runs.
@@ -182,21 +199,21 @@ class Production(unittest.TestCase):
         self.assertFalse(self.reaches(587), "only the machine itself is listened to")
 
     def certificate(self):
-        self.sh(self.next("apt install certbot"))
+        self.sh(self.next())
         facts = self.sh("stat -c '%U %a' /etc/postrider/tls/key.pem /etc/postrider/tls/certificate.pem")
         self.assertEqual(facts, "postrider 600\npostrider 600\n")
 
     def configuration(self):
-        self.digest = self.sh(self.next("(umask")).split()[0]
+        self.digest = self.sh(self.next()).split()[0]
         self.secret = self.sh("cat app.secret").strip()
         file = self.server.root / "etc/postrider/postrider.toml"
-        file.write_text(self.next("[relay]").replace("...", self.digest))
-        said = self.sh(self.next("postrider --data /var/lib/postrider check"))
+        file.write_text(self.next().replace("...", self.digest))
+        said = self.sh(self.next())
         self.assertIn("port 25        open: gmail-smtp-in.l.google.com", said)
         self.assertNotIn("WRONG", said)
 
     def sockets(self):
-        text = self.next("systemctl stop")
+        text = self.next()
         early = self.sh(text.splitlines()[1], check=False)
         self.assertIn("already active", early, "the control: in another order systemd refuses")
         self.sh(text)
@@ -220,8 +237,8 @@ class Production(unittest.TestCase):
         return self.world.run(*words, check=False).returncode == 0
 
     def first_mail(self):
-        self.first, journal = self.next("postrider --data /var/lib/postrider send").splitlines()
-        self.explain = self.next("postrider --data /var/lib/postrider queue")
+        self.first, journal = self.next().splitlines()
+        self.explain = self.next()
         message = self.message(self.sh(self.first))
         (mail,) = self.mx.wait_for_mail(FRIEND)
         self.assertRegex(mail, rb"Received: from mail\.example\.com \(mail\.example\.com \[192\.0\.2\.25\]\)\s+\(using TLSv1\.3")
@@ -243,7 +260,7 @@ class Production(unittest.TestCase):
         self.assertIn(FRIEND, said)
 
     def application(self):
-        self.command = self.next("swaks")
+        self.command = self.next()
         (self.world.root / "srv/app.secret").write_text(self.secret)
         # The authority of the tests is not among those that the application's machine knows.
         self.command = self.command.replace("--tls-verify", f"--tls-verify --tls-ca-path {self.world.shared}/acme/ca.pem")
