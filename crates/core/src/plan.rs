@@ -13,7 +13,7 @@ use postrider_smtp::parameters::Body;
 
 /// What is added to a content when it is sent.
 pub fn mend(role: Role, facts: &HeaderFacts) -> Mend {
-    let empty_line = facts.begins_with_text();
+    let empty_line = facts.lacks_empty_line();
     match role {
         Role::Submission | Role::Local => {
             Mend { date: facts.date == 0, from: facts.from == 0, message_id: facts.message_id == 0, empty_line }
@@ -95,6 +95,8 @@ mod tests {
             ("\r\ntext", [true, true, true, false]),
             ("just text\r\nFrom: nobody", [true, true, true, true]),
             ("", [true, true, true, false]),
+            ("From: a@b.example\r\nDate: x\r\nno field\r\n\r\ntext", [false, false, true, true]),
+            ("From: a@b.example\r\nDate: x\r\nMessage-ID: <1@b.example>", [false, false, false, false]),
         ] {
             let [date, from, message_id, empty_line] = mended;
             let facts = found(content);

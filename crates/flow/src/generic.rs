@@ -5,12 +5,13 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use postrider_core::rewrite;
 use postrider_mail::{Fields, HeaderWatch, addresses};
+use postrider_model::Content;
 use postrider_model::doors::SpoolTrouble;
 use postrider_model::policy::Snapshot;
-use postrider_model::{BoxFuture, Content, ContentSource};
 use postrider_smtp::{ForwardPath, Mailbox, ReversePath};
 
 use crate::checking::{OF_RECIPIENTS, OF_SENDERS, is_ours};
+use crate::parted::Begun;
 
 /// Octets of a header that is rewritten.
 const HEADER_OCTETS_MAX: usize = 1024 * 1024;
@@ -88,21 +89,6 @@ impl<'a> Generic<'a> {
                 let first = Some(new.map_or_else(|| first.freeze(), Bytes::from));
                 Ok((Content::Streamed(Box::new(Begun { first, rest: source })), by))
             }
-        }
-    }
-}
-
-/// A content whose beginning was read already.
-struct Begun {
-    first: Option<Bytes>,
-    rest: Box<dyn ContentSource>,
-}
-
-impl ContentSource for Begun {
-    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, SpoolTrouble>> {
-        match self.first.take() {
-            Some(first) => Box::pin(async move { Ok(Some(first)) }),
-            None => self.rest.next(),
         }
     }
 }

@@ -17,6 +17,7 @@ mod held;
 mod insight;
 mod local;
 mod outgoing;
+mod parted;
 mod patience;
 mod quotas;
 mod race;

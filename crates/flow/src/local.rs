@@ -9,7 +9,7 @@ use postrider_smtp::{Mailbox, Reply};
 
 use crate::receive::reply;
 use crate::recode::{self, NOT_ENCODABLE, Recoded};
-use crate::{Doors, render};
+use crate::{Doors, parted, render};
 
 /// Delivers a parcel's recipients; what became of each, in the words that a server would use.
 pub(crate) async fn deliver(doors: &Doors, snapshot: &Snapshot, template: &str, message: &Message, parcel: &Parcel) -> Vec<(Phase, Reply)> {
@@ -55,14 +55,14 @@ async fn deliver_one(
 
 /// Content of lines: a file has no other, and would not tell a CR LF from an LF. None for a binary content that cannot be encoded.
 async fn readable(doors: &Doors, message: &Message, head: Vec<u8>) -> Result<Option<(Vec<u8>, Content)>, SpoolTrouble> {
-    let content = doors.spool.open(message.id).await?.content;
+    let content = parted::open(doors, message).await?;
     if message.envelope.body != BodyType::BinaryMime {
         return Ok(Some((head, content)));
     }
     if recode::measure(Takes::EightBit, &head, content).await?.is_none() {
         return Ok(None);
     }
-    let again = doors.spool.open(message.id).await?.content;
+    let again = parted::open(doors, message).await?;
     Ok(Some((Vec::new(), Content::Streamed(Box::new(Recoded::new(Takes::EightBit, &head, again))))))
 }
 

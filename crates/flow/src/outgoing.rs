@@ -1,6 +1,6 @@
 //! What is sent: the stored content as this next hop gets it, with our head before it and our signatures before that.
 //!
-//! **Promises.** The stages have one order: other addresses (`generic`), another encoding (`recode`), signatures (`sign`); so a signature covers what arrives. A
+//! **Promises.** The stages have one order: the empty line where a header lacks one (`parted`), other addresses (`generic`), another encoding (`recode`), signatures (`sign`); so a signature covers what arrives. A
 //! content that is not in memory is read once more for each stage that must see all of it first, and never held.
 
 use postrider_core::plan::Form;
@@ -10,6 +10,7 @@ use postrider_model::{BodyType, Content, Message, Trouble};
 
 use crate::Doors;
 use crate::generic::Generic;
+use crate::parted;
 use crate::recode::{self, Recoded};
 use crate::sign;
 
@@ -62,7 +63,8 @@ impl Making<'_> {
 
     async fn unsigned(&self, content: Content) -> Result<Outgoing, Trouble> {
         let (mut head, mut octets) = (self.head.clone(), self.message.content_octets);
-        let mut content = content;
+        octets += u64::from(self.message.mend.empty_line) * 2;
+        let mut content = parted::parted(self.message, content).await.map_err(fault)?;
         if let Some(generic) = self.generic {
             head = generic.header(&head).unwrap_or(head);
             let grown;
@@ -77,7 +79,7 @@ impl Making<'_> {
         }
         let measured = recode::measure(takes, &head, content).await.map_err(fault)?;
         let octets = measured.ok_or_else(|| Trouble::Binary(recode::NOT_ENCODABLE.into()))?;
-        let mut again = self.opened().await?;
+        let mut again = parted::open(self.doors, self.message).await.map_err(fault)?;
         if let Some(generic) = self.generic {
             again = generic.content(again).await.map_err(fault)?.0;
         }

@@ -56,13 +56,14 @@ impl Lacking<'_> {
         if mend == Mend::default() {
             return;
         }
-        let Mend { date, from, message_id: id, empty_line } = mend;
+        // The empty line goes where the header ends (`parted`).
+        let Mend { date, from, message_id: id, empty_line: _ } = mend;
         let sender = || match self.envelope.reverse_path.mailbox() {
             Some(mailbox) => written(mailbox, self.envelope.smtputf8),
             None => format!("MAILER-DAEMON@{}", snapshot.host_name),
         };
         let (from, id) = (from.then(sender), id.then(|| message_id(snapshot, self.id)));
-        let missing = Missing { date: date.then(|| self.at.seconds()), from: from.as_deref(), message_id: id.as_deref(), empty_line };
+        let missing = Missing { date: date.then(|| self.at.seconds()), from: from.as_deref(), message_id: id.as_deref() };
         missing.write(head);
     }
 }

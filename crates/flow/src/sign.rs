@@ -22,7 +22,7 @@ pub(crate) fn concerns(doors: &Doors, message: &Message) -> bool {
 pub(crate) async fn signatures(doors: &Doors, message: &Message, signable: Signable) -> Result<Vec<u8>, Trouble> {
     let internal = |why: String| Trouble::Internal(why.into());
     let Some((header, body_hash)) = signable.finish() else {
-        doors.log.alarm(Some(message.id), "not signed: its header holds a line that is no field, so no verifier could read it");
+        doors.log.alarm(Some(message.id), "not signed: its header cannot be read by a verifier (it has no From, or is too long)");
         return Ok(Vec::new());
     };
     let Some(from) = plan::author_domain(&header) else { return Ok(Vec::new()) };

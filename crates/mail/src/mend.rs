@@ -20,8 +20,6 @@ pub struct Missing<'a> {
     pub from: Option<&'a str>,
     /// Message-ID, without brackets.
     pub message_id: Option<&'a str>,
-    /// The content has no header at all, and begins with its text: an empty line must stand between.
-    pub empty_line: bool,
 }
 
 impl Missing<'_> {
@@ -41,9 +39,6 @@ impl Missing<'_> {
         if let Some(id) = self.message_id {
             field("Message-ID:", &format!("<{}>", printable(id.as_bytes(), VALUE_OCTETS_MAX)));
         }
-        if self.empty_line {
-            out.extend_from_slice(b"\r\n");
-        }
     }
 }
 
@@ -60,8 +55,8 @@ mod tests {
     #[test]
     fn what_is_missing_is_written_and_nothing_else() {
         assert_eq!(written(Missing::default()), "");
-        let all = Missing { date: Some(1_795_466_220), from: Some("a@b.example"), message_id: Some("1@c.example"), empty_line: true };
-        assert_eq!(written(all), "Date: Mon, 23 Nov 2026 20:37:00 +0000\r\nFrom: <a@b.example>\r\nMessage-ID: <1@c.example>\r\n\r\n");
+        let all = Missing { date: Some(1_795_466_220), from: Some("a@b.example"), message_id: Some("1@c.example") };
+        assert_eq!(written(all), "Date: Mon, 23 Nov 2026 20:37:00 +0000\r\nFrom: <a@b.example>\r\nMessage-ID: <1@c.example>\r\n");
     }
 
     #[test]

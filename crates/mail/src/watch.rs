@@ -55,9 +55,9 @@ impl HeaderFacts {
         self.fields == 0
     }
 
-    /// Whether it begins with its text: no header, and no empty line that would end one.
-    pub fn begins_with_text(&self) -> bool {
-        self.fields == 0 && self.content_octets > 0 && !self.empty_line
+    /// Whether text follows the header, or stands there without one, and no empty line between.
+    pub fn lacks_empty_line(&self) -> bool {
+        !self.empty_line && self.content_octets > self.header_octets
     }
 }
 

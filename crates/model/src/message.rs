@@ -48,7 +48,7 @@ pub struct Mend {
     pub from: bool,
     /// Message-ID.
     pub message_id: bool,
-    /// The empty line between header and text: there is no header at all.
+    /// The empty line between header and text.
     pub empty_line: bool,
 }
 
