@@ -52,7 +52,7 @@ class Result(unittest.TextTestResult):
             self.columns[kind] = kind.column()
             note = kind.notes.get(test.id())
             if note and word == "passed":
-                self.cells[kind, name] = f"passed: {note}"
+                self.cells[kind, name] = note
 
     def stopTest(self, test):
         super().stopTest(test)

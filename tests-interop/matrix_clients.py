@@ -137,7 +137,7 @@ class Client:
         """AUTH LOGIN"""
         if self.name == "Go net/smtp":
             # It speaks no LOGIN by nature; the check is that it is not needed.
-            self.note("has PLAIN only")
+            self.note("it has PLAIN only")
             return
         self.send(mechanism="LOGIN")
 

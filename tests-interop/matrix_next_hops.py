@@ -143,7 +143,7 @@ class NextHop:
         if self.server.TLS_FAILS:
             # Opportunistic (RFC 7435): its handshake was begun and failed, and the mail is there all the same.
             self.assertIn(self.server.TLS_FAILS, self.hop.log())
-            self.note("used, but its handshake fails (its issue 1171, OpenSSL 3); delivered in the clear")
+            self.note("its handshake fails (its issue 1171: OpenSSL 3); delivered in the clear")
             return
         received = next(value for name, value in email.message_from_bytes(mail).items() if name.lower() == "received")
         self.assertRegex(received, r"TLS_?(v?1\.3|AES|CHACHA)", "the next hop's own word")
@@ -200,7 +200,7 @@ class NextHop:
             self.assertTrue(together, sessions)
         else:
             self.assertEqual(together, [])
-            self.note("not offered: one by one")
+            self.note("not offered; one by one")
 
     def test_a_next_hop_without_8bitmime_gets_7_bits(self):
         """without 8BITMIME: re-encoded, only 7-bit octets on the wire, the same text"""
@@ -223,7 +223,7 @@ class NextHop:
         else:
             (fields,) = self.report()
             self.assertEqual(fields["Status"], "5.6.7")
-            self.note("not offered: bounced 5.6.7")
+            self.note("not offered; reported")
 
     def test_many_mails_at_once(self):
         """60 mails at once: each arrives once"""
