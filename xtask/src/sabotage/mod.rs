@@ -4,6 +4,7 @@
 //! run, and the test must pass before and fail after. A mutation whose text is no longer in the file is an error, so that this list does not rot
 //! quietly; a mutation that does not compile is one, too, because it proves nothing.
 
+mod judges;
 mod mutations;
 mod simulated;
 
@@ -50,9 +51,9 @@ enum Verdict {
     Absent,
 }
 
-/// Both lists.
+/// The whole list.
 fn all() -> impl Iterator<Item = &'static Mutation> {
-    mutations::ALL.iter().chain(simulated::ALL)
+    mutations::ALL.iter().chain(judges::ALL).chain(simulated::ALL)
 }
 
 /// Runs all mutations, or those whose name contains an argument.
