@@ -146,15 +146,9 @@ impl Judges {
                 }
             }
         }
-        let mut replacing = Replacing { spool: &*spool, octets_max, octets: 0, staging: None, trouble: None };
+        let mut replacing = Replacing { spool: &*spool, octets_max, octets: 0, after_cr: false, staging: None, trouble: None };
         let (verdict, changes) = conversation.end(&self.values, content, &mut replacing).await?;
-        if let Some(trouble) = replacing.trouble {
-            return Err(Broken::Spool(trouble));
-        }
-        let body = match replacing.staging {
-            Some(staging) => Some(staging.finish().await?),
-            None => None,
-        };
+        let body = replacing.finish().await?;
         Ok((verdict, changes, body))
     }
 

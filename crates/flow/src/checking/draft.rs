@@ -129,11 +129,13 @@ impl Reader {
     }
 }
 
-/// A new body in the making, no longer than a message may be.
+/// A new body in the making, no longer than a message may be, of lines that end in CR LF: a milter may write them otherwise, and a bare LF is how mail is smuggled.
 pub(crate) struct Replacing<'a> {
     pub(crate) spool: &'a dyn Spool,
     pub(crate) octets_max: u64,
     pub(crate) octets: u64,
+    /// The last octet so far was CR.
+    pub(crate) after_cr: bool,
     pub(crate) staging: Option<Box<dyn Staging>>,
     /// The spool's own trouble, which is no fault of the milter's.
     pub(crate) trouble: Option<SpoolTrouble>,
@@ -152,6 +154,20 @@ impl Replacing<'_> {
     }
 }
 
+impl Replacing<'_> {
+    /// The new body, when there is one.
+    pub(crate) async fn finish(mut self) -> Result<Option<Staged>, SpoolTrouble> {
+        if self.after_cr && self.trouble.is_none() {
+            self.trouble = self.put(b"\n").await.err();
+        }
+        match (self.trouble, self.staging) {
+            (Some(trouble), _) => Err(trouble),
+            (None, Some(staging)) => Ok(Some(staging.finish().await?)),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
 impl NewBody for Replacing<'_> {
     fn take(&mut self, piece: Vec<u8>) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async move {
@@ -159,8 +175,17 @@ impl NewBody for Replacing<'_> {
             if self.octets > self.octets_max {
                 return Err(Failure::Impossible(format!("a body of more than {} octets", self.octets_max)));
             }
+            let mut lines = Vec::with_capacity(piece.len() + piece.len() / 64);
+            for octet in piece {
+                // A CR that no LF follows is one, too, and so is a NUL.
+                if self.after_cr != (octet == b'\n') {
+                    lines.push(if self.after_cr { b'\n' } else { b'\r' });
+                }
+                self.after_cr = octet == b'\r';
+                lines.push(if octet == 0 { b'?' } else { octet });
+            }
             if self.trouble.is_none() {
-                self.trouble = self.put(&piece).await.err();
+                self.trouble = self.put(&lines).await.err();
             }
             Ok(())
         })

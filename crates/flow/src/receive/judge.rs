@@ -126,7 +126,12 @@ pub(crate) async fn judge(
         Checked::Refused(reply) => return Ok(Conclusion::Refuse(reply)),
     };
     let eight_bit = taken.facts.header_8bit || taken.facts.body_8bit;
-    submission.envelope.body = if eight_bit { BodyType::EightBitMime } else { BodyType::SevenBit };
+    submission.envelope.body = match submission.envelope.body {
+        // What is no lines stays so: nobody may send it as if it were.
+        BodyType::BinaryMime => BodyType::BinaryMime,
+        BodyType::SevenBit | BodyType::EightBitMime if eight_bit => BodyType::EightBitMime,
+        BodyType::SevenBit | BodyType::EightBitMime => BodyType::SevenBit,
+    };
     submission.envelope.reverse_path = taken.papers.reverse_path;
     submission.recipients = taken.papers.recipients;
     (submission.id, submission.held, submission.facts) = (Some(id), taken.hold, taken.facts);

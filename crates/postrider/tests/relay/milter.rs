@@ -130,7 +130,8 @@ fn a_milter_sees_all_of_a_message_and_each_the_changes_of_the_one_before() {
             packet(b'i', b"\0\0\0\x01DKIM-Signature\0v=1;\n\tb=x\0"),
             packet(b'm', b"\0\0\0\x01Subject\0two\0"),
             packet(b'b', b"new "),
-            packet(b'b', b"body\r\n"),
+            packet(b'b', b"body\r"),
+            packet(b'b', b"\nof\n.\nlines\rand \0"),
             packet(b'e', b"<other@shop.example>\0"),
             packet(b'+', b"<also@[127.0.0.1]>\0"),
             packet(b'-', b"<gone@[127.0.0.1]>\0"),
@@ -168,11 +169,11 @@ fn a_milter_sees_all_of_a_message_and_each_the_changes_of_the_one_before() {
     }
     assert_eq!(seen[0], "DKIM-Signature|v=1;\n\tb=x|");
     assert_eq!((seen[5].as_str(), seen[6].as_str()), ("Subject|two|", "X-Added|one|"));
-    assert_eq!(second.hear(b'B'), "new body\r\n");
+    assert_eq!(second.hear(b'B'), "new body\r\nof\r\n.\r\nlines\r\nand ?");
     let taken = hop.take();
     assert!(taken.starts_with("Received: "), "{taken}");
     assert!(taken.contains("\r\nDKIM-Signature: v=1;\r\n\tb=x\r\nFrom: a@shop.example\r\n"), "{taken}");
-    assert!(taken.ends_with("Subject: two\r\nX-Added: one\r\n\r\nnew body\r\n.\r\n"), "{taken}");
+    assert!(taken.ends_with("Subject: two\r\nX-Added: one\r\n\r\nnew body\r\nof\r\n..\r\nlines\r\nand ?\r\n.\r\n"), "{taken}");
     assert_eq!(hop.hear("MAIL"), "MAIL FROM:<other@shop.example>");
     let mut recipients = [hop.hear("RCPT"), hop.hear("RCPT")];
     recipients.sort();
@@ -346,4 +347,19 @@ fn check_tells_which_milters_listen() {
     assert_eq!(status, 3, "port 25 is closed, and a milter that is away is a warning: {said}");
     assert!(said.contains(&format!("milter         here: inet:{}@127.0.0.1 listens", milter.port)), "{said}");
     assert!(said.contains("warning        milter away: unix:") && said.contains("cannot be reached"), "{said}");
+}
+
+#[test]
+fn what_is_binary_stays_binary_behind_a_milter() {
+    let milter = Milter::open(|letter, _| if letter == b'E' { vec![packet(b'h', b"X-Seen\0yes\0"), GO_ON] } else { Vec::new() });
+    let hop = Hop::open(|_| None);
+    let relay = relay(hop.port, &[("calm", milter.port, "")]);
+    let mut session = Session::log_in(relay.address("submission"));
+    session.say("MAIL FROM:<a@x.example> BODY=BINARYMIME");
+    session.say("RCPT TO:<b@[127.0.0.1]>");
+    let content = "MIME-Version: 1.0\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n\0\n.\r\nMAIL FROM:<evil@x.example>\n";
+    session.write(format!("BDAT {} LAST\r\n{content}", content.len()).as_bytes());
+    assert!(session.reply().starts_with("250"));
+    let taken = hop.take();
+    assert!(taken.contains("X-Seen: yes\r\n") && taken.contains("base64") && !taken.contains("evil"), "{taken}");
 }
