@@ -410,8 +410,6 @@ impl Attempts {
         }
     }
 
-    /// The octets of an attempt, in the form that the peer takes.
-
     fn diagnose(&self, phase: Phase, reason: Reason, remote: &Remote) -> Diagnosis {
         Diagnosis { at: self.doors.clock.now(), phase, reason, remote: Some(remote.host.clone()), address: remote.address() }
     }

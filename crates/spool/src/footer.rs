@@ -68,8 +68,11 @@ impl Summary {
     }
 }
 
+/// Fates where they are not the usual ones, and holds, both by index.
+pub(crate) type Born = (Option<Vec<(u32, Fate)>>, Vec<(u32, OnHold)>);
+
 /// How a message's deliveries stand when it is accepted: they wait, unless it came with a hold.
-pub(crate) fn born(message: &Message) -> (Option<Vec<(u32, Fate)>>, Vec<(u32, OnHold)>) {
+pub(crate) fn born(message: &Message) -> Born {
     let Some(hold) = &message.held else { return (None, Vec::new()) };
     let fate = Fate::fresh(message.arrival.at, message.release_at);
     let indices = 0..message.recipients.len() as u32;
