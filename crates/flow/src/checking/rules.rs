@@ -2,9 +2,8 @@
 
 use postrider_core::header_rules::{self, Edit};
 use postrider_core::rewrite::{self, Whose};
-use postrider_mail::addresses;
-use postrider_mail::edit::Header;
-use postrider_mail::words;
+use postrider_mail::edit::{Header, Turn};
+use postrider_mail::{Field, addresses, words};
 use postrider_model::MessageId;
 use postrider_model::doors::{Judged, Judgement};
 use postrider_model::policy::{Checking, HeaderRule, Rewriting, Routing};
@@ -12,6 +11,9 @@ use postrider_smtp::{Host, Mailbox, Reply, ReversePath};
 
 use super::{Judges, Word};
 use crate::receive::reply;
+
+/// Lines in the log about one message, however many of its fields a rule warns of.
+const WARNINGS_MAX: usize = 20;
 
 /// Fields whose addresses are a sender's, and a recipient's.
 pub(crate) const OF_SENDERS: [&str; 6] = ["From", "Sender", "Reply-To", "Resent-From", "Resent-Sender", "Resent-Reply-To"];
@@ -23,9 +25,14 @@ impl Judges {
         let snapshot = self.snapshot.clone();
         let fields = header.fields().map(|field| (field.name, field.value));
         let plan = header_rules::judge(&snapshot.checking.header_rules, &self.listener, &self.stream, fields);
-        for (rule, number) in &plan.warned {
-            let text = header.fields().nth(*number).map(|field| words::decoded(field.value)).unwrap_or_default();
-            self.say_rule(rule, Judgement::Warned, id, &text);
+        let mut warned = plan.warned.iter().take(WARNINGS_MAX).peekable();
+        for (at, field) in header.fields().enumerate() {
+            while let Some((rule, _)) = warned.next_if(|(_, number)| *number == at) {
+                self.say_rule(rule, Judgement::Warned, id, &words::decoded(field.value));
+            }
+            if warned.peek().is_none() {
+                break;
+            }
         }
         if let Some((rule, text)) = plan.rejected {
             self.say_rule(rule, Judgement::Rejected, id, text);
@@ -38,16 +45,14 @@ impl Judges {
             self.say_rule(rule, Judgement::Held, id, why);
             self.hold.get_or_insert_with(|| format!("header rule {}: {why}", rule.name));
         }
-        // From the last field on, so that the numbers of those before stay true.
-        for (number, edit) in plan.edits.iter().rev() {
-            match edit {
-                Edit::Remove => header.remove(*number),
-                Edit::Replace(name, value) => {
-                    header.remove(*number);
-                    header.insert(*number, name, format!(" {value}").as_bytes());
-                }
-                Edit::Prepend(name, value) => header.insert(*number, name, format!(" {value}").as_bytes()),
-            }
+        let mut edits = plan.edits.iter().peekable();
+        if edits.peek().is_some() {
+            header.turn(|at, _| match edits.next_if(|(number, _)| *number == at) {
+                None => Turn::Keep,
+                Some((_, Edit::Remove)) => Turn::Remove,
+                Some((_, Edit::Replace(name, value))) => Turn::Other(name, value),
+                Some((_, Edit::Prepend(name, value))) => Turn::Before(name, value),
+            });
         }
         for (name, value) in &plan.added {
             header.insert(header.len(), name, format!(" {value}").as_bytes());
@@ -83,20 +88,15 @@ pub(super) fn concern(checking: &Checking, listener: &str) -> bool {
 /// Other addresses in the header of mail from clients of ours. What is no list of addresses stays as it is.
 pub(super) fn rewrite_header(header: &mut Header, rewriting: &Rewriting, routing: &Routing) {
     let new = |whose| move |text: &str| canonical(rewriting, routing, whose, &Mailbox::parse(text).ok()?).map(|new| new.to_string());
-    let mut changes = Vec::new();
-    for (number, field) in header.fields().enumerate() {
-        let value = if OF_SENDERS.iter().any(|name| field.is(name)) {
-            addresses::replace(field.value, new(Whose::Sender))
-        } else if OF_RECIPIENTS.iter().any(|name| field.is(name)) {
-            addresses::replace(field.value, new(Whose::Recipient))
-        } else {
-            None
-        };
-        changes.extend(value.map(|value| (number, value)));
-    }
-    for (number, value) in changes {
-        header.replace(number, &value);
-    }
+    let whose = |field: &Field<'_>| match field {
+        field if OF_SENDERS.iter().any(|name| field.is(name)) => Some(Whose::Sender),
+        field if OF_RECIPIENTS.iter().any(|name| field.is(name)) => Some(Whose::Recipient),
+        _ => None,
+    };
+    header.turn(|_, field| {
+        let value = whose(&field).and_then(|whose| addresses::replace(field.value, new(whose)));
+        value.map_or(Turn::Keep, Turn::Value)
+    });
 }
 
 /// Another reverse-path.
