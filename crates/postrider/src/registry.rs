@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use ipnet::IpNet;
-use postrider_model::doors::{Principal, Registry, RegistryTrouble, Secret, Signer};
+use postrider_model::doors::{Principal, Registry, RegistryTrouble, Secret, ShownCertificate, Signer};
 use postrider_model::{BoxFuture, TenantName};
 use postrider_smtp::Domain;
 
@@ -30,11 +30,22 @@ struct Entry {
     principal: Principal,
 }
 
+/// Who has a certificate.
+struct Bearer {
+    /// Empty: from anywhere.
+    networks: Vec<IpNet>,
+    /// AUTH is not needed.
+    suffices: bool,
+    principal: Principal,
+}
+
 /// All credentials.
 struct Known {
     by_user: Table,
     /// Who is known by address, narrow networks first.
     by_network: Vec<(IpNet, Principal)>,
+    /// Who is known by a certificate or its key, by their fingerprints.
+    by_fingerprint: BTreeMap<[u8; 32], Bearer>,
     /// Who signs, by name.
     domains: BTreeMap<Box<str>, SendingDomain>,
 }
@@ -76,6 +87,13 @@ impl ConfigRegistry {
         entry.filter(|_| right && here).map(|entry| entry.principal.clone())
     }
 
+    fn look_by_certificate(&self, peer: IpAddr, shown: &ShownCertificate) -> Option<(Principal, bool)> {
+        let known = self.known.load();
+        let bearer = [shown.certificate_sha256, shown.key_sha256].iter().find_map(|fingerprint| known.by_fingerprint.get(fingerprint))?;
+        let here = bearer.networks.is_empty() || bearer.networks.iter().any(|network| holds(network, peer));
+        here.then(|| (bearer.principal.clone(), bearer.suffices))
+    }
+
     fn look_by_network(&self, peer: IpAddr) -> Option<Principal> {
         self.known.load().by_network.iter().find(|(network, _)| holds(network, peer)).map(|(_, principal)| principal.clone())
     }
@@ -89,6 +107,11 @@ impl Registry for ConfigRegistry {
 
     fn recognise(&self, peer: IpAddr) -> BoxFuture<'_, Option<Principal>> {
         let found = self.look_by_network(peer);
+        Box::pin(std::future::ready(found))
+    }
+
+    fn recognise_certificate(&self, peer: IpAddr, shown: &ShownCertificate) -> BoxFuture<'_, Option<(Principal, bool)>> {
+        let found = self.look_by_certificate(peer, shown);
         Box::pin(std::future::ready(found))
     }
 
@@ -110,13 +133,19 @@ fn known(credentials: &[Credential], domains: &[SendingDomain]) -> Known {
         priority: credential.priority,
     };
     let domains = domains.iter().map(|domain| (domain.signer.domain.clone(), domain.clone())).collect();
-    let mut known = Known { by_user: BTreeMap::new(), by_network: Vec::new(), domains };
+    let mut known = Known { by_user: BTreeMap::new(), by_network: Vec::new(), by_fingerprint: BTreeMap::new(), domains };
     for credential in credentials {
+        for fingerprint in &credential.certificates {
+            let (networks, suffices) = (credential.networks.clone(), credential.certificate_suffices);
+            known.by_fingerprint.insert(*fingerprint, Bearer { networks, suffices, principal: principal(credential) });
+        }
         match credential.secret_sha256 {
             Some(secret_sha256) => {
                 let entry = Entry { secret_sha256, networks: credential.networks.clone(), principal: principal(credential) };
                 known.by_user.insert(sha256(credential.user.as_str().as_bytes()), entry);
             }
+            // Its networks narrow the certificate.
+            None if !credential.certificates.is_empty() => {}
             None => known.by_network.extend(credential.networks.iter().map(|network| (*network, principal(credential)))),
         }
     }
@@ -170,6 +199,8 @@ mod tests {
             user: user.into(),
             secret_sha256: Some(sha256(secret.as_bytes())),
             networks: Vec::new(),
+            certificates: Vec::new(),
+            certificate_suffices: false,
             tenant: "shop".into(),
             stream: "receipts".into(),
             priority: Priority::High,
@@ -216,6 +247,31 @@ mod tests {
             let name = registry.look_by_network(peer).and_then(|principal| principal.credential);
             assert_eq!(name.as_ref().map(|name| name.as_str()), recognised, "{peer}");
         }
+    }
+
+    #[test]
+    fn a_certificate_or_its_key_is_known_where_its_credential_holds() {
+        let networks = |text: &str| vec![text.parse::<IpNet>().unwrap()];
+        let bare = |user: &str| Credential { secret_sha256: None, ..credential(user, "") };
+        let anywhere = Credential { certificates: vec![[1; 32], [2; 32]], ..bare("anywhere") };
+        let office =
+            Credential { certificates: vec![[3; 32]], networks: networks("10.0.0.0/8"), certificate_suffices: true, ..bare("office") };
+        let registry = ConfigRegistry::new(&[anywhere, office], &[]);
+        let look = |peer: &str, certificate: u8, key: u8| {
+            let shown = ShownCertificate { certificate_sha256: [certificate; 32], key_sha256: [key; 32] };
+            let found = registry.look_by_certificate(peer.parse().unwrap(), &shown);
+            found.map(|(principal, suffices)| (principal.credential.unwrap().to_string(), suffices))
+        };
+        for (peer, certificate, key, expected) in [
+            ("192.0.2.1", 1, 9, Some(("anywhere".to_owned(), false))),
+            ("192.0.2.1", 9, 2, Some(("anywhere".to_owned(), false))),
+            ("10.1.1.1", 3, 9, Some(("office".to_owned(), true))),
+            ("192.0.2.1", 3, 9, None),
+            ("192.0.2.1", 9, 9, None),
+        ] {
+            assert_eq!(look(peer, certificate, key), expected, "{peer} {certificate} {key}");
+        }
+        assert!(registry.look_by_network("10.1.1.1".parse().unwrap()).is_none(), "a network with a certificate is not everybody there");
     }
 
     #[test]

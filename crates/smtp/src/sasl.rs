@@ -30,12 +30,14 @@ pub enum Mechanism {
     Login,
     /// A proof that is good for one challenge, and holds no password (RFC 2195).
     CramMd5,
+    /// What was shown otherwise, by a certificate, is the proof (RFC 4422 §A).
+    External,
 }
 
 impl Mechanism {
     /// By its name in the registry, in any case.
     pub fn parse(text: &str) -> Option<Mechanism> {
-        let known = [Mechanism::Plain, Mechanism::Login, Mechanism::CramMd5];
+        let known = [Mechanism::Plain, Mechanism::Login, Mechanism::CramMd5, Mechanism::External];
         known.into_iter().find(|mechanism| text.eq_ignore_ascii_case(mechanism.as_str()))
     }
 
@@ -45,6 +47,7 @@ impl Mechanism {
             Mechanism::Plain => "PLAIN",
             Mechanism::Login => "LOGIN",
             Mechanism::CramMd5 => "CRAM-MD5",
+            Mechanism::External => "EXTERNAL",
         }
     }
 }
@@ -58,11 +61,13 @@ pub struct Mechanisms {
     pub login: bool,
     /// CRAM-MD5 is in the set.
     pub cram_md5: bool,
+    /// EXTERNAL is in the set.
+    pub external: bool,
 }
 
 impl Mechanisms {
-    /// Those a server of ours can judge.
-    pub const SERVED: Mechanisms = Mechanisms { plain: true, login: true, cram_md5: false };
+    /// Those a server of ours can judge in every session.
+    pub const SERVED: Mechanisms = Mechanisms { plain: true, login: true, cram_md5: false, external: false };
 
     /// Whether the set has `mechanism`.
     pub fn has(self, mechanism: Mechanism) -> bool {
@@ -70,6 +75,7 @@ impl Mechanisms {
             Mechanism::Plain => self.plain,
             Mechanism::Login => self.login,
             Mechanism::CramMd5 => self.cram_md5,
+            Mechanism::External => self.external,
         }
     }
 
@@ -84,6 +90,7 @@ impl Mechanisms {
             Some(Mechanism::Plain) => self.plain = true,
             Some(Mechanism::Login) => self.login = true,
             Some(Mechanism::CramMd5) => self.cram_md5 = true,
+            Some(Mechanism::External) => self.external = true,
             None => {}
         }
     }
@@ -92,7 +99,7 @@ impl Mechanisms {
 impl fmt::Display for Mechanisms {
     /// As EHLO says them, each behind a space.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = [Mechanism::Plain, Mechanism::Login, Mechanism::CramMd5];
+        let known = [Mechanism::Plain, Mechanism::Login, Mechanism::CramMd5, Mechanism::External];
         known.into_iter().filter(|mechanism| self.has(*mechanism)).try_for_each(|mechanism| write!(f, " {}", mechanism.as_str()))
     }
 }
@@ -154,7 +161,7 @@ impl Exchange {
         let progress = match (initial, mechanism) {
             (Some("="), _) => exchange.take(""),
             (Some(initial), _) => exchange.take(initial),
-            (None, Mechanism::Plain) => Progress::Challenge(""),
+            (None, Mechanism::Plain | Mechanism::External) => Progress::Challenge(""),
             (None, Mechanism::Login) => Progress::Challenge("VXNlcm5hbWU6"),
             (None, Mechanism::CramMd5) => Progress::Failed(SaslTrouble::Malformed),
         };
@@ -183,6 +190,8 @@ impl Exchange {
             },
             (Mechanism::Login, Some(authcid)) => Some(Credentials { authzid: String::new(), authcid, password: octets }),
             (Mechanism::CramMd5, _) => None,
+            // Whom to act as; empty for who was shown.
+            (Mechanism::External, _) => name(&octets).map(|authzid| Credentials { authzid, authcid: String::new(), password: Vec::new() }),
         };
         done.map_or(Progress::Failed(SaslTrouble::Malformed), Progress::Done)
     }
@@ -218,7 +227,7 @@ impl Proof {
                 let digest = keyed_md5(&self.credentials.password, &STANDARD.decode(challenge).ok()?)?;
                 Some(STANDARD.encode(format!("{} {digest}", self.credentials.authcid)))
             }
-            (Mechanism::Plain | Mechanism::Login | Mechanism::CramMd5, _) => None,
+            (Mechanism::Plain | Mechanism::Login | Mechanism::CramMd5 | Mechanism::External, _) => None,
         }
     }
 }
@@ -282,6 +291,19 @@ mod tests {
         let long = keyed_md5(&[0xaa; 80], b"Test Using Larger Than Block-Size Key - Hash Key First");
         assert_eq!(long.unwrap(), "6b1ab7fe4bd7bf8f0b62e6ce61b9d0cd");
         assert_eq!(Exchange::start(Mechanism::CramMd5, None).1, Progress::Failed(SaslTrouble::Malformed), "not served");
+    }
+
+    #[test]
+    fn external_says_at_most_whom_to_act_as() {
+        let acts_as = |authzid: &str| Progress::Done(Credentials { authzid: authzid.into(), authcid: String::new(), password: Vec::new() });
+        assert_eq!(Exchange::start(Mechanism::External, Some("=")).1, acts_as(""));
+        assert_eq!(Exchange::start(Mechanism::External, Some(&encoded("app"))).1, acts_as("app"));
+        let (mut exchange, progress) = Exchange::start(Mechanism::External, None);
+        assert_eq!(progress, Progress::Challenge(""));
+        assert_eq!(exchange.take(""), acts_as(""));
+        for line in [encoded("a\r\nb"), encoded(&"a".repeat(256))] {
+            assert_eq!(Exchange::start(Mechanism::External, Some(&line)).1, Progress::Failed(SaslTrouble::Malformed));
+        }
     }
 
     #[test]

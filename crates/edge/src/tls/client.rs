@@ -103,7 +103,7 @@ impl ClientTls {
     pub(crate) async fn secure(&self, connection: Box<dyn Connection>, name: &str, demand: TlsDemand) -> Result<Secured, NetTrouble> {
         let (stream, trusted) = self.handshake(connection, name, demand).await?;
         let facts = facts(stream.get_ref().1, trusted);
-        Ok(Secured { connection: Box::new(stream), facts })
+        Ok(Secured { connection: Box::new(stream), facts, certificate: None })
     }
 
     /// The handshake, and whether the peer is who its name says.

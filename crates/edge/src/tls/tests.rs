@@ -112,6 +112,65 @@ async fn an_expired_certificate_is_not_trusted() {
     assert!(matches!(near, Err(NetTrouble::Tls(why)) if why == "the certificate has expired"));
 }
 
+/// A client that shows this certificate.
+fn showing(shown: Option<&(String, String)>) -> tokio_rustls::TlsConnector {
+    let builder = rustls::ClientConfig::builder_with_provider(super::provider()).with_safe_default_protocol_versions().unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(SERVER.0.as_bytes()).unwrap()).unwrap();
+    let builder = builder.with_root_certificates(roots);
+    let config = match shown {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+            let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
+    std::sync::Arc::new(config).into()
+}
+
+static SERVER: std::sync::LazyLock<(String, String)> = std::sync::LazyLock::new(|| certificate("mx.example"));
+
+#[tokio::test]
+async fn a_certificate_is_shown_by_who_holds_its_key_and_in_its_time() {
+    let (good, other) = (certificate("client.example"), certificate("client.example"));
+    let expired = generate(&["client.example".into()], Timestamp::from_millis(1_000_000_000_000), YEAR).unwrap();
+    let stolen = (good.0.clone(), other.1.clone());
+    let server = server(&SERVER);
+    for (shown, asks, expected) in
+        [(Some(&good), true, true), (Some(&good), false, false), (None, true, false), (Some(&expired), true, false)]
+    {
+        server.ask_for_certificates(asks);
+        let connector = showing(shown);
+        // The second handshake resumes the session of the first, and the certificate with it.
+        for _ in 0..2 {
+            let (near, far) = wire();
+            let name = rustls_pki_types::ServerName::try_from("mx.example").unwrap();
+            let client = async {
+                let mut stream = connector.connect(name, near).await.unwrap();
+                // Tickets come behind the handshake.
+                let _ = stream.read(&mut [0; 1]).await;
+            };
+            let accepted = async {
+                let mut secured = server.accept(far).await.unwrap();
+                secured.connection.write_all(b".").await.unwrap();
+                secured.connection.flush().await.unwrap();
+                secured.certificate
+            };
+            let ((), certificate) = tokio::join!(client, accepted);
+            let sha256 = |octets: &[u8]| aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, octets).as_ref().to_vec();
+            let expected = expected.then(|| sha256(&CertificateDer::from_pem_slice(good.0.as_bytes()).unwrap()));
+            assert_eq!(certificate.map(|shown| shown.certificate_sha256.to_vec()), expected);
+        }
+    }
+    let chain = vec![CertificateDer::from_pem_slice(stolen.0.as_bytes()).unwrap()];
+    let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(stolen.1.as_bytes()).unwrap();
+    assert!(
+        rustls::sign::CertifiedKey::from_der(chain, key, &super::provider()).is_err(),
+        "a certificate without its key cannot even be offered"
+    );
+}
+
 #[tokio::test]
 async fn sessions_resume_and_stay_as_trusted_as_they_were() {
     let known = certificate("mx.example");

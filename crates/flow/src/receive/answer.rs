@@ -6,10 +6,11 @@ use postrider_core::admit;
 use postrider_core::local::{self, Resolved};
 use postrider_core::rewrite::Whose;
 use postrider_core::route::table::{self, Way};
-use postrider_model::doors::{Peer, Secret, SpoolTrouble};
+use postrider_model::doors::{Peer, Principal, Secret, SpoolTrouble};
 use postrider_model::policy::Target;
 use postrider_model::{Protocol, Recipient, Role};
 use postrider_smtp::parameters::RecipientParameters;
+use postrider_smtp::sasl::Mechanism;
 use postrider_smtp::server::{Question, Verdict};
 use postrider_smtp::xclient::XClient;
 use postrider_smtp::{ForwardPath, Mailbox, Reply};
@@ -56,7 +57,12 @@ impl Session<'_> {
                 return;
             }
             Question::Authenticate { mechanism, credentials } => {
-                let verdict = self.authenticate(&credentials.authcid, credentials.password.clone()).await;
+                let verdict = match mechanism {
+                    Mechanism::External => self.external(&credentials.authzid),
+                    Mechanism::Plain | Mechanism::Login | Mechanism::CramMd5 => {
+                        self.authenticate(&credentials.authcid, credentials.password.clone()).await
+                    }
+                };
                 if matches!(verdict, Verdict::Accept) {
                     self.mechanism = Some(mechanism.as_str());
                 }
@@ -99,7 +105,7 @@ impl Session<'_> {
             (Role::Submission, Some(address)) => self.reception.doors.registry.recognise(address).await,
             (Role::Submission, None) | (Role::Relay | Role::Report | Role::Local, _) => None,
         };
-        self.principal = self.known.clone();
+        (self.principal, self.shown) = (self.known.clone(), None);
         match self.pass.moves_to(self.peer.remote.ip(), self.reception.limits.sessions_per_network_max) {
             Ok(()) => Verdict::Accept,
             Err(turned) => Verdict::Close(reply(421, (4, 7, 0), turned.text())),
@@ -132,6 +138,19 @@ impl Session<'_> {
                 drop(lockout);
                 self.refuse(&format!("AUTH {user}"), reply(535, (5, 7, 8), "authentication credentials invalid"))
             }
+        }
+    }
+
+    /// The certificate is the proof (RFC 4422 §A); it acts as nobody else.
+    fn external(&mut self, acts_as: &str) -> Verdict {
+        let itself =
+            |principal: &&Principal| acts_as.is_empty() || principal.credential.as_ref().is_some_and(|name| name.as_str() == acts_as);
+        match self.shown.as_ref().filter(itself).cloned() {
+            Some(principal) => {
+                self.principal = Some(principal);
+                Verdict::Accept
+            }
+            None => self.refuse(&format!("AUTH EXTERNAL {acts_as}"), reply(535, (5, 7, 8), "the certificate does not stand for this user")),
         }
     }
 

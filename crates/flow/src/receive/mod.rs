@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_core::admit;
-use postrider_model::doors::{Connection, Peer, Principal};
+use postrider_model::doors::{Connection, Peer, Principal, ShownCertificate};
 use postrider_model::policy::Snapshot;
 use postrider_model::{Role, TlsFacts};
 use postrider_smtp::server::{Server, Step, Wait};
@@ -79,6 +79,10 @@ pub(crate) struct Session<'a> {
     tls: Option<TlsFacts>,
     /// Who the client is by its address.
     known: Option<Principal>,
+    /// Who it is by the certificate it has shown, when it says so (AUTH EXTERNAL).
+    shown: Option<Principal>,
+    /// It came by a proxy that could not name it.
+    nameless: bool,
     /// Who it proved to be, or is known as.
     principal: Option<Principal>,
     hello: Box<str>,
@@ -114,14 +118,14 @@ pub(crate) async fn serve(reception: Arc<Reception>, mut connection: Box<dyn Con
             return turn_away(connection, refusal, reception.settings.implicit_tls).await;
         }
     }
-    let (connection, tls) = if reception.settings.implicit_tls {
+    let (connection, tls, certificate) = if reception.settings.implicit_tls {
         let handshake = reception.doors.net.accept_secure(connection);
         match patience.within(reception.limits.idle_timeout, handshake).await {
-            Ok(Ok(secured)) => (secured.connection, Some(secured.facts)),
+            Ok(Ok(secured)) => (secured.connection, Some(secured.facts), secured.certificate),
             Ok(Err(_)) | Err(_) => return,
         }
     } else {
-        (connection, None)
+        (connection, None, None)
     };
     let mut server = Server::new(reception.config.clone(), tls.is_some());
     if reception.settings.xclients.iter().any(|network| network.contains(&peer.remote.ip().to_canonical())) {
@@ -146,6 +150,8 @@ pub(crate) async fn serve(reception: Arc<Reception>, mut connection: Box<dyn Con
         patience,
         tls,
         known,
+        shown: None,
+        nameless: false,
         principal,
         hello: "".into(),
         esmtp: false,
@@ -153,6 +159,8 @@ pub(crate) async fn serve(reception: Arc<Reception>, mut connection: Box<dyn Con
         mechanism: None,
         judges,
     };
+    session.nameless = nameless;
+    session.show(certificate).await;
     session.run(connection).await;
     session.part().await;
 }
@@ -235,6 +243,7 @@ impl Session<'_> {
                             connection = secured.connection;
                             self.tls = Some(secured.facts);
                             self.forget();
+                            self.show(secured.certificate).await;
                             self.server.secured();
                         }
                         Ok(Err(_)) => return End::Closed,
@@ -246,6 +255,19 @@ impl Session<'_> {
                     return End::Closed;
                 }
             }
+        }
+    }
+
+    /// Who the client is by its certificate: a client of ours that need not say more, one that may say AUTH EXTERNAL, or nobody.
+    async fn show(&mut self, certificate: Option<ShownCertificate>) {
+        let Some(certificate) = certificate.filter(|_| self.reception.settings.role == Role::Submission && !self.nameless) else { return };
+        let found = self.reception.doors.registry.recognise_certificate(self.peer.remote.ip(), &certificate).await;
+        let Some((principal, suffices)) = found else { return };
+        self.shown = Some(principal.clone());
+        self.server.allow_external();
+        if suffices {
+            self.server.trust();
+            (self.known, self.principal) = (Some(principal.clone()), Some(principal));
         }
     }
 

@@ -21,7 +21,7 @@ pub use desk::{
 pub use hand::{End, Ended, Hand, Suspended, Suspension};
 pub use mail_log::{Judged, Judgement, MailLog};
 pub use mailboxes::{MailboxTrouble, Mailboxes, Notebook};
-pub use net::{Connection, Listener, Net, NetTrouble, Peer, Secured, TlsDemand};
+pub use net::{Connection, Listener, Net, NetTrouble, Peer, Secured, ShownCertificate, TlsDemand};
 pub use offload::{InPlace, Job, Offload};
 pub use registry::{Principal, Registry, RegistryTrouble, Secret, Signer};
 pub use resolver::{AddressAnswer, DnsTrouble, MxAnswer, MxRecord, Resolver};

@@ -84,6 +84,17 @@ pub struct Secured {
     pub connection: Box<dyn Connection>,
     /// What was agreed.
     pub facts: TlsFacts,
+    /// On the server's side: the certificate that the client has shown and holds the key of, if it is within its time. Nothing else was judged.
+    pub certificate: Option<ShownCertificate>,
+}
+
+/// A certificate, by its fingerprints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShownCertificate {
+    /// SHA-256 of the certificate.
+    pub certificate_sha256: [u8; 32],
+    /// SHA-256 of its public key (SubjectPublicKeyInfo), which outlives a renewal that keeps the key.
+    pub key_sha256: [u8; 32],
 }
 
 /// Trouble of the wire.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use postrider_mail::dkim::SigningKey;
 use postrider_smtp::Domain;
 
+use super::ShownCertificate;
 use crate::{BoxFuture, CredentialName, Priority, StreamName, TenantName};
 
 /// Looks tenants and credentials up by name.
@@ -16,6 +17,12 @@ pub trait Registry: Send + Sync {
 
     /// Who is known by its address alone.
     fn recognise(&self, peer: IpAddr) -> BoxFuture<'_, Option<Principal>>;
+
+    /// Who is known by the certificate it has shown, from this address; and whether that is enough, or it has to say AUTH EXTERNAL. A registry without certificates
+    /// knows nobody.
+    fn recognise_certificate(&self, _peer: IpAddr, _shown: &ShownCertificate) -> BoxFuture<'_, Option<(Principal, bool)>> {
+        Box::pin(std::future::ready(None))
+    }
 
     /// Whether any domain signs. Without one nobody looks for a signer.
     fn signs(&self) -> bool;

@@ -122,6 +122,10 @@ pub struct Credential {
     pub secret_sha256: Option<[u8; 32]>,
     /// Where it is good; empty: anywhere.
     pub networks: Vec<IpNet>,
+    /// SHA-256 of certificates, or of their public keys, that stand for it.
+    pub certificates: Vec<[u8; 32]>,
+    /// Who shows one of them need not say AUTH.
+    pub certificate_suffices: bool,
     /// Whose mail.
     pub tenant: TenantName,
     /// Which class.
@@ -191,6 +195,11 @@ pub enum ConfigTrouble {
 }
 
 impl Config {
+    /// Whether any client is known by a certificate, so that all are asked for theirs.
+    pub fn knows_certificates(&self) -> bool {
+        self.credentials.iter().any(|credential| !credential.certificates.is_empty())
+    }
+
     /// Reads a file. Relative paths in it start at `directory`, the data directory.
     pub fn load(file: &Path, directory: &Path) -> Result<Self, ConfigTrouble> {
         let unreadable = |why: String| ConfigTrouble::Unreadable { file: file.display().to_string(), why };

@@ -258,6 +258,9 @@ fn credentials(top: &Section<'_>, tenants: &[Tenant]) -> Vec<Credential> {
             if credentials.iter().any(|other| other.user == read.user) {
                 section.fault("user", format!("{} is taken by another credential", read.user));
             }
+            if credentials.iter().any(|other| other.certificates.iter().any(|certificate| read.certificates.contains(certificate))) {
+                section.fault("certificates", "one of them stands for another credential already");
+            }
             credentials.push(read);
         }
         section.finish();
@@ -268,14 +271,29 @@ fn credentials(top: &Section<'_>, tenants: &[Tenant]) -> Vec<Credential> {
 fn credential(section: &Section<'_>, tenants: &[Tenant]) -> Option<Credential> {
     let user = section.required("user", user_name);
     let networks = section.list("networks", values::network).unwrap_or_default();
-    // Without networks a credential has nothing but its secret.
+    let certificates = section.list("certificates", fingerprint).unwrap_or_default();
+    let certificate_suffices = section.or("certificate_suffices", false, values::flag);
+    if certificate_suffices && certificates.is_empty() {
+        section.fault("certificate_suffices", "there are no certificates that could suffice");
+    }
+    // Without networks and certificates a credential has nothing but its secret.
+    let needs_secret = networks.is_empty() && certificates.is_empty();
     let secret_sha256 =
-        if networks.is_empty() { Some(section.required("secret_sha256", sha256)?) } else { section.optional("secret_sha256", sha256) };
-    if secret_sha256.is_none() && networks.iter().any(|network| network.prefix_len() == 0) {
+        if needs_secret { Some(section.required("secret_sha256", sha256)?) } else { section.optional("secret_sha256", sha256) };
+    if secret_sha256.is_none() && certificates.is_empty() && networks.iter().any(|network| network.prefix_len() == 0) {
         section.fault("networks", "everybody is in it, and without secret_sha256 nobody need prove anything: that would be an open relay");
     }
     let (tenant, stream, priority) = lane(section, "tenant", "stream", tenants)?;
-    Some(Credential { user: CredentialName::new(&user?), secret_sha256, networks, tenant, stream, priority })
+    Some(Credential {
+        user: CredentialName::new(&user?),
+        secret_sha256,
+        networks,
+        certificates,
+        certificate_suffices,
+        tenant,
+        stream,
+        priority,
+    })
 }
 
 /// Whose mail comes by a relay listener.
@@ -322,18 +340,29 @@ fn user_name(value: &toml::de::DeValue<'_>) -> Read<String> {
     if plain { Ok(name) } else { Err(format!("{name:?} is not a user name: 1 to 128 of a-z A-Z 0-9 . _ - @ +")) }
 }
 
+/// As `openssl x509 -fingerprint -sha256` prints it, or without its colons.
+fn fingerprint(value: &toml::de::DeValue<'_>) -> Read<[u8; 32]> {
+    let text = values::text(value)?.replace(':', "");
+    hexadecimal(&text).ok_or_else(|| {
+        "expected the SHA-256 of a certificate or of its public key: 64 hexadecimal digits, with or without colons".to_owned()
+    })
+}
+
 fn sha256(value: &toml::de::DeValue<'_>) -> Read<[u8; 32]> {
     let digits = values::text(value)?;
     let wrong = || format!("expected 64 hexadecimal digits (the SHA-256 of the secret), found {} letters", digits.chars().count());
+    hexadecimal(&digits).ok_or_else(wrong)
+}
+
+fn hexadecimal(digits: &str) -> Option<[u8; 32]> {
     if digits.len() != 64 || !digits.bytes().all(|octet| octet.is_ascii_hexdigit()) {
-        return Err(wrong());
+        return None;
     }
     let mut octets = [0; 32];
     for (octet, pair) in octets.iter_mut().zip(digits.as_bytes().chunks(2)) {
-        let pair = std::str::from_utf8(pair).map_err(|_| wrong())?;
-        *octet = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
+        *octet = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
     }
-    Ok(octets)
+    Some(octets)
 }
 
 fn log(section: Section<'_>, directory: &Path) -> LogConfig {

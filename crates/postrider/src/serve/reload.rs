@@ -77,6 +77,7 @@ impl Reloader {
         let certified = Certified::from_files(&config.certificate, &config.key).map_err(|trouble| stays(trouble.to_string()))?;
         let change = self.listeners.change(&config.listeners).map_err(|trouble| stays(format!("{trouble:#}")))?;
         self.certify(certified).map_err(|trouble| stays(trouble.to_string()))?;
+        self.tls.ask_for_certificates(config.knows_certificates());
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         self.registry.replace(&config.credentials, &config.domains);
         self.tenants.store(Arc::new(config.tenants.clone()));

@@ -107,6 +107,7 @@ impl Running {
         let certified = Certified::from_files(&config.certificate, &config.key)?;
         let certificate_ends = Mutex::new(certified.ends_at());
         let tls = Arc::new(ServerTls::new(certified)?);
+        tls.ask_for_certificates(config.knows_certificates());
         let spool = open_spool(&directory, &config, capture)?;
         let registry = Arc::new(ConfigRegistry::new(&config.credentials, &config.domains));
         let log = match &metrics {

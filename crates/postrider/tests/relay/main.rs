@@ -21,6 +21,7 @@ mod octets;
 mod reload;
 mod secured;
 mod sendmail;
+mod shown;
 mod start;
 mod systemd;
 mod tls;

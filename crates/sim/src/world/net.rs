@@ -212,12 +212,12 @@ impl Net for SimNet {
             if breaks {
                 return Err(NetTrouble::Tls("handshake failure".into()));
             }
-            Ok(Secured { connection, facts: facts() })
+            Ok(Secured { connection, facts: facts(), certificate: None })
         })
     }
 
     fn accept_secure(&self, connection: Box<dyn Connection>) -> BoxFuture<'_, Result<Secured, NetTrouble>> {
-        Box::pin(std::future::ready(Ok(Secured { connection, facts: facts() })))
+        Box::pin(std::future::ready(Ok(Secured { connection, facts: facts(), certificate: None })))
     }
 }
 

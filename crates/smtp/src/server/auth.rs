@@ -5,12 +5,17 @@
 use super::{Asked, Question, Server, State, Stride, replies};
 use crate::line::Split;
 use crate::reply;
-use crate::sasl::{Exchange, Mechanism, Progress, SaslTrouble};
+use crate::sasl::{Exchange, Mechanism, Mechanisms, Progress, SaslTrouble};
 
 impl Server {
     /// Whether AUTH may be used now.
     pub(super) fn auth_is_open(&self) -> bool {
         self.tls || self.config.auth_in_clear
+    }
+
+    /// Those that may be used now.
+    pub(super) fn mechanisms(&self) -> Mechanisms {
+        Mechanisms { external: self.external && !self.config.mechanisms.is_empty(), ..self.config.mechanisms }
     }
 
     pub(super) fn auth(&mut self, mechanism: &str, initial: Option<&str>) -> Option<Stride> {
@@ -31,7 +36,7 @@ impl Server {
         if let Some(refusal) = refusal {
             return self.refuse(refusal);
         }
-        match Mechanism::parse(mechanism).filter(|mechanism| config.mechanisms.has(*mechanism)) {
+        match Mechanism::parse(mechanism).filter(|mechanism| self.mechanisms().has(*mechanism)) {
             None => self.refuse(replies::UNKNOWN_MECHANISM),
             Some(mechanism) => {
                 let (exchange, progress) = Exchange::start(mechanism, initial);

@@ -288,7 +288,7 @@ impl Server {
                 self.say_yes(replies::AUTHENTICATED, verdict);
             }
             Asked::XClient => {
-                (self.esmtp, self.authenticated, self.trusted) = (None, false, false);
+                (self.esmtp, self.authenticated, self.trusted, self.external) = (None, false, false, false);
                 self.greet(verdict);
             }
             Asked::Mail { smtputf8, binary } => {
@@ -330,7 +330,7 @@ impl Server {
         if !esmtp {
             return reply::write_line(&mut self.outbox, 250, None, &config.name, true);
         }
-        let mechanisms = if self.auth_is_open() { config.mechanisms } else { Default::default() };
+        let mechanisms = if self.auth_is_open() { self.mechanisms() } else { Default::default() };
         let keywords = config.extensions.keywords(&Offer {
             message_bytes_max: config.message_bytes_max,
             recipients_max: config.recipients_max,

@@ -64,6 +64,8 @@ pub struct Server {
     trusted: bool,
     /// The peer is a proxy that may say who the client is.
     xclient: bool,
+    /// The client has shown who it is otherwise, so AUTH EXTERNAL is offered.
+    external: bool,
     transaction: Option<Transaction>,
     /// A transaction died, and the driver has yet to hear it.
     aborted: bool,
@@ -149,6 +151,7 @@ impl Server {
             authenticated: false,
             trusted: false,
             xclient: false,
+            external: false,
             transaction: None,
             aborted: false,
             ended: false,
@@ -167,6 +170,11 @@ impl Server {
     /// The client is known by other means than AUTH (its address, its certificate), which it then need not say, but may. Holds for the whole session.
     pub fn trust(&mut self) {
         self.trusted = true;
+    }
+
+    /// The client has shown a certificate that is known: AUTH EXTERNAL is offered (RFC 4422 §A), as long as the session is that client's.
+    pub fn allow_external(&mut self) {
+        self.external = true;
     }
 
     /// The peer may say XCLIENT.

@@ -35,7 +35,7 @@ pub fn config(options: &[(String, String)]) -> (Config, bool) {
             "priority" => config.extensions.priority = true,
             "hold_seconds_max" => config.extensions.hold_seconds_max = Some(number() as u32),
             // The driver's word, below.
-            "xclient" => {}
+            "xclient" | "external" => {}
             "no_limits" => config.extensions.limits = false,
             "no_pipelining" => config.extensions.pipelining = false,
             "no_chunking" => config.extensions.chunking = false,
@@ -64,6 +64,9 @@ impl Player {
         let mut player = Player::with(config, tls);
         if dialogue.options.iter().any(|(name, _)| name == "xclient") {
             player.server.allow_xclient();
+        }
+        if dialogue.options.iter().any(|(name, _)| name == "external") {
+            player.server.allow_external();
         }
         player
     }
