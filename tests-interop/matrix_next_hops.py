@@ -185,6 +185,7 @@ class NextHop:
         self.send(head(ANN, BEN, self.token) + (b"x" * 998 + b"\r\n") * 17_000, [BEN])
         (fields,) = self.report()
         self.assertEqual((fields["Action"], fields["Status"]), ("failed", "5.3.4"))
+        self.assertTrue(fields["Diagnostic-Code"].startswith("X-Postrider;"), "our word, not the next hop's: it was not asked")
 
     def test_commands_go_together_where_that_is_offered(self):
         """PIPELINING: commands go together where it is offered, one by one elsewhere"""
