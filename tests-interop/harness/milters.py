@@ -68,7 +68,12 @@ class Daemon:
             assert self.process.poll() is None, f"{self.name} ended by itself:\n{self.log()}"
             return answers(self.port)
 
-        wait_for(self.name, up)
+        try:
+            wait_for(self.name, up)
+        except BaseException:
+            # Nobody would end it otherwise: a test knows only what has started.
+            self.stop()
+            raise
         return self
 
     def stop(self):
