@@ -1,4 +1,4 @@
-//! The list's part about judges of mail: milters, holds that mail comes with, archives.
+//! The list's part about what is made of mail on its way: milters, holds that it comes with, archives, signatures.
 
 use super::Mutation;
 
@@ -49,6 +49,33 @@ pub const ALL: &[Mutation] = &[
         replace: "    let Some(hold) = message.held.as_ref().filter(|hold| hold.reason.len() > 1_000) else { return (None, Vec::new()) };",
         test: &["-p", "postrider-spool", "--test", "contract"],
         check: "a_disk_in_memory_keeps_every_law",
+        says: "",
+    },
+    Mutation {
+        name: "mail: a signature does not name a field once more than it is there",
+        file: "crates/mail/src/dkim/sign.rs",
+        find: "            Named::Always => 1,",
+        replace: "            Named::Always => usize::from(there == 0),",
+        test: &["-p", "postrider-mail"],
+        check: "dkim::tests::what_is_signed_verifies_and_what_is_changed_does_not",
+        says: "",
+    },
+    Mutation {
+        name: "registry: a tenant's domain signs mail of another",
+        file: "crates/postrider/src/registry.rs",
+        find: "domain.tenant.as_ref().is_none_or(|owner| owner == tenant)",
+        replace: "domain.tenant.as_ref().is_none_or(|owner| owner.as_str() != tenant.as_str() || owner == tenant)",
+        test: &["-p", "postrider", "--bin", "postrider"],
+        check: "registry::tests::the_closest_domain_of_the_tenant_signs_and_the_operator_beside_it",
+        says: "",
+    },
+    Mutation {
+        name: "core: relayed mail is signed as if it were ours",
+        file: "crates/core/src/plan.rs",
+        find: "        Role::Relay => false,",
+        replace: "        Role::Relay => true,",
+        test: RELAY,
+        check: "signing::mail_is_signed_for_its_domain_and_for_the_operator_and_relayed_mail_is_not",
         says: "",
     },
 ];

@@ -22,6 +22,7 @@ mod reload;
 mod secured;
 mod sendmail;
 mod shown;
+mod signing;
 mod start;
 mod systemd;
 mod tls;
