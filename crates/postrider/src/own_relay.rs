@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::bench::relay::{RelayCounts, RelayProbe, RelayUnderTest, RunningRelay,
 use crate::bench::world::ZONE;
 use crate::bench::{BenchArguments, run_with};
 use crate::cli::Client;
+use crate::cli::dkim::{self, NewArguments};
 
 /// How long a start may take; a large spool is recovered in it.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -41,7 +43,8 @@ impl RelayUnderTest for OwnRelay {
     fn start(&self, plan: &StartPlan) -> anyhow::Result<Box<dyn RunningRelay>> {
         let data = plan.dir.join("data");
         let file = plan.dir.join("postrider.toml");
-        fs::write(&file, config(plan)).with_context(|| format!("cannot write {}", file.display()))?;
+        let keys = if plan.signed { signing(&data)? } else { String::new() };
+        fs::write(&file, config(plan) + &keys).with_context(|| format!("cannot write {}", file.display()))?;
         let said = plan.dir.join("serve.log");
         let log = File::options().create(true).append(true).open(&said)?;
         let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
@@ -60,19 +63,32 @@ impl RelayUnderTest for OwnRelay {
 fn config(plan: &StartPlan) -> String {
     let domains: Vec<String> = (0..plan.world.domains).map(|number| format!("\"d{number}.{ZONE}\"")).collect();
     let sessions = plan.sessions + 100;
+    let role = if plan.signed { "submission" } else { "relay" };
     format!(
         "[relay]\nhost_name = \"relay.{ZONE}\"\nrelay_domains = [{}]\n\n\
-         [[listener]]\nname = \"bench\"\naddress = \"127.0.0.1:0\"\nrole = \"relay\"\ntls = \"{}\"\n\n\
+         [[listener]]\nname = \"bench\"\naddress = \"127.0.0.1:0\"\nrole = \"{role}\"\ntls = \"{}\"\n\n\
          [limits]\nmessage_size_max = {}\nsessions_max = {sessions}\nsessions_per_network_max = {sessions}\n\n\
          [delivery]\nsmtp_port = {}\nconnections_out_max = {}\n\n[dns]\nservers = [\"{}\"]\nipv6 = false\n\n\
          [log]\nformat = \"json\"\nmail_log = \"mail.log\"\n",
         domains.join(", "),
-        if plan.tls { "starttls" } else { "none" },
+        if plan.tls || plan.signed { "starttls" } else { "none" },
         plan.message_bytes_max.max(1 << 20),
         plan.world.sink_port,
         plan.connections_out.max(1),
         plan.dns,
     )
+}
+
+/// Keys for the world's domains, once, and a client that needs no proof: what is relayed is not signed.
+fn signing(data: &Path) -> anyhow::Result<String> {
+    let arguments = NewArguments { domain: ZONE.to_owned(), selector: "bench".to_owned(), json: false };
+    let files = if data.join("dkim").join(ZONE).exists() {
+        ["rsa", "ed25519"].map(|end| format!("bench-{end}: dkim/{ZONE}/bench-{end}.pem")).to_vec()
+    } else {
+        fs::DirBuilder::new().mode(0o700).create(data)?;
+        dkim::make(data, &arguments)?.into_iter().map(|key| format!("{}: {}", key.selector, key.file)).collect()
+    };
+    Ok(format!("[[credential]]\nuser = \"bench\"\nnetworks = [\"127.0.0.0/8\"]\n\n[[domain]]\nname = \"{ZONE}\"\nkeys = {files:?}\n"))
 }
 
 /// The end of what a child said, for an error.

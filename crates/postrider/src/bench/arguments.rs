@@ -52,6 +52,9 @@ pub struct BenchArguments {
     /// Start this relay on a fresh spool for each run, and stop it.
     #[arg(long)]
     pub start: bool,
+    /// With --start: the relay signs each message with an RSA and an Ed25519 key.
+    #[arg(long, requires = "start")]
+    pub signed: bool,
     /// Put another relay through the same work in the same call, run by run in turn. Alone, only that one is measured.
     #[arg(long, value_enum, conflicts_with = "direct")]
     pub against: Option<Rival>,
@@ -168,6 +171,7 @@ impl BenchArguments {
             warmup: self.warmup,
             octets: self.size,
             warmup_octets: self.size,
+            signed: self.signed,
             personality: match self.personality {
                 SinkChoice::Normal => Personality::Normal,
                 SinkChoice::Down => Personality::Down,

@@ -45,6 +45,8 @@ pub struct Case {
     pub octets: usize,
     /// Octets of a message of the warm-up.
     pub warmup_octets: usize,
+    /// Whether the relay signs.
+    pub signed: bool,
     /// All sinks' behaviour.
     pub personality: Personality,
     /// Another behaviour of the last sink.
@@ -94,6 +96,7 @@ impl Case {
             connections_out: self.connections_out,
             message_bytes_max: self.octets as u64 + 65_536,
             tls: false,
+            signed: self.signed,
         }
     }
 

@@ -22,6 +22,8 @@ pub struct StartPlan {
     pub message_bytes_max: u64,
     /// Whether STARTTLS must be offered (any certificate will do).
     pub tls: bool,
+    /// Whether it signs what it takes, with an RSA and an Ed25519 key.
+    pub signed: bool,
 }
 
 /// A kind of relay that can be started.

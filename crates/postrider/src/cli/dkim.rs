@@ -45,16 +45,29 @@ pub struct NewArguments {
 
 /// A key that was made.
 #[derive(Debug, Serialize)]
-struct Made {
-    selector: String,
+pub struct Made {
+    /// Its name in the DNS.
+    pub selector: String,
     /// From the data directory on.
-    file: String,
-    record_name: String,
-    record: String,
+    pub file: String,
+    /// Where its record belongs.
+    pub record_name: String,
+    /// What the record says.
+    pub record: String,
 }
 
 /// `dkim new`
 pub fn new(data: &Path, arguments: &NewArguments) -> anyhow::Result<()> {
+    let made = make(data, arguments)?;
+    if arguments.json {
+        return Ok(say(json(&made)?)?);
+    }
+    let domain = Domain::parse(&arguments.domain)?;
+    tell(&domain.to_ascii().to_ascii_lowercase(), &made)
+}
+
+/// Makes the keys, each in a file of its own.
+pub fn make(data: &Path, arguments: &NewArguments) -> anyhow::Result<Vec<Made>> {
     let domain = Domain::parse(&arguments.domain).with_context(|| format!("{:?} is not a domain", arguments.domain))?;
     let domain = domain.to_ascii().to_ascii_lowercase();
     let base = arguments.selector.to_ascii_lowercase();
@@ -76,10 +89,7 @@ pub fn new(data: &Path, arguments: &NewArguments) -> anyhow::Result<()> {
         made.push(Made { record_name: format!("{selector}._domainkey.{domain}"), selector, file: file.display().to_string(), record });
     }
     std::fs::File::open(data.join(&folder))?.sync_all()?;
-    if arguments.json {
-        return Ok(say(json(&made)?)?);
-    }
-    tell(&domain, &made)
+    Ok(made)
 }
 
 fn tell(domain: &str, made: &[Made]) -> anyhow::Result<()> {

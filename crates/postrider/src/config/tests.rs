@@ -83,7 +83,7 @@ pub(super) fn secrets(name: &str) -> std::path::PathBuf {
         file.write_all(b"secret\n").unwrap();
     }
     let wanted = crate::cli::dkim::NewArguments { domain: "brand.example".to_owned(), selector: "postrider".to_owned(), json: true };
-    crate::cli::dkim::new(&folder, &wanted).unwrap();
+    crate::cli::dkim::make(&folder, &wanted).unwrap();
     folder
 }
 
