@@ -24,6 +24,7 @@ pub const INGREDIENTS: &[(&str, usize)] = &[
     ("crash while staging a large content", 7),
     ("crash while archiving", 8),
     ("crash while draining", 8),
+    ("crash while keeping counts", 20),
     // What it loses, refuses and fails.
     ("loses a write", 55),
     ("tears a write", 25),
@@ -33,6 +34,7 @@ pub const INGREDIENTS: &[(&str, usize)] = &[
     ("fails a sync of the log", 10),
     ("fails a sync of the journal", 1),
     ("fails a sync of a large content", 1),
+    ("fails a sync of the counts", 1),
     ("fails the sync of a folder", 2),
     ("fails a sync while recovering", 4),
     ("is full, and refuses to write", 7),
@@ -63,6 +65,9 @@ pub const INGREDIENTS: &[(&str, usize)] = &[
     ("says so and hangs up", 15),
     ("says what no server should say", 20),
     ("several share permits", 25),
+    ("a smart host takes mail", 50),
+    ("a smart host's limit of an hour makes mail wait", 25),
+    ("a route falls back to its second smart host", 20),
     // Wires and the DNS.
     ("hosts refuse connections", 30),
     ("hosts do not answer", 35),
@@ -114,6 +119,7 @@ pub fn met(world: &World, scenario: &Scenario, evidence: &Evidence) -> BTreeSet<
     if scenario.providers.iter().any(|plan| plan.policy.shared) {
         met.insert("several share permits");
     }
+    met.extend(of_routes(scenario, evidence));
     if successes_told(evidence) > 0 {
         met.insert("success is told");
     }
@@ -144,6 +150,24 @@ fn of_fact(at: Timestamp, fact: &Fact, queue: u64, evidence: &Evidence) -> Optio
         Fact::Attempted { outcome: Outcome::Deferred(_), .. } => Some("deferred"),
         _ => None,
     }
+}
+
+/// What smart hosts took.
+fn of_routes(scenario: &Scenario, evidence: &Evidence) -> BTreeSet<&'static str> {
+    let mut met = BTreeSet::new();
+    let taken =
+        |remote| -> usize { evidence.told.iter().filter(|told| told.remote == remote).map(|told| told.taken.recipients.len()).sum() };
+    let hosts = scenario.providers.iter().map(|plan| scenario.snapshot.routing.rules.iter().find_map(|rule| plan.place_in(&rule.target)));
+    for (remote, place) in hosts.enumerate() {
+        let (Some(place), taken) = (place, taken(remote)) else { continue };
+        let facts = [
+            (taken > 0, "a smart host takes mail"),
+            (evidence.quotas[remote].per_hour.is_some_and(|max| taken > max as usize), "a smart host's limit of an hour makes mail wait"),
+            (taken > 0 && place > 0, "a route falls back to its second smart host"),
+        ];
+        met.extend(facts.iter().filter(|(holds, _)| *holds).map(|(_, what)| *what));
+    }
+    met
 }
 
 /// What clients sent, and heard.

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postrider_core::quota;
 use postrider_flow::{Doors, ListenerSettings, Relay};
-use postrider_model::doors::{InPlace, Insight, Journal, JournalTrouble, SpoolDesk, SpoolTrouble};
+use postrider_model::doors::{InPlace, Insight, Journal, JournalTrouble, Notebook, SpoolDesk, SpoolTrouble};
 use postrider_model::policy::Snapshot;
 use postrider_model::{EventKind, Role, Timestamp};
 use postrider_spool::disk::Disk;
@@ -16,7 +17,9 @@ use crate::coverage;
 use crate::judge::{self, Evidence, Violation};
 use crate::scenario::{Change, How, Scenario, When};
 use crate::world::book::{JournalEvent, Outcome};
-use crate::world::{EPOCH_MS, Fact, Phase, SimClock, SimEntropy, SimLog, SimNet, SimRegistry, SimResolver, World, clients, lock};
+use crate::world::{
+    EPOCH_MS, Fact, Phase, SimClock, SimEntropy, SimLog, SimNet, SimNotebook, SimRegistry, SimResolver, World, clients, lock,
+};
 
 /// How often the world looks whether all is done: in bad weather, and in fine weather.
 const LOOK_MS: [u64; 2] = [10_000, 60_000];
@@ -138,7 +141,15 @@ async fn live(world: &Arc<World>, scenario: &Scenario, life: u32, next_change: &
     };
     world.disk.enter(Phase::Working);
     let pump = tokio::spawn(pump(world.clone(), spool.clone(), scenario.commit_pause));
-    let doors = doors(world, &spool);
+    let counts = match counts(world, scenario) {
+        Ok(counts) => counts,
+        Err(why) => {
+            pump.abort();
+            world.freeze();
+            return Ended::Refused(why);
+        }
+    };
+    let doors = doors(world, &spool, counts);
     let snapshot = lock(&world.snapshot).clone();
     let relay = Relay::start(doors, snapshot, Arc::new(scenario.limits.clone()), true);
     relay.listen(world.listener(), submission());
@@ -204,7 +215,14 @@ fn options(scenario: &Scenario) -> Options {
     }
 }
 
-fn doors(world: &Arc<World>, spool: &Arc<EmbeddedSpool>) -> Doors {
+/// What smart hosts were given, as the disk has it; a relay does not start on counts that it cannot read.
+fn counts(world: &Arc<World>, scenario: &Scenario) -> Result<Arc<SimNotebook>, String> {
+    let notebook = SimNotebook::open(world, scenario.commit_pause).map_err(|error| format!("the counts of smart hosts: {error}"))?;
+    quota::parse(notebook.text())?;
+    Ok(notebook)
+}
+
+fn doors(world: &Arc<World>, spool: &Arc<EmbeddedSpool>, counts: Arc<SimNotebook>) -> Doors {
     Doors {
         clock: Arc::new(SimClock(world.clone())),
         entropy: Arc::new(SimEntropy(world.clone())),
@@ -215,7 +233,7 @@ fn doors(world: &Arc<World>, spool: &Arc<EmbeddedSpool>) -> Doors {
         registry: Arc::new(SimRegistry),
         log: Arc::new(SimLog(world.clone())),
         mailboxes: None,
-        quotas: None,
+        quotas: Some(counts),
     }
 }
 

@@ -5,9 +5,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 
+use postrider_model::Timestamp;
 use postrider_sim::coverage::INGREDIENTS;
 use postrider_sim::scenario::named::{KEPT_SEEDS, named};
 use postrider_sim::scenario::random::random;
+use postrider_sim::scenario::routes::fall_back;
+use postrider_sim::world::{EPOCH_MS, Fact};
 use postrider_sim::{Scenario, run};
 
 /// Plays scenarios on all cores and tells of all that failed; says in how many each ingredient was met. Each run stays in one thread.
@@ -73,4 +76,21 @@ fn the_same_seed_gives_the_same_book() {
         assert_eq!(first.hash, second.hash, "seed {seed}: {differs:?}");
     }
     assert_ne!(run(&random(0)).hash, run(&random(1)).hash, "the number stands for what happened");
+}
+
+/// While the first smart host is down the second takes the mail; then the first takes as much as it may, and the second the rest.
+#[test]
+fn a_route_falls_back_and_comes_back() {
+    let scenario = fall_back();
+    let report = run(&scenario);
+    assert!(report.violations.is_empty(), "{:?}", report.violations);
+    let taken = |remote, from_ms: u64, to_ms: u64| {
+        let here = |at: &Timestamp| (from_ms..to_ms).contains(&(at.millis() - EPOCH_MS));
+        report.facts.iter().filter(|(at, fact)| here(at) && matches!(fact, Fact::Taken { remote: by, .. } if *by == remote)).count()
+    };
+    let (down_ms, end_ms) = (scenario.clear_ms, u64::MAX);
+    assert_eq!((taken(1, 0, down_ms), taken(2, 0, down_ms) > 10), (0, true));
+    let hour = taken(1, down_ms, down_ms + 3_600_000);
+    assert!((1..=10).contains(&hour), "{hour} of 10 went to the first smart host in its hour");
+    assert!(taken(2, down_ms, end_ms) > 10 && taken(1, 0, end_ms) + taken(2, 0, end_ms) >= 90);
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use postrider_lab::Taken;
-use postrider_model::policy::Provider;
+use postrider_model::policy::{Provider, QuotaLimits};
 use postrider_model::{MessageId, Timestamp};
 
-use crate::scenario::{Change, ProviderPlan, Scenario};
+use crate::scenario::{Change, Scenario};
 use crate::world::clients::{MailPlan, Wish, content};
 use crate::world::{EPOCH_MS, Fact, Offered, Verdict, World, lock};
 
@@ -70,6 +70,8 @@ pub struct Evidence {
     pub journal: bool,
     /// The recipient hosts each provider takes mail for; literals in their brackets.
     pub homes: Vec<BTreeSet<String>>,
+    /// What each provider takes as a smart host.
+    pub quotas: Vec<QuotaLimits>,
     /// The DNS denied names that exist.
     pub dns_lies: bool,
     /// The DNS was slow: a connection that was permitted is opened only when its host's addresses are known, and so too near the next one.
@@ -108,7 +110,8 @@ impl Evidence {
             patient_domains: scenario.patient_domains(),
             give_up_ms: scenario.snapshot.retry.give_up.as_millis() as u64,
             journal: scenario.journal,
-            homes: scenario.providers.iter().map(homes).collect(),
+            homes: scenario.homes(),
+            quotas: scenario.quotas(),
             dns_lies: scenario.dns_lies(),
             dns_slow: scenario.changes.iter().any(|(_, change)| matches!(change, Change::Dns(weather) if weather.slow_percent > 0)),
             unsynced_ms: postrider_model::limits::SETTLE_SYNC_MS + 2 * scenario.commit_pause.as_millis() as u64 + 5,
@@ -201,8 +204,4 @@ impl Evidence {
         let ms = at.millis().saturating_sub(EPOCH_MS);
         format!("{}.{:03} s", ms / 1000, ms % 1000)
     }
-}
-
-fn homes(plan: &ProviderPlan) -> BTreeSet<String> {
-    plan.domains.iter().map(ToString::to_string).chain(plan.addresses().map(|address| format!("[{address}]"))).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use postrider_model::Timestamp;
-use postrider_model::policy::Rate;
+use postrider_model::policy::{QuotaLimits, Rate};
 
 use super::Found;
 use super::evidence::Evidence;
@@ -17,6 +17,7 @@ pub(super) fn check(evidence: &Evidence, found: &mut Found) {
     connections(evidence, found);
     messages(evidence, found);
     rates(evidence, found);
+    quotas(evidence, found);
     for complaint in &evidence.complaints {
         found.say("C3", format!("a provider complains: {complaint}"));
     }
@@ -156,6 +157,41 @@ fn rate_of(what: &str, key: &(String, IpAddr), rate: Rate, late: u64, times: &[T
                 "C3",
                 format!("{} {what} from {} to {} within {:?} at {at}, and {allowed} are allowed", window.len(), key.1, key.0, rate.per),
             );
+        }
+    }
+}
+
+/// How long what was counted may be under way: two of a full span arrive that much nearer to each other than they were counted.
+const UNDER_WAY_MS: u64 = 5_000;
+
+/// Recipients that smart hosts took: in any hour and in any 24 hours not more than their limits, whatever crashed.
+fn quotas(evidence: &Evidence, found: &mut Found) {
+    for (remote, limits) in evidence.quotas.iter().enumerate().filter(|(_, limits)| **limits != QuotaLimits::default()) {
+        let transactions = &evidence.transactions[remote];
+        let here = evidence.told.iter().filter(|told| told.remote == remote).map(|told| &told.taken);
+        // A mail counts from the beginning of its transaction: how slowly it goes on is the other side's affair.
+        let mut taken: Vec<(Timestamp, usize)> = here
+            .map(|taken| {
+                let began = transactions.iter().filter(|(at, _, session)| *session == taken.session.0 && *at <= taken.at);
+                (began.map(|(at, ..)| *at).max().unwrap_or(taken.at), taken.recipients.len())
+            })
+            .collect();
+        taken.sort();
+        for (word, span_ms, max) in [("an hour", 3_600_000, limits.per_hour), ("24 hours", 86_400_000, limits.per_day)] {
+            let Some(max) = max else { continue };
+            let (mut first, mut gone) = (0, 0);
+            for (at, recipients) in &taken {
+                gone += recipients;
+                while at.since(taken[first].0).as_millis() as u64 + UNDER_WAY_MS >= span_ms {
+                    gone -= taken[first].1;
+                    first += 1;
+                }
+                if gone > max as usize {
+                    let at = Evidence::clock(*at);
+                    found.say("C3", format!("smart host {remote} took {gone} recipients in {word} until {at}, and {max} are allowed"));
+                    break;
+                }
+            }
         }
     }
 }

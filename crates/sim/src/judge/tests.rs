@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use postrider_lab::{SessionId, Taken};
-use postrider_model::policy::{Provider, Rate};
+use postrider_model::policy::{Provider, QuotaLimits, Rate};
 use postrider_model::{DeliveryId, MessageId, Timestamp};
 
 use super::evidence::{Evidence, Policy, Told};
@@ -123,6 +123,7 @@ fn good() -> Evidence {
         unsynced_ms: 30,
         journal: true,
         homes: vec![BTreeSet::from(["p0.example".to_owned(), "p1.example".to_owned()])],
+        quotas: vec![QuotaLimits::default()],
         dns_lies: false,
         dns_slow: false,
     }
@@ -448,4 +449,25 @@ fn c8_stands_for_every_fact_and_its_time() {
     let hashes: BTreeMap<u64, usize> = different.iter().enumerate().map(|(nth, facts)| (hash(facts), nth)).collect();
     assert_eq!(hashes.len(), 3);
     assert!(!hashes.contains_key(&hash(&facts)));
+}
+
+#[test]
+fn c3_counts_what_smart_hosts_took() {
+    // Two recipients went at 0.02 s.
+    let later = |e: &mut Evidence, ms, recipients: &[&str]| {
+        let mut more = taken(ms, recipients, "s@p0.example");
+        (more.taken.token, more.taken.session) = (None, SessionId(ms));
+        e.told.push(more);
+        e.fair = None;
+        e.quotas = vec![QuotaLimits { per_hour: Some(2), per_day: Some(3), per_second: None }];
+    };
+    passes(|e| later(e, 3_600_020, &["c@p1.example"]));
+    trips("C3", "3 recipients in an hour", |e| later(e, 3_500_000, &["c@p1.example"]));
+    trips("C3", "4 recipients in 24 hours", |e| later(e, 80_000_000, &["c@p1.example", "d@p1.example"]));
+    passes(|e| later(e, 86_400_020, &["c@p1.example", "d@p1.example"]));
+    // A slow mail counts from its beginning.
+    trips("C3", "3 recipients in an hour", |e| {
+        later(e, 3_700_000, &["c@p1.example"]);
+        e.transactions[0].push((at(17), source(), 3_700_000));
+    });
 }

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod named;
 pub mod random;
+pub mod routes;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use postrider_flow::ReceiveLimits;
 use postrider_lab::{DnsWeather, Fault, FaultKind, Hostile, Manner, Moment, MxData, Personality, Zones};
-use postrider_model::policy::{Provider, Snapshot};
+use postrider_model::policy::{DomainMatch, Provider, QuotaLimits, Remote, SmartHost, Snapshot, Target};
 use postrider_smtp::Domain;
 
 use crate::world::clients::ClientPlan;
@@ -76,6 +77,32 @@ impl Scenario {
         self.changes.iter().any(|(_, change)| matches!(change, Change::Dns(weather) if weather.no_name_percent > 0))
     }
 
+    /// The recipient hosts each provider takes mail for, as the DNS says, or the first rule that names them; literals in their brackets.
+    pub fn homes(&self) -> Vec<BTreeSet<String>> {
+        let rules = &self.snapshot.routing.rules;
+        let routed = |host: &String| rules.iter().any(|rule| rule.recipients.contains(&DomainMatch::Exact(host.clone())));
+        let of = |plan: &ProviderPlan| {
+            let own = plan.domains.iter().map(ToString::to_string).chain(plan.addresses().map(|address| format!("[{address}]")));
+            let mut homes: BTreeSet<String> = own.filter(|host| !routed(host)).collect();
+            for rule in rules.iter().filter(|rule| plan.smart_hosts(&rule.target).next().is_some()) {
+                homes.extend(
+                    rule.recipients.iter().filter_map(|set| if let DomainMatch::Exact(name) = set { Some(name.clone()) } else { None }),
+                );
+            }
+            homes
+        };
+        self.providers.iter().map(of).collect()
+    }
+
+    /// What each provider takes as a smart host.
+    pub fn quotas(&self) -> Vec<QuotaLimits> {
+        let of = |plan: &ProviderPlan| {
+            let mut hosts = self.snapshot.routing.rules.iter().flat_map(|rule| plan.smart_hosts(&rule.target));
+            hosts.next().map_or(QuotaLimits::default(), |host| host.quota)
+        };
+        self.providers.iter().map(of).collect()
+    }
+
     /// Domains whose provider never says "never", in a DNS that never denies a name: mail to a plain user there may be late, but is not bounced before its time.
     pub fn patient_domains(&self) -> BTreeSet<String> {
         if self.dns_lies() {
@@ -89,8 +116,10 @@ impl Scenario {
                 harsh.insert(*number);
             }
         }
-        let patient = self.providers.iter().enumerate().filter(|(nth, plan)| !harsh.contains(nth) && !says_never(&plan.personality));
-        patient.flat_map(|(_, plan)| plan.domains.iter().map(ToString::to_string)).collect()
+        harsh.extend(self.providers.iter().enumerate().filter(|(_, plan)| says_never(&plan.personality)).map(|(nth, _)| nth));
+        let domains = self.providers.iter().flat_map(|plan| plan.domains.iter().map(ToString::to_string));
+        let homes = self.homes();
+        domains.filter(|domain| !harsh.iter().any(|nth| homes[*nth].contains(domain))).collect()
     }
 }
 
@@ -127,6 +156,22 @@ impl ProviderPlan {
     /// All its addresses.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.hosts.iter().flat_map(|(_, _, addresses)| addresses.iter().copied())
+    }
+
+    /// Its place among the smart hosts of a target, when it is one of them.
+    pub fn place_in(&self, target: &Target) -> Option<usize> {
+        let Target::SmartHosts(hosts) = target else { return None };
+        let own = self.smart_hosts(target).next()?;
+        hosts.iter().position(|host| host.name == own.name)
+    }
+
+    /// The smart hosts of a target that are this provider.
+    fn smart_hosts<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = &'a SmartHost> + 'a {
+        let hosts = if let Target::SmartHosts(hosts) = target { hosts.as_slice() } else { &[] };
+        hosts.iter().map(|host| &**host).filter(|smart| match &smart.host {
+            Remote::Name(name) => self.hosts.iter().any(|(_, host, _)| host == name),
+            Remote::Address(address) => self.addresses().any(|own| own == *address),
+        })
     }
 
     pub(crate) fn publish(&self, zones: &mut Zones) {

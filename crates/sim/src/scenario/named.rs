@@ -23,6 +23,7 @@ pub fn named() -> Vec<Scenario> {
     all.extend(disks());
     all.extend([tarpit_beside_healthy(), flood_beside_small(), reports(), dns_outage(), backlog(), large(), secret_limit(), rate()]);
     all.extend([long_absence(), reload(), slow_queue()]);
+    all.extend(super::routes::named());
     all
 }
 

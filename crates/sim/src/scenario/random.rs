@@ -7,7 +7,7 @@ use postrider_lab::{Chance, DnsWeather, FaultKind, Hostile, Manner, Moment, MxDa
 use postrider_model::policy::{ProviderMatch, Rate, ReplyRule, RuleAction};
 
 use super::build::{client, domain, nameless, provider, scenario};
-use super::{Change, End, How, ProviderPlan, Scenario, When};
+use super::{Change, End, How, ProviderPlan, Scenario, When, routes};
 use crate::world::BreakAt;
 use crate::world::acts::WORKS;
 use crate::world::clients::{ClientPlan, MailPlan, Wish};
@@ -46,8 +46,17 @@ pub fn random(seed: u64) -> Scenario {
     }
     scenario.commit_pause = Duration::from_millis(chance.between(1, 10));
     scenario.segment_octets = *chance.pick(&[64, 128, 512]) * 1024;
+    // From a chance of its own, so that the other seeds stay what they were.
+    let mut beside = Chance::new(seed ^ 0x0007_0a7e);
+    let routed = beside.percent(30);
+    if routed {
+        routes::random(&mut beside, &mut scenario);
+    }
     weather(&mut chance, &mut scenario, &fine);
     scenario.ends = ends(&mut chance);
+    if routed && beside.percent(60) {
+        scenario.ends.push(routes::end(&mut beside));
+    }
     let compacts = |end: &End| matches!(end.when, When::Disk(Crash::Amid("compacting" | "sealing", _)));
     if scenario.ends.iter().any(compacts) {
         // Small segments and much mail, so that it comes to that.
@@ -149,7 +158,7 @@ fn recipient(chance: &mut Chance, providers: usize) -> String {
 /// Bad weather from somewhere until `clear_ms`, when all turns fine.
 fn weather(chance: &mut Chance, scenario: &mut Scenario, fine: &[Personality]) {
     let clear_ms = scenario.clear_ms;
-    let mut changes = Vec::new();
+    let mut changes = std::mem::take(&mut scenario.changes);
     for (number, fine) in fine.iter().enumerate() {
         for _ in 0..chance.below(4) {
             let at = chance.below(clear_ms);
@@ -295,7 +304,7 @@ fn end(chance: &mut Chance) -> End {
         1..=3 => When::Disk(Crash::Operation(chance.between(1, 200))),
         4 => When::Disk(Crash::Operation(chance.between(1, 2_000))),
         5 => When::Disk(Crash::Amid("compacting", chance.between(1, 3))),
-        6..=9 => When::Disk(Crash::Amid(chance.pick(&WORKS).0, chance.between(1, 5))),
+        6..=9 => When::Disk(Crash::Amid(chance.pick(&WORKS[..WORKS.len() - 1]).0, chance.between(1, 5))),
         _ => When::After(chance.below(600_000)),
     };
     let how = match chance.below(10) {

@@ -6,12 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use postrider_spool::checks::kinds_written;
 
 use super::medium::Harm;
+use super::notebook;
 
 /// Where a segment's first record stands; before it are the two copies of its header.
 const RECORDS_START: u64 = 8192;
 
+/// Keeping what smart hosts were given: only who has one with a limit does it.
+pub const KEEPING: &str = "keeping counts";
+
 /// All work a crash can fall in the midst of, and what that crash is called.
-pub const WORKS: [(&str, &str); 10] = [
+pub const WORKS: [(&str, &str); 11] = [
     ("recovering", "crash while recovering"),
     ("accepting", "crash while accepting"),
     ("settling", "crash while settling"),
@@ -22,6 +26,7 @@ pub const WORKS: [(&str, &str); 10] = [
     ("staging a large content", "crash while staging a large content"),
     ("archiving", "crash while archiving"),
     ("draining", "crash while draining"),
+    (KEEPING, "crash while keeping counts"),
 ];
 
 /// What the relay does with the disk at large.
@@ -116,6 +121,7 @@ impl Acts {
             Phase::Draining => vec!["draining"],
             Phase::Working if act.name.starts_with("contents") => vec!["staging a large content"],
             Phase::Working if act.name.starts_with("journal") => vec!["archiving"],
+            Phase::Working if act.name.starts_with(notebook::FOLDER) => vec![KEEPING],
             Phase::Working if act.kinds.is_empty() => vec!["making a segment or giving it back"],
             Phase::Working => {
                 let work = |kind: &&'static str| match *kind {
@@ -166,6 +172,7 @@ impl Acts {
             _ if folder => "fails the sync of a folder",
             Some("log") => "fails a sync of the log",
             Some("journal") => "fails a sync of the journal",
+            Some(notebook::FOLDER) => "fails a sync of the counts",
             _ => "fails a sync of a large content",
         });
     }

@@ -11,6 +11,7 @@ use super::acts::{Act, Acts, Phase};
 use super::book::Fact;
 pub use super::medium::Loss;
 use super::medium::Medium;
+use super::notebook;
 use super::{Switch, World, lock};
 
 /// At which changing operation of a life the relay dies.
@@ -217,9 +218,21 @@ impl SimDisk {
         state.failed_syncs += 1;
         drop(state);
         if let Some(world) = self.world.get().and_then(Weak::upgrade) {
-            world.note(Fact::SyncFailed { poisons: !name.starts_with("contents") });
+            world.note(Fact::SyncFailed { poisons: !name.starts_with("contents") && !name.starts_with(notebook::FOLDER) });
         }
         io::Error::other("input/output error")
+    }
+
+    /// Gives a file another name, whose old file goes. The new name may be safe before the old one is gone, and the other way round.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        let file = state.seen.get(from).copied().ok_or(io::ErrorKind::NotFound)?;
+        let dies = self.step(&mut state, Act::name(to))?;
+        for change in [NameChange { name: to.to_owned(), file: Some(file) }, NameChange { name: from.to_owned(), file: None }] {
+            change.apply(&mut state.seen);
+            state.pending.push(change);
+        }
+        if dies { Err(self.crash()) } else { Ok(()) }
     }
 
     fn change_name(&self, change: NameChange) -> io::Result<()> {

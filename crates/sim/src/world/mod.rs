@@ -10,6 +10,7 @@ pub mod disk;
 mod doors;
 mod medium;
 pub mod net;
+mod notebook;
 mod pipe;
 mod promises;
 pub mod remotes;
@@ -28,6 +29,7 @@ pub use acts::Phase;
 pub use book::{Book, Cause, Fact, JournalEvent, Offered, Verdict};
 pub use doors::{SimClock, SimEntropy, SimLog, SimRegistry, SimResolver};
 pub use net::SimNet;
+pub use notebook::SimNotebook;
 pub use talk::BreakAt;
 
 use crate::scenario::Scenario;
