@@ -9,7 +9,7 @@
 //!
 //! **Never** sleeps, opens a socket or a file, or reads the real clock.
 //!
-//! **Does badly.** A sync takes no time, so nothing happens while it is under way. TLS is a word in the scenario, not a handshake. What more than
+//! **Does badly.** A sync takes no time, so nothing happens while it is under way; only that of smart hosts' counts is waited for. TLS is a word in the scenario, not a handshake. What more than
 //! one thread can do (the committer's hand-off) is checked with loom, in `spool`.
 
 #![forbid(unsafe_code)]

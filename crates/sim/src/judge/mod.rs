@@ -3,9 +3,9 @@
 //! | check | what it demands | by whose word |
 //! |---|---|---|
 //! | C1 | every 250 to an end of data ends in a copy at a provider or a told bounce, for each recipient, with the content as it was handed in; nothing else is sent | clients, ledgers, mail log |
-//! | C1 | whatever custody began of has one end for each recipient; each due date lies before the give-up time, no attempt long behind it; a bounce has a cause that is for ever, or is late; mail goes where its domain says; `explain` knows all that waits | journal, mail log, ledgers, insight |
+//! | C1 | whatever custody began of has one end for each recipient; each due date lies before the give-up time, no attempt long behind it; a bounce has a cause that is for ever, or is late; mail goes where its domain or its rule says; `explain` knows all that waits | journal, mail log, ledgers, insight |
 //! | C2 | a further copy follows only a crash near the first one's reply, or a reply the relay never read whole; nothing durably ended is sent again | ledgers, wires, journal |
-//! | C3 | no provider saw more connections, messages per connection, recipients or messages in a time than the policy allows, reloaded ones included, and no client's protocol error | wires, ledgers |
+//! | C3 | no provider saw more connections, messages per connection, recipients or messages in a time than the policy allows, reloaded ones included, and no client's protocol error; no smart host more recipients in an hour or 24 hours than its limits, whatever crashed | wires, ledgers |
 //! | C4 | Accepted before Deferred before one terminal event; sequences grow, by one where all history is kept; nothing is attempted before it is due | journal, mail log |
 //! | C5 | no report for a null reverse-path, none about a report, each to the reverse-path it is for | ledgers, mail log |
 //! | C6 | connections stay within the window; a small tenant is served beside a flood | insight, ledgers |
