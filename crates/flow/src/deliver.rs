@@ -237,7 +237,14 @@ impl Attempts {
             Made::Stale => return Attempted::Stale(Box::new(held.release())),
             Made::SourceDown(why) => return Attempted::SourceDown(Box::new(held.release()), why),
             Made::Full(until) => {
-                held.hand_back(Some(until));
+                // A limit may last longer than the mail has time.
+                let last = retry::last_instant(&self.snapshot.retry, &Life::of(held.parcel()));
+                let now = self.doors.clock.now();
+                if last <= now {
+                    settle_one(&self.doors, &self.snapshot, held, &expired(now)).await;
+                } else {
+                    held.hand_back(Some(until.min(last)));
+                }
                 return Attempted::HandedBack;
             }
             Made::Failed(diagnosis) => {

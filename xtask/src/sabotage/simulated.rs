@@ -295,6 +295,15 @@ pub const ALL: &[Mutation] = &[
         says: "recipients in an hour",
     },
     Mutation {
+        name: "simulator: quotas: mail waits for a limit longer than it has time",
+        file: "crates/flow/src/dispatch/serve.rs",
+        find: "Some(until.min(last)));",
+        replace: "Some(until));",
+        test: SIMULATOR,
+        check: "seeds",
+        says: "after the weather cleared this is left",
+    },
+    Mutation {
         name: "simulator: silence is broken",
         file: "crates/core/src/returns.rs",
         find: "recipient.notify.is_none_or(|notify| notify.failure).then_some(News::Failed(diagnosis))",

@@ -60,6 +60,9 @@ impl Dispatcher {
         {
             // It is the same hold as before, since then.
             let since = state.hold.as_ref().filter(|before| before.reason == hold.reason).map_or(hold.since, |before| before.since);
+            // A limit may last for a day: what has no more time must be told meanwhile.
+            let provider = state.provider.clone();
+            self.refill(site, &provider, now);
             return self.hold(site, Hold { since, ..hold }, now);
         }
         state.hold = None;
@@ -226,10 +229,11 @@ impl Dispatcher {
         if matches!(hold.reason, HoldReason::Total { .. } | HoldReason::Line { .. }) {
             self.let_an_idle_one_go(site);
         }
-        if let Some(until) = hold.until
-            && (until.since(now) > HOLD_IN_WINDOW_MAX || matches!(hold.reason, HoldReason::Quota { .. } | HoldReason::SourceDown { .. }))
-        {
-            self.send_back(site, Some(until), now);
+        match (&hold.reason, hold.until) {
+            (HoldReason::Quota { .. }, Some(until)) => self.send_back_in_time(site, until, now),
+            (HoldReason::SourceDown { .. }, Some(until)) => self.send_back(site, Some(until), now),
+            (_, Some(until)) if until.since(now) > HOLD_IN_WINDOW_MAX => self.send_back(site, Some(until), now),
+            _ => {}
         }
         if let Some(state) = self.sites.get_mut(site) {
             state.hold = Some(hold);
@@ -246,6 +250,30 @@ impl Dispatcher {
             self.doors.spool.release(&Group::Site(site.clone()), until.unwrap_or(now));
         }
         self.decline(site, now);
+    }
+
+    /// As [`Self::send_back`], for a hold that may outlast the mail: each comes back when its time is over, and is ended then.
+    fn send_back_in_time(&mut self, site: &SiteName, until: Timestamp, now: Timestamp) {
+        let snapshot = self.snapshot.clone();
+        let (mut ended, mut wake) = (Vec::new(), until);
+        for parcel in self.schedule.drain(site) {
+            let last = retry::last_instant(&snapshot.retry, &Life::of(&parcel));
+            if last <= now {
+                ended.push(parcel);
+                // There may be more of them than the window holds.
+                wake = now;
+            } else {
+                wake = wake.min(last);
+                self.doors.spool.hand_back(parcel.message, parcel.loan, Some(until.min(last)));
+            }
+        }
+        // A group that is not ours to ask for has its time already: it may be sooner than this one.
+        if let Some(state) = self.sites.get_mut(site).filter(|state| state.claimed) {
+            state.claimed = false;
+            self.doors.spool.release(&Group::Site(site.clone()), wake);
+        }
+        self.decline(site, now);
+        self.expire(ended);
     }
 
     /// All connections are in use: an idle one of another Site ends, so that who waits in line gets its place.

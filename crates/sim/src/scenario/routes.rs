@@ -146,10 +146,10 @@ fn counts_cannot_be_kept() -> Scenario {
 
 /// Mail for a domain goes to a smart host with limits, or to one beside it; neither has anything to do with the DNS of that domain.
 pub(super) fn random(chance: &mut Chance, scenario: &mut Scenario) {
-    // Mail of the seeds lives for an hour and a half; a limit of a day would outlast it.
+    // Mail of the seeds lives for an hour and a half; what a limit of a day holds longer is told in time all the same.
     let quota = |chance: &mut Chance| {
         let maybe = |chance: &mut Chance, percent, most| chance.percent(percent).then(|| chance.between(3, most) as u32);
-        QuotaLimits { per_second: maybe(chance, 30, 10), per_hour: maybe(chance, 80, 30), per_day: None }
+        QuotaLimits { per_second: maybe(chance, 30, 10), per_hour: maybe(chance, 80, 30), per_day: maybe(chance, 25, 60) }
     };
     let mut hosts = Vec::new();
     for number in [7, 8] {
