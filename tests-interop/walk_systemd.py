@@ -39,6 +39,8 @@ systemctl is-active postrider; [ "$(pid)" != $before ] && echo another
 part reloaded; before=$(pid); systemctl reload postrider; echo $?; [ "$(pid)" = $before ] && echo same
 part broken; cp /etc/postrider/postrider.toml /srv/kept; echo 'nonsense = 1' >>/etc/postrider/postrider.toml
 systemctl reload postrider 2>/dev/null; echo $?; systemctl is-active postrider; cp /srv/kept /etc/postrider/postrider.toml
+part signing; postrider --data /var/lib/postrider dkim new brand.example | sed -n '/^\[\[domain/,/^keys/p' >>/etc/postrider/postrider.toml
+systemctl reload postrider; echo $?; stat -c '%U %a' /var/lib/postrider/dkim/brand.example/postrider-rsa.pem
 part stopped; systemctl stop postrider; systemctl is-active postrider; journalctl -u postrider --no-pager | grep -c 'stopped; nothing is lost'
 part sockets; systemctl enable -q --now postrider-relay.socket postrider-submission.socket postrider-submissions.socket
 systemctl is-active postrider
@@ -99,6 +101,9 @@ class LiveSystemd(unittest.TestCase):
         status, active = self.parts["broken"].split("\n")
         self.assertEqual(active, "active")
         self.assertNotEqual(status, "0")
+
+    def test_keys_that_root_makes_are_the_relays(self):
+        self.assertEqual(self.parts["signing"], "0\npostrider 600")
 
     def test_it_stops_in_good_order(self):
         self.assertEqual(self.parts["stopped"], "inactive\n1")

@@ -2,8 +2,8 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use base64::Engine;
@@ -89,7 +89,22 @@ pub fn make(data: &Path, arguments: &NewArguments) -> anyhow::Result<Vec<Made>> 
         made.push(Made { record_name: format!("{selector}._domainkey.{domain}"), selector, file: file.display().to_string(), record });
     }
     std::fs::File::open(data.join(&folder))?.sync_all()?;
+    let places = [Path::new("dkim").to_owned(), folder].into_iter().chain(made.iter().map(|key| key.file.clone().into()));
+    hand_over(data, &places.collect::<Vec<PathBuf>>())?;
     Ok(made)
+}
+
+/// Root makes keys for the user who runs the relay, and who has the data directory: they must be able to read them.
+fn hand_over(data: &Path, places: &[PathBuf]) -> anyhow::Result<()> {
+    let owner = std::fs::metadata(data)?;
+    if !rustix::process::geteuid().is_root() || owner.uid() == 0 {
+        return Ok(());
+    }
+    for place in places {
+        let path = data.join(place);
+        chown(&path, Some(owner.uid()), Some(owner.gid())).with_context(|| format!("cannot give {} to its user", path.display()))?;
+    }
+    Ok(())
 }
 
 fn tell(domain: &str, made: &[Made]) -> anyhow::Result<()> {
