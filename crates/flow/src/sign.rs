@@ -2,6 +2,8 @@
 //!
 //! **Promises.** What should be signed and cannot be is not sent: the registry's silence and a key that does not sign are temporary troubles of ours. The work runs
 //! beside the reactor, once for all signatures of a message, and the body goes by in pieces.
+//!
+//! **Does badly.** A header beyond `dkim`'s limit of 1 MiB goes unsigned, with an alarm; and mail whose From names no domain is not signed by the operator either.
 
 use std::sync::Arc;
 

@@ -4,27 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use postrider_model::doors::SpoolTrouble;
+pub use postrider_model::doors::{InPlace, Job, Offload};
 use tokio::sync::oneshot;
 
 use crate::sync::{Condvar, Mutex, lock};
-
-/// A piece of blocking work.
-pub type Job = Box<dyn FnOnce() + Send>;
-
-/// Runs blocking work somewhere.
-pub trait Offload: Send + Sync {
-    /// Runs a job, sooner or later, exactly once.
-    fn run(&self, job: Job);
-}
-
-/// Runs each job in place.
-pub struct InPlace;
-
-impl Offload for InPlace {
-    fn run(&self, job: Job) {
-        job();
-    }
-}
 
 /// A few threads of our own, that end when the last handle goes.
 pub struct Threads {

@@ -1,4 +1,4 @@
-//! Work that takes long and needs nobody: signatures.
+//! Work that would hold up the reactor: signatures, and the spool's reading and writing.
 
 /// A piece of such work.
 pub type Job = Box<dyn FnOnce() + Send>;

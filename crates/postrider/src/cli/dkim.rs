@@ -88,7 +88,10 @@ pub fn make(data: &Path, arguments: &NewArguments) -> anyhow::Result<Vec<Made>> 
         let record = SigningKey::from_pkcs8(&der)?.record();
         made.push(Made { record_name: format!("{selector}._domainkey.{domain}"), selector, file: file.display().to_string(), record });
     }
-    std::fs::File::open(data.join(&folder))?.sync_all()?;
+    // A key whose record is published must not be gone after a power failure: its names are on the disk, too.
+    for named in [folder.as_path(), Path::new("dkim"), Path::new("")] {
+        std::fs::File::open(data.join(named))?.sync_all()?;
+    }
     let places = [Path::new("dkim").to_owned(), folder].into_iter().chain(made.iter().map(|key| key.file.clone().into()));
     hand_over(data, &places.collect::<Vec<PathBuf>>())?;
     Ok(made)
