@@ -1,7 +1,7 @@
 //! Watching a content stream by (RFC 5322 §2.2, RFC 5321 §6.3).
 //!
-//! **Promises.** A [`HeaderWatch`] is fed with a content in any split and gives the same facts for every split. It holds less than 1 KiB whatever comes,
-//! and looks at each octet a bounded number of times; in the body it only asks whether an octet has its high bit set, by whole slices.
+//! **Promises.** A [`HeaderWatch`] is fed with a content in any split and gives the same facts for every split. It holds less than 1 KiB whatever comes, and
+//! the header, up to a limit, where that was asked for ([`HeaderWatch::keeping_header`]); and it looks at each octet a bounded number of times; in the body it only asks whether an octet has its high bit set, by whole slices.
 //!
 //! **Never** judges: how many hops are a loop, or whether a missing Date is mended, is policy.
 //!
@@ -47,6 +47,8 @@ pub struct HeaderFacts {
     pub header_8bit: bool,
     /// Whether the body has one, which asks for 8BITMIME (RFC 6152).
     pub body_8bit: bool,
+    /// The header as it came, the empty line not counted; `None` where it was not asked for, or is longer than was asked for.
+    pub header: Option<Box<[u8]>>,
 }
 
 impl HeaderFacts {
@@ -73,6 +75,9 @@ pub struct HeaderWatch {
     keeping: Option<Kept>,
     message_id: Keep,
     subject: Keep,
+    /// The header so far, while it is kept.
+    header: Option<Vec<u8>>,
+    header_octets_max: usize,
     #[cfg(test)]
     work: usize,
 }
@@ -142,9 +147,16 @@ impl HeaderWatch {
             keeping: None,
             message_id: Keep::default(),
             subject: Keep::default(),
+            header: None,
+            header_octets_max: 0,
             #[cfg(test)]
             work: 0,
         }
+    }
+
+    /// A watch that keeps the header for those who judge it, when it has no more octets than these.
+    pub fn keeping_header(octets_max: usize) -> Self {
+        Self { header: Some(Vec::new()), header_octets_max: octets_max, ..Self::new() }
     }
 
     /// Takes the next octets of the content.
@@ -159,6 +171,9 @@ impl HeaderWatch {
             #[cfg(test)]
             {
                 self.work += used.max(1);
+            }
+            if self.state != State::Body {
+                self.keep(&octets[..used]);
             }
             self.facts.content_octets += used as u64;
             octets = &octets[used..];
@@ -184,7 +199,22 @@ impl HeaderWatch {
         }
         self.facts.message_id_text = (self.facts.message_id > 0).then(|| self.message_id.text());
         self.facts.subject_text = (self.facts.subject > 0).then(|| self.subject.text());
+        let header_octets = usize::try_from(self.facts.header_octets).unwrap_or(usize::MAX);
+        self.facts.header = self.header.filter(|header| header.len() >= header_octets).map(|mut header| {
+            header.truncate(header_octets);
+            header.into_boxed_slice()
+        });
         self.facts
+    }
+
+    /// What the body's first line turns out to hold is cut off at the end.
+    fn keep(&mut self, octets: &[u8]) {
+        if let Some(header) = &mut self.header {
+            match header.len() + octets.len() <= self.header_octets_max {
+                true => header.extend_from_slice(octets),
+                false => self.header = None,
+            }
+        }
     }
 
     /// A state that looks at one octet. Says how many were used: none when the body begins with this one.
@@ -284,7 +314,7 @@ mod tests {
     use super::*;
 
     fn watch(content: &[u8], slice_octets: usize) -> HeaderFacts {
-        let mut watch = HeaderWatch::new();
+        let mut watch = HeaderWatch::keeping_header(1 << 20);
         content.chunks(slice_octets).for_each(|slice| watch.feed(slice));
         watch.finish()
     }
@@ -300,6 +330,7 @@ mod tests {
         assert_eq!(facts.hops as usize, fields.iter().filter(|field| field.is("Received")).count());
         assert_eq!(facts.header_octets as usize, fields.iter().map(|field| field.whole.len()).sum::<usize>());
         assert_eq!(facts.content_octets as usize, content.len());
+        assert_eq!(facts.header.as_deref(), Some(&content[..facts.header_octets as usize]));
         facts
     }
 
@@ -328,6 +359,19 @@ mod tests {
             let facts = check(content);
             assert_eq!((facts.header_8bit, facts.body_8bit), (header, body), "{content:?}");
         }
+    }
+
+    #[test]
+    fn a_header_is_kept_whole_or_not_at_all() {
+        let content = b"From: a@b.example\r\nSubject: x\r\n\r\nbody";
+        for (octets_max, kept) in [(0, false), (30, false), (32, true), (1_000, true)] {
+            let mut watch = HeaderWatch::keeping_header(octets_max);
+            content.chunks(3).for_each(|slice| watch.feed(slice));
+            assert_eq!(watch.finish().header.is_some(), kept, "{octets_max}");
+        }
+        let mut watch = HeaderWatch::new();
+        watch.feed(content);
+        assert_eq!(watch.finish().header, None, "nobody asked");
     }
 
     #[test]

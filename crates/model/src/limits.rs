@@ -39,3 +39,6 @@ pub const REPLY_LINES_MAX: usize = 16;
 
 /// Route look-ups under way at once.
 pub const PROBES_MAX: usize = 256;
+
+/// Octets of a header that is judged (whose it is, what providers would say of it). Postfix reads 100 KiB; what is longer is no mail of people.
+pub const JUDGED_HEADER_OCTETS_MAX: usize = 256 * 1024;

@@ -6,7 +6,7 @@
 //!
 //! **Never** counts failures: who guesses is made to wait by `core::lockout`, over whatever registry there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,10 +15,11 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use ipnet::IpNet;
 use postrider_model::doors::{Principal, Registry, RegistryTrouble, Secret, ShownCertificate, Signer};
-use postrider_model::{BoxFuture, TenantName};
+use postrider_model::policy::{Stream, Voice};
+use postrider_model::{BoxFuture, StreamName, TenantName};
 use postrider_smtp::Domain;
 
-use crate::config::{Credential, SendingDomain};
+use crate::config::{Credential, SendingDomain, Tenant};
 
 /// Credentials by the digest of their user, so that the search itself is blind to how near a guessed name comes.
 type Table = BTreeMap<[u8; 32], Entry>;
@@ -48,6 +49,9 @@ struct Known {
     by_fingerprint: BTreeMap<[u8; 32], Bearer>,
     /// Who signs, by name.
     domains: BTreeMap<Box<str>, SendingDomain>,
+    /// Tenants that speak for their own domains alone.
+    bound: BTreeSet<TenantName>,
+    streams: BTreeMap<(TenantName, StreamName), Arc<Stream>>,
 }
 
 /// The registry of one configuration, until the next.
@@ -56,25 +60,38 @@ pub struct ConfigRegistry {
 }
 
 impl ConfigRegistry {
-    /// A registry of these credentials and domains.
-    pub fn new(credentials: &[Credential], domains: &[SendingDomain]) -> Self {
-        Self { known: ArcSwap::from_pointee(known(credentials, domains)) }
+    /// A registry of these tenants, credentials and domains.
+    pub fn new(tenants: &[Tenant], credentials: &[Credential], domains: &[SendingDomain]) -> Self {
+        Self { known: ArcSwap::from_pointee(known(tenants, credentials, domains)) }
     }
 
     /// Others hold from now on.
-    pub fn replace(&self, credentials: &[Credential], domains: &[SendingDomain]) {
-        self.known.store(Arc::new(known(credentials, domains)));
+    pub fn replace(&self, tenants: &[Tenant], credentials: &[Credential], domains: &[SendingDomain]) {
+        self.known.store(Arc::new(known(tenants, credentials, domains)));
     }
 
     fn look_for_signers(&self, tenant: &TenantName, from: &Domain) -> Vec<Arc<Signer>> {
         let known = self.known.load();
         let name = from.to_ascii().to_ascii_lowercase();
-        let above = std::iter::successors(Some(&*name), |name| name.split_once('.').map(|(_, above)| above));
-        let mut signing = above.filter_map(|name| known.domains.get(name));
+        let mut signing = above(&name).filter_map(|name| known.domains.get(name));
         let own = signing.find(|domain| domain.tenant.as_ref().is_none_or(|owner| owner == tenant)).map(|domain| domain.signer.clone());
         let for_all = known.domains.values().filter(|domain| domain.signs_all).map(|domain| domain.signer.clone());
         let more: Vec<Arc<Signer>> = for_all.filter(|signer| own.as_ref().is_none_or(|own| own.domain != signer.domain)).collect();
         own.into_iter().chain(more).collect()
+    }
+
+    fn look_for_voice(&self, tenant: &TenantName, domain: &Domain) -> Voice {
+        let known = self.known.load();
+        let name = domain.to_ascii().to_ascii_lowercase();
+        let own = above(&name).filter_map(|name| known.domains.get(name));
+        let own = own.filter(|domain| domain.tenant.as_ref().is_none_or(|owner| owner == tenant)).next();
+        let own = own.map(|domain| domain.sends_as.clone());
+        match (own, known.bound.contains(tenant)) {
+            // Whoever writes the file runs the relay: what it says is proof enough.
+            (Some(own), true) => Voice::Proven(own),
+            (None, true) => Voice::Foreign,
+            (own, false) => Voice::Free(own),
+        }
     }
 
     fn look(&self, peer: IpAddr, user: &str, secret: &Secret) -> Option<Principal> {
@@ -123,9 +140,24 @@ impl Registry for ConfigRegistry {
         let found = self.look_for_signers(tenant, from);
         Box::pin(std::future::ready(Ok(found)))
     }
+
+    fn stream<'a>(&'a self, tenant: &'a TenantName, stream: &'a StreamName) -> BoxFuture<'a, Result<Arc<Stream>, RegistryTrouble>> {
+        let found = self.known.load().streams.get(&(tenant.clone(), stream.clone())).cloned().unwrap_or_default();
+        Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn voice<'a>(&'a self, tenant: &'a TenantName, domain: &'a Domain) -> BoxFuture<'a, Result<Voice, RegistryTrouble>> {
+        let found = self.look_for_voice(tenant, domain);
+        Box::pin(std::future::ready(Ok(found)))
+    }
 }
 
-fn known(credentials: &[Credential], domains: &[SendingDomain]) -> Known {
+/// A domain and those above it, the closest first.
+fn above(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |name| name.split_once('.').map(|(_, above)| above))
+}
+
+fn known(tenants: &[Tenant], credentials: &[Credential], domains: &[SendingDomain]) -> Known {
     let principal = |credential: &Credential| Principal {
         tenant: credential.tenant.clone(),
         stream: credential.stream.clone(),
@@ -133,7 +165,12 @@ fn known(credentials: &[Credential], domains: &[SendingDomain]) -> Known {
         priority: credential.priority,
     };
     let domains = domains.iter().map(|domain| (domain.signer.domain.clone(), domain.clone())).collect();
-    let mut known = Known { by_user: BTreeMap::new(), by_network: Vec::new(), by_fingerprint: BTreeMap::new(), domains };
+    let bound = tenants.iter().filter(|tenant| tenant.own_domains_only).map(|tenant| tenant.name.clone()).collect();
+    let streams = |tenant: &Tenant| -> Vec<_> {
+        tenant.streams.iter().map(|(name, stream)| ((tenant.name.clone(), name.clone()), stream.clone())).collect()
+    };
+    let streams = tenants.iter().flat_map(streams).collect();
+    let mut known = Known { by_user: BTreeMap::new(), by_network: Vec::new(), by_fingerprint: BTreeMap::new(), domains, bound, streams };
     for credential in credentials {
         for fingerprint in &credential.certificates {
             let (networks, suffices) = (credential.networks.clone(), credential.certificate_suffices);
@@ -183,7 +220,7 @@ pub fn hex(octets: &[u8]) -> String {
 mod tests {
     use std::cell::RefCell;
 
-    use postrider_model::Priority;
+    use postrider_model::{Priority, policy};
 
     use super::*;
 
@@ -209,7 +246,7 @@ mod tests {
 
     #[test]
     fn only_the_right_secret_of_a_known_user_is_recognised() {
-        let registry = ConfigRegistry::new(&[credential("app", "one"), credential("other", "two")], &[]);
+        let registry = ConfigRegistry::new(&[], &[credential("app", "one"), credential("other", "two")], &[]);
         let look = |user: &str, secret: &str| registry.look(HERE, user, &Secret(secret.as_bytes().to_vec())).map(|p| p.credential.unwrap());
         for (user, secret, known) in [
             ("app", "one", true),
@@ -222,7 +259,7 @@ mod tests {
         ] {
             assert_eq!(look(user, secret), known.then(|| user.into()), "{user} {secret}");
         }
-        registry.replace(&[credential("app", "three")], &[]);
+        registry.replace(&[], &[credential("app", "three")], &[]);
         assert_eq!((look("app", "one").is_some(), look("app", "three").is_some(), look("other", "two").is_some()), (false, true, false));
     }
 
@@ -232,7 +269,7 @@ mod tests {
         let narrowed = Credential { networks: networks(&["10.0.0.0/8", "2001:db8::/32"]), ..credential("app", "one") };
         let office = Credential { secret_sha256: None, networks: networks(&["10.0.0.0/8"]), ..credential("office", "") };
         let printer = Credential { secret_sha256: None, networks: networks(&["10.1.0.0/16"]), ..credential("printer", "") };
-        let registry = ConfigRegistry::new(&[narrowed, office, printer], &[]);
+        let registry = ConfigRegistry::new(&[], &[narrowed, office, printer], &[]);
         for (peer, proven, recognised) in [
             ("10.9.9.9", true, Some("office")),
             ("::ffff:10.9.9.9", true, Some("office")),
@@ -256,7 +293,7 @@ mod tests {
         let anywhere = Credential { certificates: vec![[1; 32], [2; 32]], ..bare("anywhere") };
         let office =
             Credential { certificates: vec![[3; 32]], networks: networks("10.0.0.0/8"), certificate_suffices: true, ..bare("office") };
-        let registry = ConfigRegistry::new(&[anywhere, office], &[]);
+        let registry = ConfigRegistry::new(&[], &[anywhere, office], &[]);
         let look = |peer: &str, certificate: u8, key: u8| {
             let shown = ShownCertificate { certificate_sha256: [certificate; 32], key_sha256: [key; 32] };
             let found = registry.look_by_certificate(peer.parse().unwrap(), &shown);
@@ -280,6 +317,7 @@ mod tests {
             tenant: tenant.map(TenantName::new),
             signs_all,
             signer: Arc::new(Signer { domain: name.into(), keys: Vec::new() }),
+            sends_as: Arc::new(policy::SendingDomain { name: Domain::parse(name).unwrap(), return_path: None }),
         };
         let domains = [
             domain("brand.example", Some("shop"), false),
@@ -287,8 +325,9 @@ mod tests {
             domain("open.example", None, false),
             domain("relay.example", None, true),
         ];
-        let registry = ConfigRegistry::new(&[], &domains);
-        assert!(registry.signs() && !ConfigRegistry::new(&[], &[]).signs());
+        let tenants = [Tenant { name: "bank".into(), own_domains_only: true, streams: Vec::new() }];
+        let registry = ConfigRegistry::new(&tenants, &[], &domains);
+        assert!(registry.signs() && !ConfigRegistry::new(&[], &[], &[]).signs());
         for (tenant, from, signers) in [
             ("shop", "brand.example", "brand.example relay.example"),
             ("shop", "Mail.Brand.example", "brand.example relay.example"),
@@ -304,11 +343,25 @@ mod tests {
             let names: Vec<&str> = found.iter().map(|signer| &*signer.domain).collect();
             assert_eq!(names.join(" "), signers, "{tenant} {from}");
         }
+        let voice = |tenant: &str, from: &str| match registry.look_for_voice(&tenant.into(), &Domain::parse(from).unwrap()) {
+            Voice::Proven(own) => format!("proven {}", own.name),
+            Voice::Free(own) => format!("free {}", own.map_or_else(String::new, |own| own.name.to_string())),
+            Voice::Unproven(_) | Voice::Foreign => "foreign".to_owned(),
+        };
+        for (tenant, from, said) in [
+            ("bank", "x.news.brand.example", "proven news.brand.example"),
+            ("bank", "brand.example", "foreign"),
+            ("bank", "open.example", "proven open.example"),
+            ("shop", "brand.example", "free brand.example"),
+            ("shop", "elsewhere.example", "free "),
+        ] {
+            assert_eq!(voice(tenant, from), said, "{tenant} {from}");
+        }
     }
 
     #[test]
     fn an_unknown_user_and_a_wrong_secret_cost_the_same_work() {
-        let registry = ConfigRegistry::new(&[credential("app", "one"), credential("other", "two")], &[]);
+        let registry = ConfigRegistry::new(&[], &[credential("app", "one"), credential("other", "two")], &[]);
         let work = |user: &str, secret: &str| {
             WORK.take();
             assert!(registry.look(HERE, user, &Secret(secret.as_bytes().to_vec())).is_none());

@@ -7,6 +7,7 @@ use postrider_mail::dkim::SigningKey;
 use postrider_smtp::Domain;
 
 use super::ShownCertificate;
+use crate::policy::{Stream, Voice};
 use crate::{BoxFuture, CredentialName, Priority, StreamName, TenantName};
 
 /// Looks tenants and credentials up by name.
@@ -30,6 +31,12 @@ pub trait Registry: Send + Sync {
     /// Who signs mail of this tenant that says it is from this domain: the domain itself or the closest above it that has keys (RFC 7489 §3.1.1 counts both as
     /// aligned), and the operator, where it signs for all. Nobody, when no domain that fits has keys.
     fn signers<'a>(&'a self, tenant: &'a TenantName, from: &'a Domain) -> BoxFuture<'a, Result<Vec<Arc<Signer>>, RegistryTrouble>>;
+
+    /// What is known of a tenant's stream. A name that nobody knows any more has the defaults: mail that was accepted under it goes on.
+    fn stream<'a>(&'a self, tenant: &'a TenantName, stream: &'a StreamName) -> BoxFuture<'a, Result<Arc<Stream>, RegistryTrouble>>;
+
+    /// Whether a tenant may speak for a domain.
+    fn voice<'a>(&'a self, tenant: &'a TenantName, domain: &'a Domain) -> BoxFuture<'a, Result<Voice, RegistryTrouble>>;
 }
 
 /// A domain that signs (RFC 6376), with every key that it signs with.

@@ -4,6 +4,7 @@ mod checking;
 mod provider;
 mod retry;
 mod routing;
+mod stream;
 
 pub use checking::{
     AddressMap, Archive, Checking, HeaderAction, HeaderRule, LOCAL_LISTENER, Milter, MilterServer, OnFailure, Pattern, Rewriting, Scope,
@@ -14,6 +15,7 @@ pub use routing::{
     AuthInClear, Detour, DomainMatch, LmtpServer, LocalDomain, Pool, QuotaLimits, Remote, Routing, Rule, SenderMatch, SmartHost, Target,
     TlsLevel,
 };
+pub use stream::{Preparing, SendingDomain, Stream, StreamClass, Strictness, Voice};
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use postrider_mail::dkim::SigningKey;
 use postrider_model::TenantName;
 use postrider_model::doors::Signer;
+use postrider_model::policy;
 use postrider_smtp::Domain;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
@@ -24,6 +25,8 @@ pub struct SendingDomain {
     pub signs_all: bool,
     /// Its name and keys.
     pub signer: Arc<Signer>,
+    /// What is sent from it.
+    pub sends_as: Arc<policy::SendingDomain>,
 }
 
 /// All of them.
@@ -48,6 +51,7 @@ fn domain(section: &Section<'_>, tenants: &[Tenant], directory: &Path) -> Option
         let known = tenants.iter().find(|tenant| tenant.name.as_str() == name);
         known.map(|tenant| tenant.name.clone()).ok_or_else(|| format!("there is no [[tenant]] of the name {name:?}"))
     });
+    let return_path = section.optional("return_path", values::domain);
     let signs_all = section.or("signs_all", false, values::flag);
     let keys = section.list("keys", |value| key(value, directory));
     if !section.has("keys") {
@@ -62,8 +66,23 @@ fn domain(section: &Section<'_>, tenants: &[Tenant], directory: &Path) -> Option
     if keys.is_empty() {
         section.fault("keys", "at least one is needed; `postrider dkim new` makes two");
     }
-    let domain = name?.to_ascii().to_ascii_lowercase().into();
-    Some(SendingDomain { tenant, signs_all, signer: Arc::new(Signer { domain, keys }) })
+    let name = name?;
+    if let Some(return_path) = &return_path
+        && !is_below(return_path, &name)
+    {
+        section.fault(
+            "return_path",
+            format!("{return_path} is not below {name}: receivers would not count it as {name}'s own (RFC 7489 §3.1.2)"),
+        );
+    }
+    let domain = name.to_ascii().to_ascii_lowercase().into();
+    let sends_as = Arc::new(policy::SendingDomain { name, return_path });
+    Some(SendingDomain { tenant, signs_all, signer: Arc::new(Signer { domain, keys }), sends_as })
+}
+
+fn is_below(domain: &Domain, above: &Domain) -> bool {
+    let (domain, above) = (domain.to_ascii().to_ascii_lowercase(), above.to_ascii().to_ascii_lowercase());
+    domain.strip_suffix(&above).is_some_and(|front| front.ends_with('.'))
 }
 
 /// `"2026a: dkim/2026a.pem"`

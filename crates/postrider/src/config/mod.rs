@@ -27,11 +27,12 @@ mod values;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use postrider_flow::{ListenerSettings, ReceiveLimits};
-use postrider_model::policy::Snapshot;
+use postrider_model::policy::{Snapshot, Stream};
 use postrider_model::{CredentialName, Priority, StreamName, TenantName};
 use toml::de::DeTable;
 
@@ -109,8 +110,10 @@ pub struct ListenerConfig {
 pub struct Tenant {
     /// Its name.
     pub name: TenantName,
+    /// It speaks only for domains that are named as its own.
+    pub own_domains_only: bool,
     /// Its classes of mail; the first is the default.
-    pub streams: Vec<(StreamName, Priority)>,
+    pub streams: Vec<(StreamName, Arc<Stream>)>,
 }
 
 /// Who may send.

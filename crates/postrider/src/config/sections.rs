@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_edge::tls::SYSTEM_ROOTS;
 use postrider_flow::{ListenerSettings, ReceiveLimits};
 use postrider_model::doors::Principal;
+use postrider_model::policy::{Preparing, Stream, StreamClass, Strictness};
 use postrider_model::{CredentialName, Priority, Role, StreamName, TenantName};
 
 use super::reader::Section;
@@ -221,33 +223,63 @@ fn tenants(top: &Section<'_>) -> Vec<Tenant> {
     let mut tenants: Vec<Tenant> = Vec::new();
     for section in top.sections("tenant") {
         let name = section.required("name", values::name);
-        let mut streams: Vec<(StreamName, Priority)> = Vec::new();
+        let own_domains_only = section.or("sends_as", false, |v| values::one_of(v, &[("anybody", false), ("own_domains", true)]));
+        let mut streams: Vec<(StreamName, Arc<Stream>)> = Vec::new();
         for stream in section.sections("stream") {
             let name = stream.required("name", values::name).map(|name| StreamName::new(&name));
-            let priority = stream.or("priority", Priority::Normal, |v| values::one_of(v, &PRIORITIES));
+            let read = read_stream(&stream);
             if let Some(name) = name {
                 if streams.iter().any(|(other, _)| *other == name) {
                     stream.fault("name", format!("{name} is taken by another stream of this tenant"));
                 }
-                streams.push((name, priority));
+                streams.push((name, Arc::new(read)));
             }
             stream.finish();
         }
         if streams.is_empty() {
-            streams.push((StreamName::new("default"), Priority::Normal));
+            streams.push((StreamName::new("default"), Arc::default()));
         }
         if let Some(name) = name.map(|name| TenantName::new(&name)) {
             if tenants.iter().any(|other| other.name == name) {
                 section.fault("name", format!("{name} is taken by another tenant"));
             }
-            tenants.push(Tenant { name, streams });
+            tenants.push(Tenant { name, own_domains_only, streams });
         }
         section.finish();
     }
     if tenants.is_empty() {
-        tenants.push(Tenant { name: TenantName::new("default"), streams: vec![(StreamName::new("default"), Priority::Normal)] });
+        let streams = vec![(StreamName::new("default"), Arc::default())];
+        tenants.push(Tenant { name: TenantName::new("default"), own_domains_only: false, streams });
     }
     tenants
+}
+
+fn read_stream(section: &Section<'_>) -> Stream {
+    let classes = [("transactional", StreamClass::Transactional), ("bulk", StreamClass::Bulk)];
+    let strictness = [("off", Strictness::Off), ("warn", Strictness::Warn), ("mend", Strictness::Mend), ("refuse", Strictness::Refuse)];
+    Stream {
+        class: section.or("class", StreamClass::Transactional, |v| values::one_of(v, &classes)),
+        priority: section.or("priority", Priority::Normal, |v| values::one_of(v, &PRIORITIES)),
+        preparing: Preparing {
+            own_return_path: section.or("own_return_path", false, values::flag),
+            one_click: section.or("one_click", false, values::flag),
+            feedback_id: section.or("feedback_id", false, values::flag),
+            strips: section.list("strips", field_name).unwrap_or_default(),
+        },
+        strictness: section.or("rules", Strictness::Off, |v| values::one_of(v, &strictness)),
+        ..Stream::default()
+    }
+}
+
+/// The beginning of field names (RFC 5322 §3.6.8).
+fn field_name(value: &toml::de::DeValue<'_>) -> Read<Box<str>> {
+    let name = values::text(value)?;
+    let plain = (1..=64).contains(&name.len()) && name.bytes().all(|octet| matches!(octet, 33..=57 | 59..=126));
+    if plain {
+        Ok(name.to_ascii_lowercase().into())
+    } else {
+        Err(format!("{name:?} is not the beginning of a field's name, such as \"X-Internal-\""))
+    }
 }
 
 fn credentials(top: &Section<'_>, tenants: &[Tenant]) -> Vec<Credential> {
@@ -326,11 +358,11 @@ fn lane(
         Some(name) => found.streams.iter().find(|(known, _)| known.as_str() == name),
         None => found.streams.first(),
     };
-    let Some((stream, priority)) = class.cloned() else {
+    let Some((stream, class)) = class.cloned() else {
         section.fault(stream_key, format!("the tenant {} has no stream of the name {:?}", found.name, stream.unwrap_or_default()));
         return None;
     };
-    Some((found.name.clone(), stream, priority))
+    Some((found.name.clone(), stream, class.priority))
 }
 
 /// User names may look like mailboxes; many clients insist on that.

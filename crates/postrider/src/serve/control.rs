@@ -42,10 +42,10 @@ fn principal(tenants: &[Tenant], mail: &LocalMail) -> Result<Principal, IntakeTr
         Some(name) => tenant.streams.iter().find(|(stream, _)| stream == name),
         None => tenant.streams.first(),
     };
-    let (stream, priority) = stream.cloned().ok_or_else(|| IntakeTrouble::Refused("the tenant has no such stream".to_owned()))?;
+    let (name, stream) = stream.ok_or_else(|| IntakeTrouble::Refused("the tenant has no such stream".to_owned()))?;
     // Who of the machine's users it was is told with the message, as the user of AUTH is.
     let credential = mail.user.map(|user| CredentialName::new(&format!("uid-{user}")));
-    Ok(Principal { tenant: tenant.name.clone(), stream, credential, priority })
+    Ok(Principal { tenant: tenant.name.clone(), stream: name.clone(), credential, priority: stream.priority })
 }
 
 impl Intake for RelayIntake {
@@ -149,6 +149,7 @@ impl Drop for ControlSocket {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use postrider_model::policy::Stream;
     use postrider_model::{Priority, ReportWishes};
     use postrider_smtp::ReversePath;
 
@@ -156,10 +157,13 @@ mod tests {
 
     #[test]
     fn mail_gets_a_tenant_and_a_stream() {
-        let tenants = [
-            Tenant { name: "shop".into(), streams: vec![("receipts".into(), Priority::High), ("news".into(), Priority::Low)] },
-            Tenant { name: "club".into(), streams: vec![("all".into(), Priority::Normal)] },
-        ];
+        let tenant = |name: &str, streams: &[(&str, Priority)]| {
+            let streams =
+                streams.iter().map(|(name, priority)| ((*name).into(), Arc::new(Stream { priority: *priority, ..Stream::default() })));
+            Tenant { name: name.into(), own_domains_only: false, streams: streams.collect() }
+        };
+        let tenants =
+            [tenant("shop", &[("receipts", Priority::High), ("news", Priority::Low)]), tenant("club", &[("all", Priority::Normal)])];
         for (tenant, stream, found) in [
             (None, None, Some(("shop", "receipts", Priority::High))),
             (None, Some("news"), Some(("shop", "news", Priority::Low))),

@@ -79,7 +79,7 @@ impl Reloader {
         self.certify(certified).map_err(|trouble| stays(trouble.to_string()))?;
         self.tls.ask_for_certificates(config.knows_certificates());
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
-        self.registry.replace(&config.credentials, &config.domains);
+        self.registry.replace(&config.tenants, &config.credentials, &config.domains);
         self.tenants.store(Arc::new(config.tenants.clone()));
         self.put_in_force(&config, &self.reroutes.lock().unwrap_or_else(PoisonError::into_inner));
         let mut said = vec![format!("the configuration {} is in force", self.file.display())];

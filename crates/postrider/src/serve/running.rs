@@ -109,7 +109,7 @@ impl Running {
         let tls = Arc::new(ServerTls::new(certified)?);
         tls.ask_for_certificates(config.knows_certificates());
         let spool = open_spool(&directory, &config, capture)?;
-        let registry = Arc::new(ConfigRegistry::new(&config.credentials, &config.domains));
+        let registry = Arc::new(ConfigRegistry::new(&config.tenants, &config.credentials, &config.domains));
         let log = match &metrics {
             Some(metrics) => metrics.count(logs.door),
             None => logs.door,

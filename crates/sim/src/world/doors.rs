@@ -7,6 +7,7 @@ use std::time::Duration;
 use postrider_model::doors::{
     AddressAnswer, Clock, DnsTrouble, Entropy, Judged, MailLog, MxAnswer, Principal, Registry, RegistryTrouble, Resolver, Secret, Signer,
 };
+use postrider_model::policy::{Stream, Voice};
 use postrider_model::{
     AttemptFacts, BoxFuture, CredentialName, Diagnosis, Message, MessageId, Outcome, Phase, Priority, Reason, Role, StreamName, TenantName,
     Timestamp, Trouble,
@@ -72,6 +73,14 @@ impl Registry for SimRegistry {
 
     fn signers<'a>(&'a self, _: &'a TenantName, _: &'a Domain) -> BoxFuture<'a, Result<Vec<Arc<Signer>>, RegistryTrouble>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn stream<'a>(&'a self, _: &'a TenantName, _: &'a StreamName) -> BoxFuture<'a, Result<Arc<Stream>, RegistryTrouble>> {
+        Box::pin(std::future::ready(Ok(Arc::default())))
+    }
+
+    fn voice<'a>(&'a self, _: &'a TenantName, _: &'a Domain) -> BoxFuture<'a, Result<Voice, RegistryTrouble>> {
+        Box::pin(std::future::ready(Ok(Voice::Free(None))))
     }
 
     fn authenticate(&self, _peer: IpAddr, user: &str, secret: Secret) -> BoxFuture<'_, Option<Principal>> {
