@@ -34,6 +34,7 @@ pub mod header_rules;
 pub mod local;
 pub mod lockout;
 pub mod outage;
+pub mod ownership;
 pub mod plan;
 pub mod prove;
 pub mod quota;

@@ -29,6 +29,16 @@ fn watch(content: &[u8], slice_octets: usize) -> HeaderFacts {
     watch.finish()
 }
 
+/// Whoever reads a header, whatever is said of its authors is text of one line, and no more of it than there is.
+pub fn claims(content: &[u8]) {
+    if let Ok(claims) = postrider_mail::claims::of(content) {
+        for claim in claims {
+            assert!(claim.domains.iter().all(|domain| !domain.is_empty() && !domain.chars().any(|c| c.is_control() || c.is_whitespace())));
+            assert!(claim.domains.iter().map(String::len).sum::<usize>() <= 8 * content.len());
+        }
+    }
+}
+
 /// A report and a trace field whose every argument is hostile hold no line break but ours.
 pub fn dsn(octets: &[u8]) {
     let text = String::from_utf8_lossy(octets);

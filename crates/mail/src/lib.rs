@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addresses;
+pub mod claims;
 pub mod date;
 pub mod dkim;
 pub mod dsn;

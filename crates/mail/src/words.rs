@@ -1,7 +1,7 @@
 //! Encoded words, read (RFC 2047), for those who look at a field as a person sees it.
 //!
-//! **Promises.** What comes out is text of one line: folds are gone, what deceives a reader is a question mark. Words in UTF-8, ISO-8859-1 and US-ASCII are
-//! decoded; others, and broken ones, stay as they stand. Blanks between two words that were decoded are no text (RFC 2047 §6.2). Work is linear.
+//! **Promises.** What comes out is text of one line: folds are gone, what deceives a reader is a question mark. Words in the encodings of the
+//! web are decoded; others, and broken ones, stay as they stand. Blanks between two words that were decoded are no text (RFC 2047 §6.2). Work is linear.
 //!
 //! **Never** writes encoded words, and never changes a field.
 
@@ -59,14 +59,9 @@ fn word(text: &str) -> Option<(String, usize)> {
     };
     // A language may stand behind the charset (RFC 2231 §5).
     let charset = charset.split('*').next().unwrap_or_default();
-    let said = if charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("us-ascii") {
-        String::from_utf8_lossy(&octets).into_owned()
-    } else if charset.eq_ignore_ascii_case("iso-8859-1") {
-        octets.into_iter().map(char::from).collect()
-    } else {
-        return None;
-    };
-    Some((said, 2 + parts_octets(text)))
+    let encoding = encoding_rs::Encoding::for_label_no_replacement(charset.as_bytes())?;
+    let (said, _) = encoding.decode_without_bom_handling(&octets);
+    Some((said.into_owned(), 2 + parts_octets(text)))
 }
 
 /// Octets up to and with the end of the word, behind its `=?`.
@@ -126,7 +121,9 @@ mod tests {
             ("=?utf-8?q?one?=\r\n =?utf-8?q?_two?= three", "one two three"),
             ("a =?utf-8?q?one?= b =?utf-8?q?two?=", "a one b two"),
             ("=?utf-8*en?q?hi?=", "hi"),
-            ("=?koi8-r?B?8PDw?=", "=?koi8-r?B?8PDw?="),
+            ("=?koi8-r?B?8PDw?=", "\u{41f}\u{41f}\u{41f}"),
+            ("=?iso-2022-jp?B?GyRCRnxLXBsoQg==?=", "\u{65e5}\u{672c}"),
+            ("=?utf-7?Q?+AEA-?=", "=?utf-7?Q?+AEA-?="),
             ("=?utf-8?q?a=0D=0ABcc:_x?=", "a Bcc: x"),
             ("=?utf-8?q?=ZZ?= =?utf-8?b?!!?=", "=?utf-8?q?=ZZ?= =?utf-8?b?!!?="),
             ("=?utf-8?q?open", "=?utf-8?q?open"),

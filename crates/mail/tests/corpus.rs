@@ -61,6 +61,11 @@ fn mailboxes_corpus() {
 }
 
 #[test]
+fn claims_corpus() {
+    check("claims", checks::claims);
+}
+
+#[test]
 fn dsn_corpus() {
     check("dsn", checks::dsn);
 }
