@@ -2,23 +2,29 @@
 //! Not an interface.
 
 use hickory_resolver::proto::op::Message;
+use postrider_model::limits::{TEXT_RECORD_OCTETS_MAX, TEXT_RECORDS_MAX};
 use postrider_smtp::Domain;
 use postrider_smtp::sasl::Credentials;
 
 use crate::proxy::socks::{Act, Socks};
-use crate::resolver::{address_record, mx_record};
+use crate::resolver::{address_record, alias_record, mx_record, pointer_record, text_records};
 
 /// A DNS message as it comes: whatever its records say, what mail sees of them is a clean name that reads back, the root, or an address.
 pub fn dns(input: &[u8]) {
     let Ok(message) = Message::from_vec(input) else { return };
     for record in &message.answers {
         let _ = address_record(&record.data);
-        let Some(host) = mx_record(&record.data).and_then(|mx| mx.host) else { continue };
+        let name =
+            mx_record(&record.data).and_then(|mx| mx.host).or_else(|| pointer_record(&record.data)).or_else(|| alias_record(&record.data));
+        let Some(host) = name else { continue };
         assert!(
             host.as_str().len() <= 255 && !host.as_str().chars().any(|letter| letter.is_control() || letter.is_whitespace()),
             "{host:?}"
         );
         assert_eq!(Domain::parse(host.as_str()).as_ref(), Ok(&host));
+    }
+    if let Ok(texts) = text_records(message.answers.iter().map(|record| &record.data)) {
+        assert!((1..=TEXT_RECORDS_MAX).contains(&texts.len()) && texts.iter().all(|text| text.len() <= TEXT_RECORD_OCTETS_MAX));
     }
 }
 

@@ -8,7 +8,7 @@
 //! **Never** reads `/etc/hosts`, and never appends a search domain: a mail domain is a full name (RFC 5321 §2.3.5).
 //!
 //! **Bends.** When one address family answers and the other fails, the answer counts, but only for [`HALF_ANSWER_TTL`]. An MX record whose host
-//! is no domain name is left out; when none remains the answer has no sense.
+//! is no domain name is left out, and so is such a PTR record; when none remains the answer has no sense.
 //!
 //! **Does badly.** It trusts the configured servers (no DNSSEC). An empty answer without an SOA costs one more question each time.
 
@@ -25,7 +25,10 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 use postrider_model::BoxFuture;
-use postrider_model::doors::{AddressAnswer, DnsTrouble, MxAnswer, MxRecord, Resolver};
+use postrider_model::doors::{
+    AddressAnswer, AliasAnswer, DnsTrouble, MxAnswer, MxRecord, PointerAnswer, Resolver, TextAnswer, pointer_name,
+};
+use postrider_model::limits::{POINTERS_MAX, TEXT_RECORD_OCTETS_MAX, TEXT_RECORDS_MAX};
 use postrider_smtp::Domain;
 use tokio::sync::Semaphore;
 
@@ -202,6 +205,38 @@ impl Resolver for DnsResolver {
             both_families(v6, v4)
         })
     }
+
+    fn text(&self, name: &Domain) -> BoxFuture<'_, Result<TextAnswer, DnsTrouble>> {
+        let name = dns_name(name);
+        Box::pin(async move {
+            let lookup = self.ask(&name?, RecordType::TXT).await?;
+            let records = text_records(lookup.answers().iter().map(|record| &record.data))?;
+            Ok(TextAnswer { records, ttl: remaining(&lookup) })
+        })
+    }
+
+    fn pointers(&self, address: IpAddr) -> BoxFuture<'_, Result<PointerAnswer, DnsTrouble>> {
+        let name = full_name(&pointer_name(address));
+        Box::pin(async move {
+            let lookup = self.ask(&name?, RecordType::PTR).await?;
+            let names: Vec<_> = lookup.answers().iter().filter_map(|record| pointer_record(&record.data)).take(POINTERS_MAX).collect();
+            if names.is_empty() {
+                return Err(DnsTrouble::Failed("no PTR record names a host".into()));
+            }
+            Ok(PointerAnswer { names, ttl: remaining(&lookup) })
+        })
+    }
+
+    fn alias(&self, name: &Domain) -> BoxFuture<'_, Result<AliasAnswer, DnsTrouble>> {
+        let name = dns_name(name);
+        Box::pin(async move {
+            let name = name?;
+            let lookup = self.ask(&name, RecordType::CNAME).await?;
+            let first = lookup.answers().iter().filter(|record| record.name == name).find_map(|record| alias_record(&record.data));
+            let target = first.ok_or_else(|| DnsTrouble::Failed("no CNAME record names a host".into()))?;
+            Ok(AliasAnswer { target, ttl: remaining(&lookup) })
+        })
+    }
 }
 
 fn set_options(options: &mut ResolverOpts, settings: &ResolverSettings) {
@@ -227,7 +262,11 @@ fn name_server(server: SocketAddr) -> NameServerConfig {
 
 /// The domain in A-labels, as a full name. One that the DNS cannot hold (RFC 1035 §2.3.4) does not exist.
 fn dns_name(domain: &Domain) -> Result<Name, DnsTrouble> {
-    let mut name = Name::from_ascii(domain.to_ascii()).map_err(|_| DnsTrouble::NoName { ttl: IMPOSSIBLE_NAME_TTL })?;
+    full_name(&domain.to_ascii())
+}
+
+fn full_name(text: &str) -> Result<Name, DnsTrouble> {
+    let mut name = Name::from_ascii(text).map_err(|_| DnsTrouble::NoName { ttl: IMPOSSIBLE_NAME_TTL })?;
     name.set_fqdn(true);
     Ok(name)
 }
@@ -246,6 +285,35 @@ pub(crate) fn address_record(data: &RData) -> Option<IpAddr> {
         RData::AAAA(address) => Some(IpAddr::V6(address.0)),
         _ => None,
     }
+}
+
+/// The records of a TXT answer, each with its strings joined. Too many or too long ones are a failure: what would be left out could be what decides.
+pub(crate) fn text_records<'a>(answers: impl Iterator<Item = &'a RData>) -> Result<Vec<Box<[u8]>>, DnsTrouble> {
+    let mut records = Vec::new();
+    for data in answers {
+        let RData::TXT(text) = data else { continue };
+        let octets: usize = text.txt_data.iter().map(|string| string.len()).sum();
+        if octets > TEXT_RECORD_OCTETS_MAX {
+            return Err(DnsTrouble::Failed(format!("a TXT record of {octets} octets; {TEXT_RECORD_OCTETS_MAX} are the most that is read")));
+        }
+        if records.len() == TEXT_RECORDS_MAX {
+            return Err(DnsTrouble::Failed(format!("more than {TEXT_RECORDS_MAX} TXT records at one name")));
+        }
+        records.push(text.txt_data.concat().into_boxed_slice());
+    }
+    if records.is_empty() { Err(DnsTrouble::Failed("an answer without TXT records".into())) } else { Ok(records) }
+}
+
+/// The name in a PTR record, when it is one of a host.
+pub(crate) fn pointer_record(data: &RData) -> Option<Domain> {
+    let RData::PTR(name) = data else { return None };
+    Domain::parse(&name.to_ascii()).ok()
+}
+
+/// The name in a CNAME record, when it is one that can be asked again.
+pub(crate) fn alias_record(data: &RData) -> Option<Domain> {
+    let RData::CNAME(name) = data else { return None };
+    Domain::parse(&name.to_ascii()).ok()
 }
 
 /// What remains of the shortest time to live in the answer: hickory counts it down in the cached records.

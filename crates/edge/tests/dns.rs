@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, PTR, SOA, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use postrider_edge::{DnsResolver, ResolverSettings};
 use postrider_model::doors::{AddressAnswer, DnsTrouble, MxAnswer, MxRecord, Resolver};
+use postrider_model::limits::{POINTERS_MAX, TEXT_RECORD_OCTETS_MAX, TEXT_RECORDS_MAX};
 use postrider_smtp::Domain;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -37,11 +38,56 @@ fn v6(owner: &str, ttl: u32) -> Record {
     Record::from_rdata(name(owner), ttl, RData::AAAA(AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)))
 }
 
+fn text(owner: &Name, ttl: u32, strings: &[&[u8]]) -> Record {
+    Record::from_rdata(owner.clone(), ttl, RData::TXT(TXT::from_bytes(strings.to_vec())))
+}
+
+fn pointer(owner: &Name, ttl: u32, host: Name) -> Record {
+    Record::from_rdata(owner.clone(), ttl, RData::PTR(PTR(host)))
+}
+
+/// A TXT record of so many octets, in strings of 255.
+fn long_text(owner: &Name, octets: usize) -> Record {
+    let octets = vec![b'x'; octets];
+    text(owner, 60, &octets.chunks(255).collect::<Vec<_>>())
+}
+
+/// What the zone has for those who ask for text, names of addresses and aliases; `None` where it is not asked for these.
+fn text_zone(owner: &Name, kind: RecordType, over_tcp: bool, answer: &mut Message) -> Option<Vec<Record>> {
+    let whole = owner.to_ascii();
+    let large =
+        ["most", "toomany", "longest", "toolong", "all", "named"].iter().any(|label| whole.starts_with(label)) || whole.starts_with("4.");
+    if large && !over_tcp && matches!(kind, RecordType::TXT | RecordType::PTR) {
+        answer.metadata.truncation = true;
+        return Some(vec![]);
+    }
+    Some(match (whole.split('.').next()?, kind) {
+        ("_dmarc", RecordType::TXT) => vec![text(owner, 70, &[b"v=DMARC1; ", b"", b"p=none"]), text(owner, 50, &[b"\xff\0 other"])],
+        ("s1", RecordType::TXT) => vec![alias(owner, 20, "_dmarc.example.")],
+        ("s1", RecordType::CNAME) => vec![alias(owner, 20, "_dmarc.example.")],
+        ("root", RecordType::CNAME) => vec![alias(owner, 20, ".")],
+        ("most", RecordType::TXT) => (0..TEXT_RECORDS_MAX).map(|nth| text(owner, 60, &[nth.to_string().as_bytes()])).collect(),
+        ("toomany", RecordType::TXT) => (0..=TEXT_RECORDS_MAX).map(|nth| text(owner, 60, &[nth.to_string().as_bytes()])).collect(),
+        ("longest", RecordType::TXT) => vec![long_text(owner, TEXT_RECORD_OCTETS_MAX)],
+        ("toolong", RecordType::TXT) => vec![text(owner, 60, &[b"v=spf1 -all"]), long_text(owner, TEXT_RECORD_OCTETS_MAX + 1)],
+        // As much as one message holds.
+        ("all", RecordType::TXT) => vec![long_text(owner, 65_000)],
+        ("1" | "f", RecordType::PTR) => vec![pointer(owner, 80, name("Mail.Example.")), pointer(owner, 90, name("other.example."))],
+        ("2", RecordType::PTR) => vec![pointer(owner, 80, Name::from_labels([&b"a b\r\n"[..], b"example"]).unwrap())],
+        ("4", RecordType::PTR) => (0..1000).map(|nth| pointer(owner, 80, name(&format!("h{nth}.example.")))).collect(),
+        _ => return None,
+    })
+}
+
 /// The zone: fills the answer in; false for no answer at all.
 fn zone(owner: &Name, kind: RecordType, over_tcp: bool, answer: &mut Message) -> bool {
     use RecordType::{A, AAAA};
     let text = owner.to_ascii().to_lowercase();
     let label = text.split('.').next().unwrap_or_default().to_owned();
+    if let Some(answers) = text_zone(owner, kind, over_tcp, answer) {
+        answer.add_answers(answers);
+        return true;
+    }
     let (answers, authority, code): (Vec<Record>, Vec<Record>, ResponseCode) = match (label.as_str(), kind) {
         ("plain", RecordType::MX) => {
             (vec![mx(owner, 300, 20, name("b.example.")), mx(owner, 200, 10, name("A.Example."))], vec![], ResponseCode::NoError)
@@ -62,6 +108,8 @@ fn zone(owner: &Name, kind: RecordType, over_tcp: bool, answer: &mut Message) ->
         ("toabsent", _) => (vec![alias(owner, 60, "absent.example.")], vec![], ResponseCode::NoError),
         ("toabsent2", _) => (vec![alias(owner, 60, "absent.example.")], vec![soa(7)], ResponseCode::NXDomain),
         ("absent", _) => (vec![], vec![soa(33)], ResponseCode::NXDomain),
+        ("nodata", RecordType::TXT | RecordType::CNAME) => (vec![], vec![soa(44)], ResponseCode::NoError),
+        ("3", RecordType::PTR) => (vec![], vec![soa(33)], ResponseCode::NXDomain),
         ("nodata" | "nov4", RecordType::MX) => (vec![], vec![soa(44)], ResponseCode::NoError),
         ("bare", _) => (vec![], vec![], ResponseCode::NoError),
         ("referral", _) => {
@@ -242,6 +290,64 @@ async fn addresses_of_both_families() {
     assert_eq!(ask_addresses("absent.example").await, Err(DnsTrouble::NoName { ttl: seconds(33) }));
     for text in ["half.example", "servfail.example", "silent.example"] {
         assert!(matches!(ask_addresses(text).await, Err(DnsTrouble::Failed(_))), "{text}");
+    }
+}
+
+async fn ask_text(text: &str) -> Result<postrider_model::doors::TextAnswer, DnsTrouble> {
+    let (server, _) = serve().await;
+    resolver(server, true).text(&domain(text)).await
+}
+
+#[tokio::test]
+async fn text_of_any_octets_with_its_strings_joined() {
+    for (text, ttl) in [("_dmarc.example", 50), ("s1._domainkey.example", 20)] {
+        let answer = ask_text(text).await.unwrap();
+        let expected: [&[u8]; 2] = [b"v=DMARC1; p=none", b"\xff\0 other"];
+        assert_eq!(answer.records.iter().map(|record| &**record).collect::<Vec<_>>(), expected, "{text}");
+        assert_eq!(answer.ttl, seconds(ttl), "{text}");
+    }
+    assert_eq!(ask_text("nodata.example").await, Err(DnsTrouble::NoData { ttl: seconds(44) }));
+    assert_eq!(ask_text("absent.example").await, Err(DnsTrouble::NoName { ttl: seconds(33) }));
+}
+
+#[tokio::test]
+async fn text_is_bounded_and_never_cut() {
+    assert_eq!(ask_text("most.example").await.unwrap().records.len(), TEXT_RECORDS_MAX);
+    assert_eq!(ask_text("longest.example").await.unwrap().records[0].len(), TEXT_RECORD_OCTETS_MAX);
+    for text in ["toomany", "toolong", "all", "servfail", "silent", "garbage", "loop1", "refused"] {
+        let answer = ask_text(&format!("{text}.example")).await;
+        assert!(matches!(answer, Err(DnsTrouble::Failed(_))), "{text}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn names_of_addresses() {
+    let (server, asked) = serve().await;
+    let resolver = resolver(server, true);
+    let ask = async |address: &str| resolver.pointers(address.parse().unwrap()).await;
+    for address in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::f"] {
+        let answer = ask(address).await.unwrap();
+        assert_eq!(answer.names, [domain("mail.example"), domain("other.example")], "{address}");
+        assert_eq!(answer.ttl, seconds(80));
+    }
+    assert!(matches!(ask("192.0.2.2").await, Err(DnsTrouble::Failed(_))), "no host has such a name");
+    assert_eq!(ask("192.0.2.3").await, Err(DnsTrouble::NoName { ttl: seconds(33) }));
+    assert_eq!(ask("192.0.2.4").await.unwrap().names.len(), POINTERS_MAX);
+    assert_eq!(asked.lock().unwrap()[0], ("1.2.0.192.in-addr.arpa.".to_owned(), RecordType::PTR));
+}
+
+#[tokio::test]
+async fn aliases_are_told_one_step_at_a_time() {
+    let (server, _) = serve().await;
+    let resolver = resolver(server, true);
+    let ask = async |text: &str| resolver.alias(&domain(text)).await;
+    let answer = ask("s1._domainkey.example").await.unwrap();
+    assert_eq!((answer.target, answer.ttl), (domain("_dmarc.example"), seconds(20)));
+    assert_eq!(ask("loop1.example").await.unwrap().target, domain("loop2.example"));
+    assert_eq!(ask("nodata.example").await, Err(DnsTrouble::NoData { ttl: seconds(44) }));
+    assert_eq!(ask("absent.example").await, Err(DnsTrouble::NoName { ttl: seconds(33) }));
+    for text in ["servfail", "silent", "root"] {
+        assert!(matches!(ask(&format!("{text}.example")).await, Err(DnsTrouble::Failed(_))), "{text}");
     }
 }
 

@@ -34,6 +34,15 @@ pub const ADDRESSES_PER_ATTEMPT_MAX: usize = 10;
 /// MX records of one domain that are looked at.
 pub const MX_RECORDS_MAX: usize = 32;
 
+/// TXT records of one name. Domains that verify themselves to everybody have some dozens.
+pub const TEXT_RECORDS_MAX: usize = 256;
+
+/// Octets of one TXT record, its strings joined. A DKIM record with a key of 16,384 bits has less than 4,000, and an SPF record should not pass 450 (RFC 7208 §3.4).
+pub const TEXT_RECORD_OCTETS_MAX: usize = 16 * 1024;
+
+/// Names of one address that are looked at; SPF looks at ten (RFC 7208 §4.6.4).
+pub const POINTERS_MAX: usize = 32;
+
 /// Lines of one stored reply; the rest is dropped, with a mark.
 pub const REPLY_LINES_MAX: usize = 16;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_model::doors::{
-    AddressAnswer, Clock, DnsTrouble, Entropy, Judged, MailLog, MxAnswer, Principal, Registry, RegistryTrouble, Resolver, Secret, Signer,
+    AddressAnswer, AliasAnswer, Clock, DnsTrouble, Entropy, Judged, MailLog, MxAnswer, PointerAnswer, Principal, Registry, RegistryTrouble,
+    Resolver, Secret, Signer, TextAnswer,
 };
 use postrider_model::policy::{Stream, Voice};
 use postrider_model::{
@@ -50,6 +51,21 @@ impl Resolver for SimResolver {
 
     fn addresses(&self, host: &Domain) -> BoxFuture<'_, Result<AddressAnswer, DnsTrouble>> {
         let (pause, answer) = lock(&self.0.zones).addresses(host);
+        Box::pin(after(pause, answer))
+    }
+
+    fn text(&self, name: &Domain) -> BoxFuture<'_, Result<TextAnswer, DnsTrouble>> {
+        let (pause, answer) = lock(&self.0.zones).text(name);
+        Box::pin(after(pause, answer))
+    }
+
+    fn pointers(&self, address: IpAddr) -> BoxFuture<'_, Result<PointerAnswer, DnsTrouble>> {
+        let (pause, answer) = lock(&self.0.zones).pointers(address);
+        Box::pin(after(pause, answer))
+    }
+
+    fn alias(&self, name: &Domain) -> BoxFuture<'_, Result<AliasAnswer, DnsTrouble>> {
+        let (pause, answer) = lock(&self.0.zones).alias(name);
         Box::pin(after(pause, answer))
     }
 }
