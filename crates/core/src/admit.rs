@@ -5,9 +5,7 @@
 //! host: `user%other.example@ours.example` is a mailbox at `ours.example` and nothing else, and on its way to a *relay* domain such a
 //! local part is refused from strangers, because the next server might still read it the old way.
 //!
-//! **Never** asks who somebody is (`Registry` does), and never decides about content.
-//!
-//! **Does badly.** A tenant may use any reverse-path; which domains it may speak for comes with the registry of domains.
+//! **Never** asks who somebody is (`Registry` does), and never decides about content, nor whose domain a reverse-path names (`ownership`).
 
 use std::collections::BTreeSet;
 

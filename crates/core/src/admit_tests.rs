@@ -13,7 +13,13 @@ fn rules(role: ListenerRole) -> Rules {
 }
 
 fn principal() -> Principal {
-    Principal { tenant: TenantName::new("shop"), stream: StreamName::new("main"), credential: None, priority: Priority::Normal }
+    Principal {
+        tenant: TenantName::new("shop"),
+        stream: StreamName::new("main"),
+        credential: None,
+        priority: Priority::Normal,
+        own_domains_only: false,
+    }
 }
 
 const STRANGER: Client<'_> = Client { principal: None, trusted: false, tls: false };

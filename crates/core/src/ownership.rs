@@ -138,9 +138,8 @@ mod tests {
 
     /// What a bound tenant hears of a message.
     fn check(header: &str) -> String {
-        let judged = of_header(Some(header.as_bytes())).and_then(|claimed| {
-            claimed.iter().try_for_each(|claimed| judge(claimed, &"shop".into(), voice(&claimed.domain)).map(drop))
-        });
+        let judged = of_header(Some(header.as_bytes()))
+            .and_then(|claimed| claimed.iter().try_for_each(|claimed| judge(claimed, &"shop".into(), voice(&claimed.domain)).map(drop)));
         match judged {
             Ok(()) => "taken".to_owned(),
             Err(denial) => {

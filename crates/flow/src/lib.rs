@@ -17,6 +17,7 @@ mod held;
 mod insight;
 mod local;
 mod outgoing;
+mod owned;
 mod parted;
 mod patience;
 mod quotas;

@@ -10,6 +10,7 @@ use postrider_core::rewrite::Whose;
 use postrider_core::suspend::Suspensions;
 use postrider_mail::HeaderWatch;
 use postrider_model::doors::{Insight, Listener, NetTrouble, Principal, Receipt, SpoolDesk, SpoolTrouble, Suspension};
+use postrider_model::limits::JUDGED_HEADER_OCTETS_MAX;
 use postrider_model::policy::{LOCAL_LISTENER, Snapshot};
 use postrider_model::{BodyType, Envelope, Protocol, Recipient, ReportWishes, Role};
 use postrider_smtp::data::BareNewline;
@@ -23,6 +24,7 @@ use crate::checking::{Client, Judges, Watch, Word, canonical};
 use crate::dispatch::{Command, Dispatcher};
 use crate::ending::Ending;
 use crate::insight::RelayInsight;
+use crate::owned;
 use crate::quotas::Quotas;
 use crate::receive::{self, Conclusion, Gate, Reception};
 use crate::submit::{Submission, push_once, take_custody};
@@ -261,9 +263,15 @@ impl Relay {
             }
         }
         let recipients = ends;
-        let mut header = HeaderWatch::new();
+        let mut header = if principal.own_domains_only {
+            owned::reverse_path(&self.doors, &principal, &reverse_path).await.map_err(SubmitTrouble::Refused)?;
+            HeaderWatch::keeping_header(JUDGED_HEADER_OCTETS_MAX)
+        } else {
+            HeaderWatch::new()
+        };
         header.feed(&content);
         let facts = header.finish();
+        owned::header(&self.doors, &principal, &facts).await.map_err(SubmitTrouble::Refused)?;
         if admit::hops(facts.hops).is_err() {
             return Err(SubmitTrouble::Loops(facts.hops));
         }

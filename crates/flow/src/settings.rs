@@ -106,6 +106,7 @@ impl Default for ReceiveLimits {
                 stream: StreamName::new("relay"),
                 credential: None,
                 priority: Priority::Normal,
+                own_domains_only: false,
             },
         }
     }

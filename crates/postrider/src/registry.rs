@@ -74,7 +74,7 @@ impl ConfigRegistry {
         let known = self.known.load();
         let name = from.to_ascii().to_ascii_lowercase();
         let mut signing = above(&name).filter_map(|name| known.domains.get(name));
-        let own = signing.find(|domain| domain.tenant.as_ref().is_none_or(|owner| owner == tenant)).map(|domain| domain.signer.clone());
+        let own = signing.find(|domain| is_of(domain, tenant)).map(|domain| domain.signer.clone());
         let for_all = known.domains.values().filter(|domain| domain.signs_all).map(|domain| domain.signer.clone());
         let more: Vec<Arc<Signer>> = for_all.filter(|signer| own.as_ref().is_none_or(|own| own.domain != signer.domain)).collect();
         own.into_iter().chain(more).collect()
@@ -83,8 +83,7 @@ impl ConfigRegistry {
     fn look_for_voice(&self, tenant: &TenantName, domain: &Domain) -> Voice {
         let known = self.known.load();
         let name = domain.to_ascii().to_ascii_lowercase();
-        let own = above(&name).filter_map(|name| known.domains.get(name));
-        let own = own.filter(|domain| domain.tenant.as_ref().is_none_or(|owner| owner == tenant)).next();
+        let own = above(&name).filter_map(|name| known.domains.get(name)).find(|domain| is_of(domain, tenant));
         let own = own.map(|domain| domain.sends_as.clone());
         match (own, known.bound.contains(tenant)) {
             // Whoever writes the file runs the relay: what it says is proof enough.
@@ -152,6 +151,11 @@ impl Registry for ConfigRegistry {
     }
 }
 
+/// Whether a tenant may use a domain: one that has no owner is everybody's.
+fn is_of(domain: &SendingDomain, tenant: &TenantName) -> bool {
+    domain.tenant.as_ref().is_none_or(|owner| owner == tenant)
+}
+
 /// A domain and those above it, the closest first.
 fn above(name: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(name), |name| name.split_once('.').map(|(_, above)| above))
@@ -163,6 +167,7 @@ fn known(tenants: &[Tenant], credentials: &[Credential], domains: &[SendingDomai
         stream: credential.stream.clone(),
         credential: Some(credential.user.clone()),
         priority: credential.priority,
+        own_domains_only: tenants.iter().any(|tenant| tenant.name == credential.tenant && tenant.own_domains_only),
     };
     let domains = domains.iter().map(|domain| (domain.signer.domain.clone(), domain.clone())).collect();
     let bound = tenants.iter().filter(|tenant| tenant.own_domains_only).map(|tenant| tenant.name.clone()).collect();

@@ -9,16 +9,17 @@ use postrider_core::route::table::{self, Way};
 use postrider_model::doors::{Peer, Principal, Secret, SpoolTrouble};
 use postrider_model::policy::Target;
 use postrider_model::{Protocol, Recipient, Role};
-use postrider_smtp::parameters::RecipientParameters;
+use postrider_smtp::parameters::{MailParameters, RecipientParameters};
 use postrider_smtp::sasl::Mechanism;
 use postrider_smtp::server::{Question, Verdict};
 use postrider_smtp::xclient::XClient;
-use postrider_smtp::{ForwardPath, Mailbox, Reply};
+use postrider_smtp::{ForwardPath, Mailbox, Reply, ReversePath};
 
 use super::gate::network_of;
 use super::judge::Conclusion;
 use super::{Pace, Session, Transaction, reply};
 use crate::checking::{Word, canonical};
+use crate::owned;
 use crate::submit::{Submission, push_once, take_custody};
 
 /// What a client hears of trouble in the spool: always "later", never "no" (RFC 5321 §4.2.1).
@@ -68,19 +69,7 @@ impl Session<'_> {
                 }
                 verdict
             }
-            Question::Mail { reverse_path, parameters } => {
-                let client = admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some() };
-                match admit::mail(&self.reception.rules, &client, &reverse_path) {
-                    Ok(()) => match self.judged_mail(&reverse_path, &parameters).await {
-                        Word::Go => {
-                            self.transaction = Some(Transaction::new(reverse_path, parameters));
-                            Verdict::Accept
-                        }
-                        Word::Refuse(reply) => self.refuse(&format!("milter: MAIL FROM:{reverse_path}"), reply),
-                    },
-                    Err(refusal) => self.refuse(&format!("MAIL FROM:{reverse_path}"), refusal.reply()),
-                }
-            }
+            Question::Mail { reverse_path, parameters } => self.mail(reverse_path, parameters).await,
             Question::Recipient { forward_path, parameters } => self.recipient(&forward_path, parameters).await,
             Question::Data => self.data().await,
             // Whether a mailbox exists is nobody's business (RFC 5321 §7.3): the machine's 252 says so.
@@ -151,6 +140,28 @@ impl Session<'_> {
                 Verdict::Accept
             }
             None => self.refuse(&format!("AUTH EXTERNAL {acts_as}"), reply(535, (5, 7, 8), "the certificate does not stand for this user")),
+        }
+    }
+
+    async fn mail(&mut self, reverse_path: ReversePath, parameters: MailParameters) -> Verdict {
+        let said = |path: &ReversePath| format!("MAIL FROM:{path}");
+        let client = admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some() };
+        if let Err(refusal) = admit::mail(&self.reception.rules, &client, &reverse_path) {
+            return self.refuse(&said(&reverse_path), refusal.reply());
+        }
+        let bound = self.principal.as_ref().filter(|principal| principal.own_domains_only);
+        if let Some(principal) = bound
+            && let Err(reply) = owned::reverse_path(&self.reception.doors, principal, &reverse_path).await
+        {
+            return self.refuse(&said(&reverse_path), reply);
+        }
+        let keeps_header = bound.is_some();
+        match self.judged_mail(&reverse_path, &parameters).await {
+            Word::Go => {
+                self.transaction = Some(Transaction::new(reverse_path, parameters, keeps_header));
+                Verdict::Accept
+            }
+            Word::Refuse(reply) => self.refuse(&format!("milter: {}", said(&reverse_path)), reply),
         }
     }
 
@@ -257,6 +268,9 @@ impl Session<'_> {
             Err(trouble) => return self.refuse("end of data", spool_reply(&trouble)),
         };
         let submission = self.submission(transaction);
+        if let Err(reply) = owned::header(&self.reception.doors, &submission.principal, &submission.facts).await {
+            return self.refuse("end of data", reply);
+        }
         let (submission, staged) = match self.judged_content(submission, staged).await {
             Ok(Conclusion::Take(submission, staged)) => (*submission, staged),
             Ok(Conclusion::Discard(id)) => return Verdict::AcceptWith(format!("Ok: queued as {id}").into()),

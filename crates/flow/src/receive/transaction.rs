@@ -2,6 +2,7 @@
 
 use postrider_mail::HeaderWatch;
 use postrider_model::doors::{SpoolTrouble, Staging};
+use postrider_model::limits::JUDGED_HEADER_OCTETS_MAX;
 use postrider_model::{BodyType, Envelope, Recipient};
 use postrider_smtp::ReversePath;
 use postrider_smtp::data::Decoder;
@@ -27,7 +28,8 @@ pub(crate) struct Transaction {
 const TEXT_LINE_OCTETS_MAX: usize = 998;
 
 impl Transaction {
-    pub(crate) fn new(reverse_path: ReversePath, parameters: MailParameters) -> Self {
+    /// `keeps_header` where somebody judges it.
+    pub(crate) fn new(reverse_path: ReversePath, parameters: MailParameters, keeps_header: bool) -> Self {
         let binary = (parameters.body == Some(Body::BinaryMime)).then(|| Decoder::for_chunks(TEXT_LINE_OCTETS_MAX));
         Self {
             reverse_path,
@@ -35,7 +37,7 @@ impl Transaction {
             recipients: Vec::new(),
             staging: None,
             trouble: None,
-            watch: HeaderWatch::new(),
+            watch: if keeps_header { HeaderWatch::keeping_header(JUDGED_HEADER_OCTETS_MAX) } else { HeaderWatch::new() },
             pace: Pace::new(),
             binary,
         }
@@ -93,7 +95,7 @@ mod tests {
             (false, "a@b.example", "c@d.example", "Subject: ü\r\n\r\nx\r\n", false, BodyType::EightBitMime),
         ] {
             let parameters = MailParameters { smtputf8: declared, ..MailParameters::default() };
-            let mut transaction = Transaction::new(ReversePath::Mailbox(Mailbox::parse(from).unwrap()), parameters);
+            let mut transaction = Transaction::new(ReversePath::Mailbox(Mailbox::parse(from).unwrap()), parameters, false);
             transaction.recipients.push(Recipient::new(Mailbox::parse(to).unwrap()));
             transaction.append(content.as_bytes());
             let envelope = transaction.envelope();

@@ -74,4 +74,6 @@ pub struct Principal {
     pub credential: Option<CredentialName>,
     /// The stream's urgency.
     pub priority: Priority,
+    /// It speaks for the domains that are its tenant's, and for no other ([`Registry::voice`]).
+    pub own_domains_only: bool,
 }

@@ -45,7 +45,13 @@ fn principal(tenants: &[Tenant], mail: &LocalMail) -> Result<Principal, IntakeTr
     let (name, stream) = stream.ok_or_else(|| IntakeTrouble::Refused("the tenant has no such stream".to_owned()))?;
     // Who of the machine's users it was is told with the message, as the user of AUTH is.
     let credential = mail.user.map(|user| CredentialName::new(&format!("uid-{user}")));
-    Ok(Principal { tenant: tenant.name.clone(), stream: name.clone(), credential, priority: stream.priority })
+    Ok(Principal {
+        tenant: tenant.name.clone(),
+        stream: name.clone(),
+        credential,
+        priority: stream.priority,
+        own_domains_only: tenant.own_domains_only,
+    })
 }
 
 impl Intake for RelayIntake {
@@ -180,6 +186,7 @@ mod tests {
                 stream: stream.into(),
                 credential: None,
                 priority,
+                own_domains_only: false,
             });
             assert_eq!(principal, expected, "{mail:?}");
         }

@@ -18,6 +18,7 @@ mod local;
 mod metrics;
 mod milter;
 mod octets;
+mod ownership;
 mod reload;
 mod secured;
 mod sendmail;

@@ -107,6 +107,7 @@ impl Registry for SimRegistry {
             stream: StreamName::new(stream),
             credential: Some(CredentialName::new(tenant)),
             priority: if stream == "urgent" { Priority::High } else { Priority::Normal },
+            own_domains_only: false,
         };
         Box::pin(std::future::ready(known.then_some(principal)))
     }
