@@ -23,7 +23,7 @@ pub use mail_log::{Judged, Judgement, MailLog};
 pub use mailboxes::{MailboxTrouble, Mailboxes, Notebook};
 pub use net::{Connection, Listener, Net, NetTrouble, Peer, Secured, ShownCertificate, TlsDemand};
 pub use offload::{InPlace, Job, Offload};
-pub use registry::{Principal, Registry, RegistryTrouble, Secret, Signer};
+pub use registry::{Allowances, Principal, Registry, RegistryTrouble, Secret, Signer};
 pub use resolver::{AddressAnswer, AliasAnswer, DnsTrouble, MxAnswer, MxRecord, PointerAnswer, Resolver, TextAnswer, pointer_name};
 pub use spool::{Left, LendLimit, Lent, Opened, Receipt, Spool, SpoolTrouble, Staged, Staging};
 

@@ -7,14 +7,18 @@ use postrider_mail::dkim::SigningKey;
 use postrider_smtp::Domain;
 
 use super::ShownCertificate;
-use crate::policy::{Stream, Voice};
+use crate::policy::{Allowance, Stream, Voice};
 use crate::{BoxFuture, CredentialName, Priority, StreamName, TenantName};
 
 /// Looks tenants and credentials up by name.
 pub trait Registry: Send + Sync {
     /// Who proves itself from this address with this user name and secret; `None` for anybody unknown, a wrong secret, or an address that the credential
     /// is not for, in the same time for all.
-    fn authenticate(&self, peer: IpAddr, user: &str, secret: Secret) -> BoxFuture<'_, Option<Principal>>;
+    fn authenticate<'a>(&'a self, peer: IpAddr, user: &'a str, secret: Secret)
+    -> BoxFuture<'a, Result<Option<Principal>, RegistryTrouble>>;
+
+    /// What holds now for who proved itself before: a session may be older than a change. `None`: it may not send any more.
+    fn renew<'a>(&'a self, principal: &'a Principal) -> BoxFuture<'a, Result<Option<Principal>, RegistryTrouble>>;
 
     /// Who is known by its address alone.
     fn recognise(&self, peer: IpAddr) -> BoxFuture<'_, Option<Principal>>;
@@ -76,4 +80,17 @@ pub struct Principal {
     pub priority: Priority,
     /// It speaks for the domains that are its tenant's, and for no other ([`Registry::voice`]).
     pub own_domains_only: bool,
+    /// How much it may send; `None`: there is no bound.
+    pub allowances: Option<Arc<Allowances>>,
+}
+
+/// Bounds on what a tenant and one of its credentials send. Both hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Allowances {
+    /// Over all credentials.
+    pub tenant: Allowance,
+    /// Of this one.
+    pub credential: Allowance,
+    /// Why the credential goes slowly, when it does.
+    pub braked: Option<Box<str>>,
 }

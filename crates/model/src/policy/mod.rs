@@ -1,11 +1,13 @@
 //! Policy: an immutable, validated Snapshot. A unit of work takes one at its start; a reload makes a new one.
 
+mod allowance;
 mod checking;
 mod provider;
 mod retry;
 mod routing;
 mod stream;
 
+pub use allowance::{Allowance, Beyond, Rates};
 pub use checking::{
     AddressMap, Archive, Checking, HeaderAction, HeaderRule, LOCAL_LISTENER, Milter, MilterServer, OnFailure, Pattern, Rewriting, Scope,
 };

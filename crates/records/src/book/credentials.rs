@@ -1,0 +1,182 @@
+//! Credentials: who may send as a tenant.
+
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ipnet::IpNet;
+use postrider_model::{CredentialName, StreamName, TenantName, Timestamp};
+
+use super::{Book, optional_time, time, worded};
+use crate::db::{DatabaseTrouble, Row, Statement, Value};
+use crate::sha256;
+use crate::words::Worded;
+
+/// A credential, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialRecord {
+    /// The user of AUTH.
+    pub user: CredentialName,
+    /// Whose mail.
+    pub tenant: TenantName,
+    /// Which class.
+    pub stream: StreamName,
+    /// What it is good for, in words: `send`.
+    pub scopes: Vec<String>,
+    /// Where it is good; empty: anywhere.
+    pub networks: Vec<IpNet>,
+    /// Until when.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it is good at all.
+    pub state: CredentialState,
+    /// Why it is in this state; may be empty.
+    pub why: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last used, to the minute or so.
+    pub last_used_at: Option<Timestamp>,
+    /// From where.
+    pub last_used_from: Option<String>,
+}
+
+/// Whether a credential is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialState {
+    /// It is.
+    Active,
+    /// It is, slowly: its use jumped far beyond what it was, and a person has to look.
+    Braked,
+    /// It is not, and never will be again.
+    Revoked,
+}
+
+impl Worded for CredentialState {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("active", CredentialState::Active), ("braked", CredentialState::Braked), ("revoked", CredentialState::Revoked)];
+}
+
+/// A credential to make.
+#[derive(Debug, Clone)]
+pub struct NewCredential {
+    /// Whose mail.
+    pub tenant: TenantName,
+    /// Which class.
+    pub stream: StreamName,
+    /// Where it is good; empty: anywhere.
+    pub networks: Vec<IpNet>,
+    /// Until when.
+    pub expires_at: Option<Timestamp>,
+    /// What people call it; may be empty.
+    pub note: String,
+}
+
+/// A credential that was made. The secret is shown once.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// The user of AUTH.
+    pub user: CredentialName,
+    /// The password of AUTH.
+    pub secret: String,
+}
+
+/// A credential as a proof meets it.
+#[derive(Debug, Clone)]
+pub(crate) struct Credential {
+    pub record: CredentialRecord,
+    pub secret_sha256: [u8; 32],
+}
+
+impl CredentialRecord {
+    /// Whether it is good now, from there.
+    pub fn is_good(&self, peer: IpAddr, now: Timestamp) -> bool {
+        let here = self.networks.is_empty() || self.networks.iter().any(|network| network.contains(&peer.to_canonical()));
+        here && self.state != CredentialState::Revoked && self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+impl Book {
+    /// Makes a credential with 256 random bits for its secret.
+    pub async fn add_credential(&self, new: &NewCredential) -> Result<Made, DatabaseTrouble> {
+        let mut octets = [0; 32];
+        self.entropy.fill(&mut octets);
+        let secret = URL_SAFE_NO_PAD.encode(octets);
+        let user = format!("pk-{}", self.letters(20));
+        let networks: Vec<String> = new.networks.iter().map(ToString::to_string).collect();
+        let values = vec![
+            user.clone().into(),
+            Value::Octets(sha256(secret.as_bytes()).to_vec()),
+            new.tenant.as_str().into(),
+            new.stream.as_str().into(),
+            "send".into(),
+            networks.join(" ").into(),
+            new.expires_at.map(Timestamp::millis).into(),
+            new.note.clone().into(),
+            self.now().millis().into(),
+        ];
+        let sql = "INSERT INTO credential (user_name, secret_sha256, tenant, stream, scopes, networks, expires_ms, state, why, created_ms) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', $8, $9)";
+        let absent = format!("there is no stream {} of a tenant {}; postrider tenant list shows them", new.stream, new.tenant);
+        self.change(vec![Statement::one(sql, values, absent)]).await?;
+        Ok(Made { user: CredentialName::new(&user), secret })
+    }
+
+    /// All credentials, or a tenant's.
+    pub async fn credentials(&self, tenant: Option<&TenantName>) -> Result<Vec<CredentialRecord>, DatabaseTrouble> {
+        let rows = match tenant {
+            Some(tenant) => {
+                let sql = "SELECT user_name, secret_sha256, tenant, stream, scopes, networks, expires_ms, state, why, created_ms, last_used_ms, \
+                           last_used_from FROM credential WHERE tenant = $1 ORDER BY created_ms, user_name";
+                self.database.find(sql, vec![tenant.as_str().into()]).await?
+            }
+            None => {
+                let sql = "SELECT user_name, secret_sha256, tenant, stream, scopes, networks, expires_ms, state, why, created_ms, last_used_ms, \
+                           last_used_from FROM credential ORDER BY tenant, created_ms, user_name";
+                self.database.find(sql, Vec::new()).await?
+            }
+        };
+        rows.iter().map(|row| credential(row).map(|found| found.record)).collect()
+    }
+
+    /// The credential of this user.
+    pub(crate) async fn credential(&self, user: &str) -> Result<Option<Credential>, DatabaseTrouble> {
+        let sql = "SELECT user_name, secret_sha256, tenant, stream, scopes, networks, expires_ms, state, why, created_ms, last_used_ms, \
+                   last_used_from FROM credential WHERE user_name = $1";
+        self.database.find(sql, vec![user.into()]).await?.first().map(credential).transpose()
+    }
+
+    /// Changes whether a credential is good. One that was revoked stays so.
+    pub async fn set_credential(&self, user: &CredentialName, state: CredentialState, why: &str) -> Result<(), DatabaseTrouble> {
+        let sql = "UPDATE credential SET state = $2, why = $3 WHERE user_name = $1 AND state <> 'revoked'";
+        let absent = format!("there is no credential {user}, or it was revoked: postrider key list shows them");
+        self.change(vec![Statement::one(sql, vec![user.as_str().into(), state.word().into(), why.into()], absent)]).await
+    }
+
+    /// Notes when and from where credentials were last used. That changes nothing that is held in memory, so it does not count.
+    pub async fn note_use(&self, uses: &[(CredentialName, Timestamp, IpAddr)]) -> Result<(), DatabaseTrouble> {
+        let sql = "UPDATE credential SET last_used_ms = $2, last_used_from = $3 WHERE user_name = $1";
+        let statements = uses.iter().map(|(user, at, peer)| {
+            Statement::new(sql, vec![user.as_str().into(), at.millis().into(), peer.to_canonical().to_string().into()])
+        });
+        self.database.change(statements.collect()).await.map(drop)
+    }
+}
+
+fn credential(row: &Row) -> Result<Credential, DatabaseTrouble> {
+    let words = |column| Ok::<_, DatabaseTrouble>(row.text(column)?.split_whitespace());
+    let networks = words(5)?.map(|text| text.parse().map_err(|_| row.unexpected(5))).collect::<Result<_, _>>()?;
+    let record = CredentialRecord {
+        user: CredentialName::new(row.text(0)?),
+        tenant: TenantName::new(row.text(2)?),
+        stream: StreamName::new(row.text(3)?),
+        scopes: words(4)?.map(str::to_owned).collect(),
+        networks,
+        expires_at: optional_time(row, 6)?,
+        state: worded(row, 7)?,
+        why: row.text(8)?.to_owned(),
+        created_at: time(row, 9)?,
+        last_used_at: optional_time(row, 10)?,
+        last_used_from: row.optional_text(11)?.map(str::to_owned),
+    };
+    let secret_sha256 = row.octets(1)?.try_into().map_err(|_| row.unexpected(1))?;
+    Ok(Credential { record, secret_sha256 })
+}

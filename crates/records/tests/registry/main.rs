@@ -1,0 +1,5 @@
+//! The registry on its engines.
+
+mod common;
+mod faults;
+mod suite;
