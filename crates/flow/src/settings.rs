@@ -107,6 +107,7 @@ impl Default for ReceiveLimits {
                 credential: None,
                 priority: Priority::Normal,
                 own_domains_only: false,
+                allowances: None,
             },
         }
     }

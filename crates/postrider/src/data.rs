@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -104,6 +104,19 @@ impl DataDirectory {
 #[derive(Debug)]
 pub struct DirectoryGuard {
     _lock: File,
+}
+
+/// Root makes files for the user who runs the relay, and who has the data directory: they must be able to read them.
+pub fn hand_over(data: &Path, places: &[PathBuf]) -> anyhow::Result<()> {
+    let owner = std::fs::metadata(data)?;
+    if !rustix::process::geteuid().is_root() || owner.uid() == 0 {
+        return Ok(());
+    }
+    for place in places {
+        let path = data.join(place);
+        chown(&path, Some(owner.uid()), Some(owner.gid())).with_context(|| format!("cannot give {} to its user", path.display()))?;
+    }
+    Ok(())
 }
 
 /// A path of the socket that fits the kernel's structure, and what keeps that path alive. A long path is reached through a descriptor of its

@@ -113,7 +113,14 @@ impl Session<'_> {
         if self.reception.gate.lockout().locked(network, user, now).is_some() {
             return self.refuse(&format!("AUTH {user}"), reply(454, (4, 7, 0), "too many failed attempts, try again later"));
         }
-        let principal = self.reception.doors.registry.authenticate(self.peer.remote.ip(), user, Secret(password)).await;
+        let principal = match self.reception.doors.registry.authenticate(self.peer.remote.ip(), user, Secret(password)).await {
+            Ok(principal) => principal,
+            Err(trouble) => {
+                self.reception.doors.log.alarm(None, &trouble.to_string());
+                // RFC 4954 §6: nobody is told that a right password is wrong.
+                return self.refuse(&format!("AUTH {user}"), reply(454, (4, 7, 0), "temporary authentication failure"));
+            }
+        };
         let mut lockout = self.reception.gate.lockout();
         match principal {
             Some(principal) => {
@@ -126,6 +133,25 @@ impl Session<'_> {
                 lockout.failed(network, user, now);
                 drop(lockout);
                 self.refuse(&format!("AUTH {user}"), reply(535, (5, 7, 8), "authentication credentials invalid"))
+            }
+        }
+    }
+
+    /// What was proven when the session began may not hold any more: a key is revoked, its limits are others.
+    async fn renew(&mut self) -> Result<(), Reply> {
+        let Some(principal) = &self.principal else { return Ok(()) };
+        match self.reception.doors.registry.renew(principal).await {
+            Ok(Some(renewed)) => {
+                self.principal = Some(renewed);
+                Ok(())
+            }
+            Ok(None) => {
+                (self.principal, self.known) = (None, None);
+                Err(reply(530, (5, 7, 0), "the credential is not good any more"))
+            }
+            Err(trouble) => {
+                self.reception.doors.log.alarm(None, &trouble.to_string());
+                Err(reply(451, (4, 3, 0), "cannot say whether the credential is still good, try again later"))
             }
         }
     }
@@ -145,6 +171,9 @@ impl Session<'_> {
 
     async fn mail(&mut self, reverse_path: ReversePath, parameters: MailParameters) -> Verdict {
         let said = |path: &ReversePath| format!("MAIL FROM:{path}");
+        if let Err(reply) = self.renew().await {
+            return self.refuse(&said(&reverse_path), reply);
+        }
         let client = admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some() };
         if let Err(refusal) = admit::mail(&self.reception.rules, &client, &reverse_path) {
             return self.refuse(&said(&reverse_path), refusal.reply());

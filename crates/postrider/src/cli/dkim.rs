@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -13,6 +13,7 @@ use postrider_mail::dkim::{Algorithm, SigningKey};
 use postrider_smtp::Domain;
 use serde::Serialize;
 
+use crate::data::hand_over;
 use crate::shown::{json, say};
 
 /// `dkim`
@@ -95,19 +96,6 @@ pub fn make(data: &Path, arguments: &NewArguments) -> anyhow::Result<Vec<Made>> 
     let places = [Path::new("dkim").to_owned(), folder].into_iter().chain(made.iter().map(|key| key.file.clone().into()));
     hand_over(data, &places.collect::<Vec<PathBuf>>())?;
     Ok(made)
-}
-
-/// Root makes keys for the user who runs the relay, and who has the data directory: they must be able to read them.
-fn hand_over(data: &Path, places: &[PathBuf]) -> anyhow::Result<()> {
-    let owner = std::fs::metadata(data)?;
-    if !rustix::process::geteuid().is_root() || owner.uid() == 0 {
-        return Ok(());
-    }
-    for place in places {
-        let path = data.join(place);
-        chown(&path, Some(owner.uid()), Some(owner.gid())).with_context(|| format!("cannot give {} to its user", path.display()))?;
-    }
-    Ok(())
 }
 
 fn tell(domain: &str, made: &[Made]) -> anyhow::Result<()> {

@@ -74,6 +74,8 @@ pub struct Config {
     pub domains: Vec<SendingDomain>,
     /// The root certificates that next hops are judged by, PEM.
     pub roots: PathBuf,
+    /// Where the registry stands.
+    pub registry: RegistryConfig,
     /// DNS servers to ask; empty is what the system says.
     pub dns_servers: Vec<SocketAddr>,
     /// Whether next hops are reached over IPv6.
@@ -103,6 +105,17 @@ pub struct ListenerConfig {
     pub address: SocketAddr,
     /// Its manners.
     pub settings: ListenerSettings,
+}
+
+/// Where the registry stands: tenants, domains, credentials that are not in this file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryConfig {
+    /// A file of SQLite, from the data directory on.
+    pub file: PathBuf,
+    /// A PostgreSQL instead, as its clients name it.
+    pub postgresql: Option<String>,
+    /// The file of the key that private keys are sealed under.
+    pub key: PathBuf,
 }
 
 /// Whose mail.

@@ -14,7 +14,7 @@ use postrider_model::{CredentialName, Priority, Role, StreamName, TenantName};
 use super::reader::Section;
 use super::values::{self, Read};
 use super::{
-    Config, Credential, HostName, ListenerConfig, LogConfig, LogFormat, MailLogTarget, Tenant, checking, domains, policy, routing,
+    Config, Credential, HostName, ListenerConfig, LogConfig, LogFormat, MailLogTarget, RegistryConfig, Tenant, checking, domains, policy, routing,
 };
 
 /// The whole file.
@@ -54,6 +54,14 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
         &checking::Known { listeners: &listeners, tenants: &tenants, routing: &routing, directory, host_name: &known_as },
     );
 
+    let section = top.section("registry");
+    let registry = RegistryConfig {
+        file: section.or("file", "registry.db".to_owned(), values::text).into(),
+        postgresql: section.optional("postgresql", values::text),
+        key: section.or("key", "registry.key".to_owned(), values::text).into(),
+    };
+    section.finish();
+
     let dns = top.section("dns");
     let dns_servers = dns.list("servers", values::dns_server).unwrap_or_default();
     let ipv6 = dns.or("ipv6", true, values::flag);
@@ -88,6 +96,7 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
         tenants,
         credentials,
         domains,
+        registry,
         dns_servers,
         ipv6,
         segment_octets,

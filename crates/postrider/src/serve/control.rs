@@ -51,6 +51,7 @@ fn principal(tenants: &[Tenant], mail: &LocalMail) -> Result<Principal, IntakeTr
         credential,
         priority: stream.priority,
         own_domains_only: tenant.own_domains_only,
+        allowances: None,
     })
 }
 
@@ -187,6 +188,7 @@ mod tests {
                 credential: None,
                 priority,
                 own_domains_only: false,
+                allowances: None,
             });
             assert_eq!(principal, expected, "{mail:?}");
         }

@@ -254,6 +254,7 @@ fn not_yet(at_start: &Config, now: &Config) -> Vec<&'static str> {
         ("[dns]", at_start.dns_servers != now.dns_servers || at_start.ipv6 != now.ipv6),
         ("tls.roots", at_start.roots != now.roots),
         ("[spool]", at_start.segment_octets != now.segment_octets),
+        ("[registry]", at_start.registry != now.registry),
         ("[sendmail]", at_start.sendmail_socket != now.sendmail_socket),
         ("[metrics]", at_start.metrics != now.metrics),
         ("[log]", at_start.log != now.log),

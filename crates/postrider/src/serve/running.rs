@@ -32,7 +32,7 @@ use super::reload::{Reloader, with_detours};
 use super::{listener_line, manager};
 use crate::config::{Config, ListenerConfig};
 use crate::data::DataDirectory;
-use crate::registry::ConfigRegistry;
+use crate::registry::{ConfigRegistry, LayeredRegistry, open_registry};
 use crate::reroutes::Reroutes;
 use crate::suspensions;
 
@@ -110,6 +110,8 @@ impl Running {
         tls.ask_for_certificates(config.knows_certificates());
         let spool = open_spool(&directory, &config, capture)?;
         let registry = Arc::new(ConfigRegistry::new(&config.tenants, &config.credentials, &config.domains));
+        let book = open_registry(&config.registry, directory.root()).await?;
+        let layered = Arc::new(LayeredRegistry::new(registry.clone(), book));
         let log = match &metrics {
             Some(metrics) => metrics.count(logs.door),
             None => logs.door,
@@ -117,7 +119,7 @@ impl Running {
         let net = Arc::new(TcpNet::new(ClientTls::with_roots_in(&config.roots)?, Some(tls.clone())));
         listeners.tell(&net);
         let quotas = open_quotas(&directory)?;
-        let doors = doors(&config, &spool, &registry, net, quotas, log)?;
+        let doors = doors(&config, &spool, layered, net, quotas, log)?;
         let clock = doors.clock.clone();
         let suspended = suspensions::load(&directory.suspended_file())?;
         let reroutes = Reroutes::load(&directory.rerouted_file())?;
@@ -220,7 +222,7 @@ impl Running {
 fn doors(
     config: &Config,
     spool: &Arc<EmbeddedSpool>,
-    registry: &Arc<ConfigRegistry>,
+    registry: Arc<LayeredRegistry>,
     net: Arc<TcpNet>,
     quotas: Arc<FileNotebook>,
     log: Arc<dyn MailLog>,
@@ -235,7 +237,7 @@ fn doors(
         net,
         spool: spool.clone(),
         offload: Arc::new(Workshop::new(cores).context("the system gives no thread")?),
-        registry: registry.clone(),
+        registry,
         log,
         mailboxes: Some(Arc::new(Maildirs)),
         quotas: Some(quotas),

@@ -57,6 +57,12 @@ impl Book {
         rows.first().ok_or_else(|| DatabaseTrouble::Unexpected("its table registry is empty".to_owned()))?.number(0)
     }
 
+    /// Whether no private key is kept.
+    pub async fn has_no_keys(&self) -> Result<bool, DatabaseTrouble> {
+        let rows = self.database.find("SELECT COUNT(*) FROM dkim_key", Vec::new()).await?;
+        rows.first().map_or(Ok(true), |row| Ok(row.number(0)? == 0))
+    }
+
     fn now(&self) -> Timestamp {
         self.clock.now()
     }

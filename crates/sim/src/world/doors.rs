@@ -99,7 +99,11 @@ impl Registry for SimRegistry {
         Box::pin(std::future::ready(Ok(Voice::Free(None))))
     }
 
-    fn authenticate(&self, _peer: IpAddr, user: &str, secret: Secret) -> BoxFuture<'_, Option<Principal>> {
+    fn renew<'a>(&'a self, principal: &'a Principal) -> BoxFuture<'a, Result<Option<Principal>, RegistryTrouble>> {
+        Box::pin(std::future::ready(Ok(Some(principal.clone()))))
+    }
+
+    fn authenticate<'a>(&'a self, _: IpAddr, user: &'a str, secret: Secret) -> BoxFuture<'a, Result<Option<Principal>, RegistryTrouble>> {
         let (tenant, stream) = user.split_once('/').unwrap_or((user, "main"));
         let known = secret.0 == b"secret";
         let principal = Principal {
@@ -108,8 +112,9 @@ impl Registry for SimRegistry {
             credential: Some(CredentialName::new(tenant)),
             priority: if stream == "urgent" { Priority::High } else { Priority::Normal },
             own_domains_only: false,
+            allowances: None,
         };
-        Box::pin(std::future::ready(known.then_some(principal)))
+        Box::pin(std::future::ready(Ok(known.then_some(principal))))
     }
 }
 

@@ -14,9 +14,9 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use ipnet::IpNet;
-use postrider_model::doors::{Principal, Registry, RegistryTrouble, Secret, ShownCertificate, Signer};
+use postrider_model::doors::{Principal, Secret, ShownCertificate, Signer};
 use postrider_model::policy::{Stream, Voice};
-use postrider_model::{BoxFuture, StreamName, TenantName};
+use postrider_model::{StreamName, TenantName};
 use postrider_smtp::Domain;
 
 use crate::config::{Credential, SendingDomain, Tenant};
@@ -49,6 +49,9 @@ struct Known {
     by_fingerprint: BTreeMap<[u8; 32], Bearer>,
     /// Who signs, by name.
     domains: BTreeMap<Box<str>, SendingDomain>,
+    /// All principals, by the names of their credentials.
+    by_name: BTreeMap<Box<str>, Principal>,
+    tenants: BTreeSet<TenantName>,
     /// Tenants that speak for their own domains alone.
     bound: BTreeSet<TenantName>,
     streams: BTreeMap<(TenantName, StreamName), Arc<Stream>>,
@@ -70,17 +73,42 @@ impl ConfigRegistry {
         self.known.store(Arc::new(known(tenants, credentials, domains)));
     }
 
-    fn look_for_signers(&self, tenant: &TenantName, from: &Domain) -> Vec<Arc<Signer>> {
+    /// The domain itself, or the closest above it that this tenant may use.
+    pub fn signer(&self, tenant: &TenantName, from: &Domain) -> Option<Arc<Signer>> {
         let known = self.known.load();
         let name = from.to_ascii().to_ascii_lowercase();
         let mut signing = above(&name).filter_map(|name| known.domains.get(name));
-        let own = signing.find(|domain| is_of(domain, tenant)).map(|domain| domain.signer.clone());
-        let for_all = known.domains.values().filter(|domain| domain.signs_all).map(|domain| domain.signer.clone());
-        let more: Vec<Arc<Signer>> = for_all.filter(|signer| own.as_ref().is_none_or(|own| own.domain != signer.domain)).collect();
-        own.into_iter().chain(more).collect()
+        signing.find(|domain| is_of(domain, tenant)).map(|domain| domain.signer.clone())
     }
 
-    fn look_for_voice(&self, tenant: &TenantName, domain: &Domain) -> Voice {
+    /// Who signs all mail, beside the author's domain.
+    pub fn signers_for_all(&self) -> Vec<Arc<Signer>> {
+        let known = self.known.load();
+        known.domains.values().filter(|domain| domain.signs_all).map(|domain| domain.signer.clone()).collect()
+    }
+
+    /// Whether any domain signs.
+    pub fn signs(&self) -> bool {
+        !self.known.load().domains.is_empty()
+    }
+
+    /// Whether the file names this tenant.
+    pub fn names(&self, tenant: &TenantName) -> bool {
+        self.known.load().tenants.contains(tenant)
+    }
+
+    /// What the file says of a stream.
+    pub fn stream(&self, tenant: &TenantName, stream: &StreamName) -> Option<Arc<Stream>> {
+        self.known.load().streams.get(&(tenant.clone(), stream.clone())).cloned()
+    }
+
+    /// What holds now for a credential of this name; `None` when the file has none.
+    pub fn renew(&self, user: &str) -> Option<Principal> {
+        self.known.load().by_name.get(user).cloned()
+    }
+
+    /// Whether a tenant may speak for a domain, as far as the file says.
+    pub fn voice(&self, tenant: &TenantName, domain: &Domain) -> Voice {
         let known = self.known.load();
         let name = domain.to_ascii().to_ascii_lowercase();
         let own = above(&name).filter_map(|name| known.domains.get(name)).find(|domain| is_of(domain, tenant));
@@ -93,7 +121,8 @@ impl ConfigRegistry {
         }
     }
 
-    fn look(&self, peer: IpAddr, user: &str, secret: &Secret) -> Option<Principal> {
+    /// Who proves itself so, from there.
+    pub fn look(&self, peer: IpAddr, user: &str, secret: &Secret) -> Option<Principal> {
         let known = self.known.load();
         let entry = known.by_user.get(&sha256(user.as_bytes()));
         // No octets have this digest, as far as anybody knows.
@@ -103,51 +132,17 @@ impl ConfigRegistry {
         entry.filter(|_| right && here).map(|entry| entry.principal.clone())
     }
 
-    fn look_by_certificate(&self, peer: IpAddr, shown: &ShownCertificate) -> Option<(Principal, bool)> {
+    /// Who has shown a certificate, and whether that is enough.
+    pub fn look_by_certificate(&self, peer: IpAddr, shown: &ShownCertificate) -> Option<(Principal, bool)> {
         let known = self.known.load();
         let bearer = [shown.certificate_sha256, shown.key_sha256].iter().find_map(|fingerprint| known.by_fingerprint.get(fingerprint))?;
         let here = bearer.networks.is_empty() || bearer.networks.iter().any(|network| holds(network, peer));
         here.then(|| (bearer.principal.clone(), bearer.suffices))
     }
 
-    fn look_by_network(&self, peer: IpAddr) -> Option<Principal> {
+    /// Who is known by the address.
+    pub fn look_by_network(&self, peer: IpAddr) -> Option<Principal> {
         self.known.load().by_network.iter().find(|(network, _)| holds(network, peer)).map(|(_, principal)| principal.clone())
-    }
-}
-
-impl Registry for ConfigRegistry {
-    fn authenticate(&self, peer: IpAddr, user: &str, secret: Secret) -> BoxFuture<'_, Option<Principal>> {
-        let found = self.look(peer, user, &secret);
-        Box::pin(std::future::ready(found))
-    }
-
-    fn recognise(&self, peer: IpAddr) -> BoxFuture<'_, Option<Principal>> {
-        let found = self.look_by_network(peer);
-        Box::pin(std::future::ready(found))
-    }
-
-    fn recognise_certificate(&self, peer: IpAddr, shown: &ShownCertificate) -> BoxFuture<'_, Option<(Principal, bool)>> {
-        let found = self.look_by_certificate(peer, shown);
-        Box::pin(std::future::ready(found))
-    }
-
-    fn signs(&self) -> bool {
-        !self.known.load().domains.is_empty()
-    }
-
-    fn signers<'a>(&'a self, tenant: &'a TenantName, from: &'a Domain) -> BoxFuture<'a, Result<Vec<Arc<Signer>>, RegistryTrouble>> {
-        let found = self.look_for_signers(tenant, from);
-        Box::pin(std::future::ready(Ok(found)))
-    }
-
-    fn stream<'a>(&'a self, tenant: &'a TenantName, stream: &'a StreamName) -> BoxFuture<'a, Result<Arc<Stream>, RegistryTrouble>> {
-        let found = self.known.load().streams.get(&(tenant.clone(), stream.clone())).cloned().unwrap_or_default();
-        Box::pin(std::future::ready(Ok(found)))
-    }
-
-    fn voice<'a>(&'a self, tenant: &'a TenantName, domain: &'a Domain) -> BoxFuture<'a, Result<Voice, RegistryTrouble>> {
-        let found = self.look_for_voice(tenant, domain);
-        Box::pin(std::future::ready(Ok(found)))
     }
 }
 
@@ -168,6 +163,7 @@ fn known(tenants: &[Tenant], credentials: &[Credential], domains: &[SendingDomai
         credential: Some(credential.user.clone()),
         priority: credential.priority,
         own_domains_only: tenants.iter().any(|tenant| tenant.name == credential.tenant && tenant.own_domains_only),
+        allowances: None,
     };
     let domains = domains.iter().map(|domain| (domain.signer.domain.clone(), domain.clone())).collect();
     let bound = tenants.iter().filter(|tenant| tenant.own_domains_only).map(|tenant| tenant.name.clone()).collect();
@@ -175,8 +171,10 @@ fn known(tenants: &[Tenant], credentials: &[Credential], domains: &[SendingDomai
         tenant.streams.iter().map(|(name, stream)| ((tenant.name.clone(), name.clone()), stream.clone())).collect()
     };
     let streams = tenants.iter().flat_map(streams).collect();
-    let mut known = Known { by_user: BTreeMap::new(), by_network: Vec::new(), by_fingerprint: BTreeMap::new(), domains, bound, streams };
+    let mut known = Known { by_user: BTreeMap::new(), by_network: Vec::new(), by_fingerprint: BTreeMap::new(), by_name: BTreeMap::new(), tenants: BTreeSet::new(), domains, bound, streams };
+    known.tenants = tenants.iter().map(|tenant| tenant.name.clone()).collect();
     for credential in credentials {
+        known.by_name.insert(credential.user.as_str().into(), principal(credential));
         for fingerprint in &credential.certificates {
             let (networks, suffices) = (credential.networks.clone(), credential.certificate_suffices);
             known.by_fingerprint.insert(*fingerprint, Bearer { networks, suffices, principal: principal(credential) });
@@ -344,11 +342,12 @@ mod tests {
             ("shop", "relay.example", "relay.example"),
             ("shop", "example", "relay.example"),
         ] {
-            let found = registry.look_for_signers(&tenant.into(), &Domain::parse(from).unwrap());
+            let own = registry.signer(&tenant.into(), &Domain::parse(from).unwrap());
+            let found = super::super::with_those_for_all(own, registry.signers_for_all());
             let names: Vec<&str> = found.iter().map(|signer| &*signer.domain).collect();
             assert_eq!(names.join(" "), signers, "{tenant} {from}");
         }
-        let voice = |tenant: &str, from: &str| match registry.look_for_voice(&tenant.into(), &Domain::parse(from).unwrap()) {
+        let voice = |tenant: &str, from: &str| match registry.voice(&tenant.into(), &Domain::parse(from).unwrap()) {
             Voice::Proven(own) => format!("proven {}", own.name),
             Voice::Free(own) => format!("free {}", own.map_or_else(String::new, |own| own.name.to_string())),
             Voice::Unproven(_) | Voice::Foreign => "foreign".to_owned(),
