@@ -33,6 +33,8 @@ pub struct ControlDoors {
     pub clock: Arc<dyn Clock>,
     /// Reads the configuration again.
     pub reload: Reload,
+    /// Looks at once whether the registry was changed.
+    pub look_again: LookAgain,
     /// What listens where, now.
     pub listeners: Listeners,
     /// Where what a backup copies stands; a reload may change it.
@@ -43,6 +45,9 @@ pub struct ControlDoors {
 
 /// Reads the configuration again; gives what changed, or why the old one stays, as lines for people.
 pub type Reload = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
+/// Looks whether the registry was changed, so that what is in memory is true again; or says why that cannot be known.
+pub type LookAgain = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// What listens where; a reload may change it.
 pub type Listeners = Arc<dyn Fn() -> Vec<wire::ListenerView> + Send + Sync>;

@@ -59,6 +59,10 @@ pub(crate) async fn reload(State(doors): State<ControlDoors>) -> Result<Json<wir
     (doors.reload)().map(|said| Json(wire::Reloaded { said })).map_err(Refusal::unacceptable)
 }
 
+pub(crate) async fn look_again(State(doors): State<ControlDoors>) -> Result<Json<wire::Reloaded>, Refusal> {
+    (doors.look_again)().await.map(|()| Json(wire::Reloaded { said: "looked".to_owned() })).map_err(Refusal::unacceptable)
+}
+
 fn health_of(health: SpoolHealth) -> wire::Health {
     wire::Health {
         syncs: health.syncs,

@@ -20,6 +20,7 @@ pub(crate) fn routes(doors: ControlDoors) -> Router {
         .route("/v1/health", get(relay::health))
         .route("/v1/sites", get(relay::sites))
         .route("/v1/reload", post(relay::reload))
+        .route("/v1/registry/look", post(relay::look_again))
         .route("/v1/backup", get(backup::backup))
         .route("/v1/queue", get(queue::page))
         .route("/v1/queue/count", get(queue::count))

@@ -20,7 +20,7 @@ pub mod time;
 pub use event::{Event, EventKind};
 pub use id::{DeliveryId, MessageId};
 pub use message::{Arrival, BodyType, Content, ContentSource, Envelope, Mend, Message, Priority, Protocol, Recipient, ReportWishes, Role};
-pub use names::{CredentialName, ProviderName, SiteName, SourceName, StreamName, TenantName};
+pub use names::{CredentialName, ProviderName, SiteName, SourceName, StreamName, TenantName, valid_name};
 pub use outcome::{AttemptFacts, Diagnosis, Outcome, Phase, Reason, TlsFacts, Trouble};
 pub use parcel::{Group, LentDelivery, Loan, Parcel, Report, Settlement};
 pub use time::Timestamp;

@@ -155,6 +155,7 @@ async fn what_is_wrong_is_refused_with_a_sentence() {
         ("POST", "/v1/retry".to_owned(), b"[[[[", 422, ""),
         ("POST", "/v1/retry".to_owned(), &large, 413, ""),
         ("POST", "/v1/reload".to_owned(), b"", 422, "line 3 is wrong"),
+        ("POST", "/v1/registry/look".to_owned(), b"", 200, "looked"),
     ] {
         let (found, sentence) = socket.refused(method, &path, body).await;
         assert_eq!(found, status, "{path}: {sentence}");

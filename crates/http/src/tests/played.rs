@@ -41,6 +41,7 @@ impl Played {
             reroutes: self.clone(),
             intake: self.clone(),
             clock: self.clone(),
+            look_again: Arc::new(|| Box::pin(std::future::ready(Ok(())))),
             reload: Arc::new(move || {
                 reload.note("reload");
                 if reload.deliveries == 0 { Err("line 3 is wrong".to_owned()) } else { Ok("in force".to_owned()) }

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::dkim::DkimArguments;
 use super::queue::QueueArguments;
+use super::registry::arguments::{ApplyArguments, KeyArguments, LimitArguments, StreamArguments, TenantArguments};
 use crate::bench::BenchArguments;
 
 /// Postrider, an SMTP relay.
@@ -41,6 +42,16 @@ pub enum Command {
     Explain(IdArguments),
     /// Look at the mail that `serve --capture` keeps.
     Capture(CaptureArguments),
+    /// Whose mail is sent: add, list, suspend, remove tenants.
+    Tenant(TenantArguments),
+    /// A tenant's classes of mail, and what is done to each message.
+    Stream(StreamArguments),
+    /// Credentials for a tenant's programs: make, list, revoke, release.
+    Key(KeyArguments),
+    /// How much a tenant or a key may send.
+    Limit(LimitArguments),
+    /// Make tenants, streams, domains, keys and limits as a file says; the difference is shown first.
+    Apply(ApplyArguments),
     /// Keys that sign for a domain (DKIM), and the records that say so.
     Dkim(DkimArguments),
     /// Read the spool's files; the relay must not run.

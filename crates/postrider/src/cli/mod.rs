@@ -8,6 +8,7 @@ mod client;
 mod compose;
 pub mod dkim;
 mod queue;
+mod registry;
 mod send;
 pub mod sendmail;
 mod smtp_session;
@@ -24,6 +25,7 @@ use arguments::Command;
 pub use arguments::{Arguments, ServeArguments};
 pub use client::Client;
 use dkim::{DkimArguments, DkimCommand};
+use registry::RegistryCommand;
 
 /// Does what was asked. An error is one sentence for the person at the terminal.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -38,12 +40,22 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Dkim(DkimArguments { command: DkimCommand::New(wanted) }) => return dkim::new(data, &wanted).map(|()| ExitCode::SUCCESS),
         Command::Spool(spool) => return spool::run(data, &spool),
         Command::Bench(bench) => return crate::own_relay::bench(bench).map(|()| ExitCode::SUCCESS),
+        Command::Tenant(asked) => return in_registry(data, RegistryCommand::Tenant(asked.command)),
+        Command::Stream(asked) => return in_registry(data, RegistryCommand::Stream(asked.command)),
+        Command::Key(asked) => return in_registry(data, RegistryCommand::Key(asked.command)),
+        Command::Limit(asked) => return in_registry(data, RegistryCommand::Limit(asked.command)),
+        Command::Apply(asked) => return in_registry(data, RegistryCommand::Apply(asked)),
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
             runtime.block_on(ask(data, command))?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn in_registry(data: &std::path::Path, command: RegistryCommand) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(registry::run(data, command))
 }
 
 /// The commands that speak to a running relay.
@@ -58,6 +70,11 @@ async fn ask(data: &std::path::Path, command: Command) -> anyhow::Result<()> {
         Command::Serve(_)
         | Command::Check(_)
         | Command::Dkim(_)
+        | Command::Tenant(_)
+        | Command::Stream(_)
+        | Command::Key(_)
+        | Command::Limit(_)
+        | Command::Apply(_)
         | Command::Spool(_)
         | Command::Bench(_)
         | Command::Sendmail(_)

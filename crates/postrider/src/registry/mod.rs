@@ -54,7 +54,12 @@ impl LayeredRegistry {
 }
 
 impl Registry for LayeredRegistry {
-    fn authenticate<'a>(&'a self, peer: IpAddr, user: &'a str, secret: Secret) -> BoxFuture<'a, Result<Option<Principal>, RegistryTrouble>> {
+    fn authenticate<'a>(
+        &'a self,
+        peer: IpAddr,
+        user: &'a str,
+        secret: Secret,
+    ) -> BoxFuture<'a, Result<Option<Principal>, RegistryTrouble>> {
         Box::pin(async move {
             match self.file.look(peer, user, &secret) {
                 Some(principal) => Ok(Some(principal)),

@@ -46,7 +46,8 @@ pub async fn open_book(config: &RegistryConfig, data: &Path) -> anyhow::Result<B
         made.push(config.key.clone());
     }
     let seal = Seal::new(&read_key(&key_file)?);
-    let book = Book::open(database, seal, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await.map_err(|trouble| told(trouble, &place))?;
+    let book =
+        Book::open(database, seal, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await.map_err(|trouble| told(trouble, &place))?;
     if is_new && !book.has_no_keys().await.map_err(|trouble| told(trouble, &place))? {
         // The new one opens nothing; the old one may still be found.
         std::fs::remove_file(&key_file)?;
@@ -78,7 +79,9 @@ pub async fn open_registry(config: &RegistryConfig, data: &Path) -> anyhow::Resu
                 }
                 Ok(_) => {}
                 Err(trouble) if !silent => {
-                    tracing::error!("the registry does not answer: {trouble}; what is in memory holds, everybody else is told to come later");
+                    tracing::error!(
+                        "the registry does not answer: {trouble}; what is in memory holds, everybody else is told to come later"
+                    );
                     silent = true;
                 }
                 Err(_) => {}

@@ -110,8 +110,8 @@ impl Running {
         tls.ask_for_certificates(config.knows_certificates());
         let spool = open_spool(&directory, &config, capture)?;
         let registry = Arc::new(ConfigRegistry::new(&config.tenants, &config.credentials, &config.domains));
-        let book = open_registry(&config.registry, directory.root()).await?;
-        let layered = Arc::new(LayeredRegistry::new(registry.clone(), book));
+        let records = open_registry(&config.registry, directory.root()).await?;
+        let layered = Arc::new(LayeredRegistry::new(registry.clone(), records.clone()));
         let log = match &metrics {
             Some(metrics) => metrics.count(logs.door),
             None => logs.door,
@@ -176,6 +176,10 @@ impl Running {
             intake: Arc::new(RelayIntake::new(relay.clone(), tenants)),
             clock,
             reload: Arc::new(move || say_reload(&reload)),
+            look_again: Arc::new(move || {
+                let records = records.clone();
+                Box::pin(async move { records.refresh().await.map(drop).map_err(|trouble| trouble.to_string()) })
+            }),
             listeners: Arc::new(move || views.views()),
             places: Arc::new(move || placed.places(capture)),
             about,

@@ -19,6 +19,7 @@ mod metrics;
 mod milter;
 mod octets;
 mod ownership;
+mod registry;
 mod reload;
 mod secured;
 mod sendmail;

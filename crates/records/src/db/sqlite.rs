@@ -3,6 +3,7 @@
 //! **Promises.** A change is synced before it is told (`synchronous=FULL`, write-ahead log). Another program that writes is waited for, for [`LOCK_TIME`].
 
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use postrider_model::BoxFuture;
@@ -32,7 +33,19 @@ enum Job {
 
 /// A database in a file.
 pub struct Sqlite {
-    jobs: mpsc::Sender<Job>,
+    /// Until the database is closed.
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Sqlite {
+    /// Waits for what was asked: the last to close the file puts its write-ahead log into it.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Sqlite {
@@ -52,14 +65,14 @@ impl Sqlite {
         let connection = connect(file, lock_time).map_err(trouble)?;
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         let started = std::thread::Builder::new().name("records".to_owned()).spawn(move || serve(connection, waiting));
-        started.map_err(|trouble| DatabaseTrouble::Unreachable(trouble.to_string()))?;
-        Ok(Self { jobs })
+        let thread = started.map_err(|trouble| DatabaseTrouble::Unreachable(trouble.to_string()))?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, DatabaseTrouble> {
         let gone = || DatabaseTrouble::Unreachable("its thread has ended".to_owned());
         let (answer, answered) = oneshot::channel();
-        self.jobs.send(job(answer)).await.map_err(|_| gone())?;
+        self.jobs.as_ref().ok_or_else(gone)?.send(job(answer)).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 }

@@ -1,0 +1,123 @@
+//! `key`
+
+use anyhow::anyhow;
+use postrider_edge::SystemClock;
+use postrider_model::doors::Clock as _;
+use postrider_model::{CredentialName, StreamName, TenantName};
+use postrider_records::{CredentialRecord, CredentialState, NewCredential, Worded};
+use serde::Serialize;
+
+use super::Desk;
+use super::arguments::{KeyAddArguments, KeyCommand};
+use crate::shown::{Clean, json, say};
+
+/// A key as it is shown.
+#[derive(Debug, Serialize)]
+pub struct KeyView {
+    user: String,
+    tenant: String,
+    stream: String,
+    state: &'static str,
+    why: String,
+    networks: Vec<String>,
+    expires_at: Option<String>,
+    created_at: String,
+    last_used_at: Option<String>,
+    last_used_from: Option<String>,
+}
+
+#[derive(Serialize)]
+struct MadeView<'a> {
+    user: &'a str,
+    secret: &'a str,
+    tenant: &'a str,
+    stream: &'a str,
+}
+
+impl KeyView {
+    /// How a key is shown.
+    pub fn of(record: &CredentialRecord) -> Self {
+        Self {
+            user: record.user.to_string(),
+            tenant: record.tenant.to_string(),
+            stream: record.stream.to_string(),
+            state: record.state.word(),
+            why: record.why.clone(),
+            networks: record.networks.iter().map(ToString::to_string).collect(),
+            expires_at: record.expires_at.map(|at| at.to_string()),
+            created_at: record.created_at.to_string(),
+            last_used_at: record.last_used_at.map(|at| at.to_string()),
+            last_used_from: record.last_used_from.clone(),
+        }
+    }
+
+    /// On one line.
+    pub fn line(&self) -> String {
+        let mut parts = vec![format!("{}/{}, {}", self.tenant, self.stream, self.state)];
+        if !self.why.is_empty() {
+            parts.push(format!("({})", Clean(&self.why)));
+        }
+        if !self.networks.is_empty() {
+            parts.push(format!("from {}", self.networks.join(" ")));
+        }
+        parts.extend(self.expires_at.as_ref().map(|at| format!("until {at}")));
+        parts.push(match (&self.last_used_at, &self.last_used_from) {
+            (Some(at), Some(from)) => format!("last used {at} from {from}"),
+            _ => "never used".to_owned(),
+        });
+        format!("{}  {}", self.user, parts.join(", "))
+    }
+}
+
+pub async fn run(desk: &Desk, command: KeyCommand) -> anyhow::Result<()> {
+    let state = |user: String, state: CredentialState, reason: String| async move {
+        desk.book.set_credential(&CredentialName::new(&user), state, &reason).await?;
+        Ok(say(format_args!("{user} is {}", state.word()))?)
+    };
+    match command {
+        KeyCommand::Add(wanted) => add(desk, &wanted).await,
+        KeyCommand::List { tenant, json: as_json } => {
+            let tenant = tenant.map(|name| TenantName::new(&name));
+            let keys = desk.book.credentials(tenant.as_ref()).await?;
+            if keys.is_empty() && !as_json {
+                return Ok(say("there are no keys; those of the configuration file are not listed here")?);
+            }
+            for key in keys.iter().map(KeyView::of) {
+                match as_json {
+                    true => say(json(&key)?)?,
+                    false => say(key.line())?,
+                }
+            }
+            Ok(())
+        }
+        KeyCommand::Revoke { user, reason } => state(user, CredentialState::Revoked, reason).await,
+        KeyCommand::Brake { user, reason } => state(user, CredentialState::Braked, reason).await,
+        KeyCommand::Release { user } => state(user, CredentialState::Active, String::new()).await,
+    }
+}
+
+async fn add(desk: &Desk, wanted: &KeyAddArguments) -> anyhow::Result<()> {
+    let tenant = desk.tenant(wanted.tenant.as_deref()).await?;
+    let stream = match &wanted.stream {
+        Some(name) => StreamName::new(name),
+        None => {
+            let streams = desk.book.streams(&tenant).await?;
+            let first = streams.first().ok_or_else(|| anyhow!("{tenant} has no stream: postrider stream set {tenant} NAME adds one"))?;
+            first.name.clone()
+        }
+    };
+    let new = NewCredential {
+        tenant: tenant.clone(),
+        stream: stream.clone(),
+        networks: wanted.network.clone(),
+        expires_at: wanted.expires.map(|time| SystemClock.now().after(time)),
+        note: wanted.note.clone(),
+    };
+    let made = desk.book.add_credential(&new).await?;
+    if wanted.json {
+        let view = MadeView { user: made.user.as_str(), secret: &made.secret, tenant: tenant.as_str(), stream: stream.as_str() };
+        return Ok(say(json(&view)?)?);
+    }
+    say(format_args!("user    {}\nsecret  {}\n", made.user, made.secret))?;
+    Ok(say(format_args!("It sends as {tenant}, stream {stream}. The secret is shown this once; only its SHA-256 is kept."))?)
+}
