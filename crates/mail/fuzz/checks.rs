@@ -1,6 +1,7 @@
 //! What holds for any octets. The fuzz targets and the replay of their corpora (`tests/corpus.rs`) both call these.
 
 use postrider_mail::encode::{Recoder, Takes};
+use postrider_mail::records::{self, DmarcRecord, KeyRecord, MacroFacts, Mechanism, SpfRecord};
 use postrider_mail::{Action, Fields, HeaderFacts, HeaderWatch, Received, RecipientReport, Report, With, Words, header};
 
 /// Every split of a content gives the same facts, and both readers of headers agree.
@@ -149,5 +150,32 @@ pub fn addresses(octets: &[u8]) {
     }
     for text in [words::unfolded(octets), words::decoded(octets)] {
         assert!(!text.contains(char::is_control) && text.len() <= 3 * octets.len() + 8, "{text:?}");
+    }
+}
+
+/// Whatever a TXT record holds: what is read of it is bounded and plain, and what is said against it holds no control character.
+pub fn records(octets: &[u8]) {
+    let harmless = |said: String| assert!(said.len() <= 512 && !said.chars().any(char::is_control), "{said:?}");
+    match KeyRecord::parse(octets) {
+        Ok(key) => assert!(key.key.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/'))),
+        Err(trouble) => harmless(trouble.to_string()),
+    }
+    match DmarcRecord::parse(octets) {
+        Ok(policy) => assert!(policy.percent <= 100 && policy.reports.iter().all(|uri| !uri.contains([',', ';']))),
+        Err(trouble) => harmless(trouble.to_string()),
+    }
+    match SpfRecord::parse(octets) {
+        Err(trouble) => harmless(trouble.to_string()),
+        Ok(record) => {
+            assert!(record.terms.len() <= records::TERMS_MAX);
+            let address = std::net::Ipv4Addr::new(192, 0, 2, 1).into();
+            let facts = MacroFacts { address, local_part: "a-b", sender_domain: "c.example", domain: "d.example", hello: "e.example" };
+            for term in &record.terms {
+                let (Mechanism::Include(name) | Mechanism::Exists(name)) = &term.mechanism else { continue };
+                if let Some(name) = records::expand(name, &facts) {
+                    assert!(name.len() <= 253 && name.is_ascii());
+                }
+            }
+        }
     }
 }

@@ -6,7 +6,8 @@
 //! **Never.** No clock, no async, no input or output, no randomness. No parser panics, whatever the octets; memory is bounded by limits
 //! written beside each buffer; work is linear in the octets given.
 //!
-//! **RFCs.** 5322 (message format), 5321 §4.4 (trace), 3848 and 6531 §4.3 (protocol words), 3464, 3834, 6522 and 6533 (reports).
+//! **RFCs.** 5322 (message format), 5321 §4.4 (trace), 3848 and 6531 §4.3 (protocol words), 3464, 3834, 6522 and 6533 (reports),
+//! 6376, 7208 and 7489 (records of domains).
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,7 @@ pub mod encode;
 pub mod header;
 mod mailboxes;
 pub mod mend;
+pub mod records;
 mod text;
 pub mod trace;
 mod watch;

@@ -79,3 +79,8 @@ fn seven_bit_corpus() {
 fn addresses_corpus() {
     check("addresses", checks::addresses);
 }
+
+#[test]
+fn records_corpus() {
+    check("records", checks::records);
+}
