@@ -23,6 +23,7 @@
 //! | [`retry`] | when is it tried again, and when do we give up? |
 //! | [`returns`] | who must be told? |
 //! | [`explain`] | why does this delivery wait? |
+//! | [`publish`] | what does a domain have to publish, and what does it publish instead? |
 
 #![forbid(unsafe_code)]
 
@@ -37,6 +38,7 @@ pub mod outage;
 pub mod ownership;
 pub mod plan;
 pub mod prove;
+pub mod publish;
 pub mod quota;
 pub mod retry;
 pub mod returns;
