@@ -31,6 +31,8 @@ mod session_out;
 mod settings;
 mod sign;
 mod submit;
+mod survey;
 
 pub use relay::{Listening, Relay, SubmitTrouble};
 pub use settings::{Doors, ListenerSettings, ReceiveLimits};
+pub use survey::survey;
