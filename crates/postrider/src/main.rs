@@ -12,6 +12,7 @@ mod data;
 mod kept;
 mod mail_log;
 mod own_relay;
+mod publishing;
 mod registry;
 mod reroutes;
 mod serve;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::dkim::DkimArguments;
+use super::domain::DomainArguments;
 use super::queue::QueueArguments;
 use super::registry::arguments::{ApplyArguments, KeyArguments, LimitArguments, StreamArguments, TenantArguments};
 use crate::bench::BenchArguments;
@@ -54,6 +55,8 @@ pub enum Command {
     Apply(ApplyArguments),
     /// Keys that sign for a domain (DKIM), and the records that say so.
     Dkim(DkimArguments),
+    /// What a domain has to publish, and whether it does.
+    Domain(DomainArguments),
     /// Read the spool's files; the relay must not run.
     Spool(SpoolArguments),
     /// Copy queue, configuration and keys to a directory, while the relay runs.

@@ -12,8 +12,10 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::arguments::CheckArguments;
+use super::domain;
 use crate::config::{Config, provider_in_toml};
 use crate::data::DataDirectory;
+use crate::publishing;
 use crate::serve::certificate::ends_soon;
 use crate::shown::{Clean, say};
 
@@ -72,6 +74,7 @@ pub fn run(data: &Path, arguments: &CheckArguments) -> anyhow::Result<ExitCode> 
             ))?,
         }
     }
+    runtime.block_on(names(&config))?;
     let open = runtime.block_on(probe(&config.probe));
     match open {
         Ok(said) => say(format_args!("port 25        open: {said}"))?,
@@ -135,6 +138,23 @@ fn routes(config: &Config) -> anyhow::Result<()> {
             other => other.site().map(|site| site.to_string()).unwrap_or_default(),
         };
         say(format_args!("route          {}: to {to}", rule.name))?;
+    }
+    Ok(())
+}
+
+/// The names of the Sources in the DNS. No fault of the configuration: others have to set them.
+async fn names(config: &Config) -> anyhow::Result<()> {
+    let resolver = match domain::resolver(config) {
+        Ok(resolver) => resolver,
+        Err(why) => return Ok(say(format_args!("warning        {why:#}"))?),
+    };
+    for finding in domain::names_of(&resolver, &publishing::faces(&config.snapshot), PROBE_TIMEOUT).await {
+        let source = finding.what.word().replace("source:", "Source ");
+        let said = finding.said.join("; ");
+        match &finding.remedy {
+            Some(remedy) => say(format_args!("warning        {source}: {said}; {remedy}"))?,
+            None => say(format_args!("names          {source}: {said}"))?,
+        }
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
+use postrider_core::publish::{Data, Wanted, What, print};
 use postrider_mail::dkim::{Algorithm, SigningKey};
 use postrider_smtp::Domain;
 use serde::Serialize;
@@ -101,7 +102,11 @@ pub fn make(data: &Path, arguments: &NewArguments) -> anyhow::Result<Vec<Made>> 
 fn tell(domain: &str, made: &[Made]) -> anyhow::Result<()> {
     say("1. Publish these records, in the form of a zone file:\n")?;
     for key in made {
-        say(format_args!("{}. 3600 IN TXT {}", key.record_name, in_zone(&key.record)))?;
+        say(print::zone_line(&Wanted {
+            what: What::Key(key.selector.as_str().into()),
+            name: Domain::parse(&key.record_name)?,
+            data: Data::Text(key.record.clone()),
+        }))?;
     }
     let keys: Vec<String> = made.iter().map(|key| format!("{:?}", format!("{}: {}", key.selector, key.file))).collect();
     say(format_args!("\n2. When the DNS serves them, add this to postrider.toml, and run `postrider reload`:\n"))?;
@@ -120,13 +125,6 @@ pub fn pem(pkcs8: &[u8]) -> String {
     format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
 }
 
-/// A text as strings of at most 255 octets (RFC 1035 §3.3), which belong together (RFC 6376 §3.6.2.2).
-fn in_zone(text: &str) -> String {
-    let strings = text.as_bytes().chunks(255).map(|part| format!("\"{}\"", String::from_utf8_lossy(part)));
-    let strings: Vec<String> = strings.collect();
-    if strings.len() == 1 { strings.concat() } else { format!("( {} )", strings.join(" ")) }
-}
-
 /// A new file that only its owner may read; one that is there stays as it is.
 fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -138,16 +136,4 @@ fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
     };
     file.write_all(text.as_bytes())?;
     Ok(file.sync_all()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_record_is_several_strings() {
-        assert_eq!(in_zone("v=DKIM1"), "\"v=DKIM1\"");
-        let long = "x".repeat(300);
-        assert_eq!(in_zone(&long), format!("( \"{}\" \"{}\" )", "x".repeat(255), "x".repeat(45)));
-    }
 }

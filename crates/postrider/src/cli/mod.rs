@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod compose;
 pub mod dkim;
+pub mod domain;
 mod queue;
 mod registry;
 mod send;
@@ -38,6 +39,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Backup(wanted) => return backup::backup(data, &wanted).map(|()| ExitCode::SUCCESS),
         Command::Restore(wanted) => return backup::restore(data, &wanted).map(|()| ExitCode::SUCCESS),
         Command::Dkim(DkimArguments { command: DkimCommand::New(wanted) }) => return dkim::new(data, &wanted).map(|()| ExitCode::SUCCESS),
+        Command::Domain(domain) => return domain::run(data, &domain),
         Command::Spool(spool) => return spool::run(data, &spool),
         Command::Bench(bench) => return crate::own_relay::bench(bench).map(|()| ExitCode::SUCCESS),
         Command::Tenant(asked) => return in_registry(data, RegistryCommand::Tenant(asked.command)),
@@ -75,6 +77,7 @@ async fn ask(data: &std::path::Path, command: Command) -> anyhow::Result<()> {
         | Command::Key(_)
         | Command::Limit(_)
         | Command::Apply(_)
+        | Command::Domain(_)
         | Command::Spool(_)
         | Command::Bench(_)
         | Command::Sendmail(_)

@@ -1,0 +1,125 @@
+//! `domain`: what a domain has to publish, and whether it does.
+
+use crate::harness::{Folder, config};
+use crate::names::Names;
+
+/// A relay with one domain with keys and a return path, and a Source whose address strangers see.
+fn set_up(names: &Names) -> Folder {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.data()).unwrap();
+    let told = folder.said(&["dkim", "new", "brand.example", "--selector", "s"]);
+    let section = told.split("[[domain]]").nth(1).unwrap().split("\n\n").next().unwrap();
+    let source = "[[source]]\nname = \"first\"\naddress = \"192.0.2.25\"\nehlo_name = \"relay.test\"\n";
+    let text = names.section(&config(25)).replace("[spool]", &format!("{source}[spool]"));
+    folder.configure(&format!("{text}\n[[domain]]{section}\nreturn_path = \"bounce.brand.example\"\n"));
+    folder
+}
+
+/// The records of `--json`, as lines for the DNS server of the test.
+fn published(folder: &Folder) -> Vec<String> {
+    let view: serde_json::Value = serde_json::from_str(&folder.said(&["domain", "records", "brand.example", "--json"])).unwrap();
+    let line = |record: &serde_json::Value| {
+        let (name, kind, value) = (record["name"].as_str().unwrap(), record["type"].as_str().unwrap(), record["value"].as_str().unwrap());
+        match record["priority"].as_u64() {
+            Some(priority) => format!("{name} {kind} {priority} {value}"),
+            None => format!("{name} {kind} {value}"),
+        }
+    };
+    view["records"].as_array().unwrap().iter().map(line).collect()
+}
+
+const OWN_NAMES: &str = "relay.test A 192.0.2.25\n192.0.2.25 PTR relay.test\n";
+
+#[test]
+fn what_is_printed_is_what_is_checked() {
+    let names = Names::serve(OWN_NAMES);
+    let folder = set_up(&names);
+    let (said, code) = folder.complained(&["domain", "check"]);
+    assert_eq!(code, 1, "{said}");
+    for part in [
+        "MISSING   DKIM key s-rsa",
+        "MISSING   DKIM key s-ed25519",
+        "MISSING   Return path, MX",
+        "MISSING   Return path, SPF",
+        "MISSING   DMARC",
+        "wanted  _dmarc.brand.example. 3600 IN TXT \"v=DMARC1; p=none; rua=mailto:postmaster@brand.example\"",
+        "ok        Source first",
+        "5 of 7 are wrong.",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let records = published(&folder);
+    names.change(&format!("{OWN_NAMES}{}", records.join("\n")));
+    let said = folder.said(&["domain", "check", "Brand.example"]);
+    assert!(said.contains("All is well.") && !said.contains("MISSING"), "{said}");
+    // In the form of a zone file it is the same.
+    let zone = folder.said(&["domain", "records", "brand.example", "--zone"]);
+    for record in &records {
+        let (name, rest) = record.split_once(' ').unwrap();
+        let value = rest.split_once(' ').unwrap().1;
+        let line = zone.lines().find(|line| line.starts_with(&format!("{name}. ")) && line.replace("\" \"", "").contains(value));
+        assert!(line.is_some(), "{record}: {zone}");
+    }
+    let table = folder.said(&["domain", "records", "brand.example"]);
+    assert!(
+        table.contains(
+            "   type      MX\n   name      bounce\n   in full   bounce.brand.example\n   priority  10\n   value     relay.test\n"
+        ),
+        "{table}"
+    );
+}
+
+#[test]
+fn each_difference_is_told_and_silence_is_no_difference() {
+    let names = Names::serve("");
+    let folder = set_up(&names);
+    let good = format!("{OWN_NAMES}{}", published(&folder).join("\n"));
+    let changed = |from: &str, to: &str| {
+        good.lines().map(|line| if line.starts_with(from) { to.to_owned() } else { line.to_owned() }).collect::<Vec<_>>().join("\n")
+    };
+    for (from, to, code, said) in [
+        ("bounce.brand.example MX", "bounce.brand.example MX 10 mx.other.example", 1, "its mail goes to other servers"),
+        (
+            "bounce.brand.example TXT",
+            "bounce.brand.example TXT v=spf1 ip4:198.51.100.1 -all",
+            1,
+            "change the record so that it reads: v=spf1 ip4:192.0.2.25 ip4:198.51.100.1 -all",
+        ),
+        ("s-rsa._domainkey", "s-rsa._domainkey.brand.example TXT v=DKIM1; p=", 1, "the key is revoked"),
+        (
+            "_dmarc",
+            "_dmarc.brand.example TXT v=DMARC1; p=none\n_dmarc.brand.example TXT v=DMARC1; p=reject",
+            1,
+            "there are 2 DMARC records",
+        ),
+        ("192.0.2.25 PTR", "192.0.2.25 PTR other.test", 1, "does not lead back to it"),
+        ("_dmarc", "! _dmarc.brand.example", 3, "unknown   DMARC"),
+        ("s-rsa._domainkey", "! s-rsa._domainkey.brand.example", 3, "Nothing is wrong, as far as the DNS answered; 1 records are unknown."),
+    ] {
+        names.change(&changed(from, to));
+        let (told, status) = folder.complained(&["domain", "check"]);
+        assert!(told.contains(said), "{said}: {told}");
+        assert_eq!(status, code, "{told}");
+    }
+    names.change(&good);
+    let views = folder.said(&["domain", "check", "--json"]);
+    for line in views.lines() {
+        let view: serde_json::Value = serde_json::from_str(line).unwrap();
+        for finding in view["findings"].as_array().unwrap() {
+            assert_eq!(finding["state"], "ok", "{finding}");
+        }
+    }
+}
+
+#[test]
+fn domains_that_nobody_knows_are_named() {
+    let names = Names::serve("");
+    let folder = set_up(&names);
+    let (said, code) = folder.complained(&["domain", "records", "other.example"]);
+    assert!(code == 1 && said.contains("other.example is no [[domain]] of the configuration, which has brand.example"), "{said}");
+    let (said, _) = folder.complained(&["domain", "check", "a b"]);
+    assert!(said.contains("is not a domain"), "{said}");
+    let bare = Folder::new();
+    let (said, _) = bare.complained(&["domain", "check"]);
+    assert!(said.contains("there is no configuration"), "{said}");
+}
