@@ -1,8 +1,11 @@
 //! What holds for any octets. The fuzz targets and the replay of their corpora (`tests/corpus.rs`) both call these.
 
 use postrider_mail::encode::{Recoder, Takes};
+use postrider_mail::lookup::{Answer, Known, Question};
 use postrider_mail::records::{self, DmarcRecord, KeyRecord, MacroFacts, Mechanism, SpfRecord};
-use postrider_mail::{Action, Fields, HeaderFacts, HeaderWatch, Received, RecipientReport, Report, With, Words, header};
+use postrider_mail::{
+    Action, Fields, HeaderFacts, HeaderWatch, Received, RecipientReport, Report, With, Words, arc, dkim, header, results, spf,
+};
 
 /// Every split of a content gives the same facts, and both readers of headers agree.
 pub fn header_watch(content: &[u8]) {
@@ -178,4 +181,99 @@ pub fn records(octets: &[u8]) {
             }
         }
     }
+}
+/// A header whose signatures and chains are hostile, by keys that are hostile: each gets a verdict, from no more questions than were announced.
+pub fn verdicts(octets: &[u8]) {
+    let facts = watch(octets, octets.len().max(1));
+    let (header, body) = octets.split_at(facts.header_octets as usize);
+    let (claims, count) = dkim::claims(header);
+    assert!(claims.len() <= count && claims.len() <= dkim::SIGNATURES_MAX);
+    let chain = arc::Chain::of(header);
+    let newest = chain.claim();
+    let mut hashes = dkim::BodyHashes::needed(claims.iter().map(|(claim, _)| claim).chain(&newest));
+    hashes.feed(body);
+    let (hashed, rows) = (hashes.finish(), dkim::Rows::of(header));
+    let questions: Vec<Question> = claims.iter().filter_map(|(claim, _)| claim.question()).chain(chain.questions()).collect();
+    assert!(questions.len() <= 61);
+    for answer in [Answer::Nothing, Answer::Failed, Answer::Texts(vec![header.to_vec(), ED25519_KEY.to_vec()])] {
+        let known: Known = questions.iter().map(|question| (question.clone(), answer.clone())).collect();
+        for (claim, field) in &claims {
+            let verdict = claim.judge(field, &rows, &hashed, &known, 0).expect("all questions were announced");
+            for text in [verdict.domain, verdict.selector, verdict.beginning].into_iter().flatten() {
+                assert!(
+                    !text.chars().any(|letter| letter.is_control() || letter.is_whitespace() || "();\"\\".contains(letter)),
+                    "{text:?}"
+                );
+            }
+        }
+        let verdict = chain.judge(&rows, &hashed, &known, 0).expect("all questions were announced");
+        assert!(verdict.outcome != arc::Outcome::Pass || verdict.sets > 0);
+    }
+}
+
+/// The key of RFC 8463.
+const ED25519_KEY: &[u8] = b"v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+
+/// A record of SPF, whatever it includes: it leads to a verdict after a bounded number of questions. The first line is the sender, the rest what every TXT says.
+pub fn spf(octets: &[u8]) {
+    let (sender, record) = octets.split_at(octets.iter().position(|octet| *octet == b'\n').unwrap_or(0));
+    let sender = String::from_utf8_lossy(sender);
+    for (client, answers) in [("192.0.2.1", true), ("2001:db8::1", true), ("192.0.2.1", false)] {
+        let client = client.parse().expect("an address");
+        let identity = spf::Identity { client, hello: &sender, mail_from: &sender, receiver: "mx.example", now: 1, explain: true };
+        let mut known = Known::new();
+        let verdict = loop {
+            assert!(known.len() < 150, "so many questions");
+            match spf::check(&identity, &known) {
+                Ok(verdict) => break verdict,
+                Err(question) => {
+                    let answer = match &question {
+                        Question::Texts(_) => Answer::Texts(vec![record.trim_ascii().to_vec()]),
+                        _ if !answers => Answer::Nothing,
+                        Question::Addresses { .. } => Answer::Addresses(vec!["198.51.100.1".parse().expect("an address")]),
+                        Question::Exchangers(name) => Answer::Names((0..11).map(|nth| format!("{nth}.{name}")).collect()),
+                        Question::Pointers(_) => Answer::Names((0..99).map(|nth| format!("{nth}.example")).collect()),
+                    };
+                    assert!(known.insert(question, answer).is_none(), "a question is asked twice");
+                }
+            }
+        };
+        for text in [verdict.reason, verdict.explanation].into_iter().flatten() {
+            assert!(text.bytes().all(|octet| matches!(octet, b' '..=b'~')), "{text:?}");
+        }
+    }
+}
+
+/// Authentication-Results: what is written is one field that reads as ours, whatever the values; what is read never panics.
+pub fn results(octets: &[u8]) {
+    for field in Fields::of(octets) {
+        results::claims_to_be_from(&field, "mx.example");
+    }
+    let text = String::from_utf8_lossy(octets);
+    let (first, second) = text.split_at(text.floor_char_boundary(text.len() / 2));
+    let properties = vec![("smtp.mailfrom", first.to_owned()), ("header.b", second.to_owned())];
+    let finding = results::Finding { method: "spf", result: "fail", reason: Some(second.to_owned()), properties };
+    let mut out = Vec::new();
+    results::write("mx.example", &[finding.clone(), finding], &mut out);
+    let field = Fields::of(&out).next().expect("a field");
+    assert_eq!(field.whole, &out[..]);
+    assert!(results::claims_to_be_from(&field, "mx.example"));
+    assert!(out.iter().all(|octet| matches!(octet, b' '..=b'~' | b'\r' | b'\n')));
+    // Outside quotes stand our own words only.
+    let bare = unquoted(&String::from_utf8_lossy(&out));
+    assert_eq!((bare.matches(';').count(), bare.matches("spf=fail").count(), bare.matches('(').count()), (2, 2, 0), "{bare:?}");
+}
+
+fn unquoted(text: &str) -> String {
+    let (mut out, mut quoted, mut letters) = (String::new(), false, text.chars());
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => quoted = !quoted,
+            '\\' if quoted => drop(letters.next()),
+            letter if !quoted => out.push(letter),
+            _ => {}
+        }
+    }
+    assert!(!quoted, "a quote that does not end");
+    out
 }

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addresses;
+pub mod arc;
 pub mod claims;
 pub mod date;
 pub mod dkim;
@@ -23,6 +24,7 @@ pub mod lookup;
 mod mailboxes;
 pub mod mend;
 pub mod records;
+pub mod results;
 pub mod spf;
 mod text;
 pub mod trace;

@@ -83,4 +83,16 @@ fn addresses_corpus() {
 #[test]
 fn records_corpus() {
     check("records", checks::records);
+fn verdicts_corpus() {
+    check("verdicts", checks::verdicts);
+}
+
+#[test]
+fn spf_corpus() {
+    check("spf", checks::spf);
+}
+
+#[test]
+fn results_corpus() {
+    check("results", checks::results);
 }

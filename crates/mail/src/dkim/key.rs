@@ -129,7 +129,7 @@ impl SigningKey {
     }
 
     /// Signs octets, whose SHA-256 is what the signature is over: PKCS #1 hashes by itself, for Ed25519 the hash is the message (RFC 8463 §3).
-    pub(super) fn sign(&self, octets: &[u8]) -> Result<Vec<u8>, KeyTrouble> {
+    pub(crate) fn sign(&self, octets: &[u8]) -> Result<Vec<u8>, KeyTrouble> {
         Ok(match &self.pair {
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];

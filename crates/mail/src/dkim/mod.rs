@@ -5,17 +5,28 @@
 //! must be there once more than that, so that none can be added. The field that is written is folded, and holds nothing that an argument brought along
 //! but domain and selector, which are names.
 //!
-//! **Never** says which domain signs, reads a key from a disk, or verifies: verdicts over what strangers sign are another library's.
+//! Signatures of others are verified by what is known of the DNS ([`Claim`]): in either canonicalisation, RSA from 1024 bits on, and no more of them than
+//! [`SIGNATURES_MAX`]. A verdict holds no octets of theirs but names and base64.
 //!
-//! **Does badly.** There is no `simple` canonicalisation and no `l=`: the first breaks on the way, the second lets text be added.
+//! **Never** says which domain signs, reads a key from a disk, or asks the DNS.
+//!
+//! **Does badly.** We sign neither in the `simple` form nor with `l=`: the first breaks on the way, the second lets text be added; so a signature of
+//! others that leaves a part of the body out does not pass.
 
 mod body;
 mod key;
+mod record;
 mod sign;
+pub(crate) mod tags;
+pub(crate) mod verify;
 
-pub use body::BodyHash;
+pub use body::{BodyHash, Canonical};
 pub use key::{Algorithm, KeyTrouble, SigningKey};
+pub(crate) use sign::relaxed;
 pub use sign::{Signable, Signature, fields};
+pub use verify::{BodyHashes, Claim, Hashed, Outcome, Rows, SIGNATURES_MAX, Verdict, claims};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verify_tests;

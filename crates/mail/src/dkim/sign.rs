@@ -187,7 +187,7 @@ pub(super) fn signed_octets(header: &[u8], names: &[&str], own: &[u8]) -> Vec<u8
 }
 
 /// A field in its relaxed form, without its line end (RFC 6376 §3.4.2).
-fn relaxed(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn relaxed(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.extend(name.iter().map(u8::to_ascii_lowercase));
     out.push(b':');
     let start = out.len();
