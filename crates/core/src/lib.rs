@@ -22,6 +22,8 @@
 //! | [`classify`] | what does this reply, or this trouble, make of the delivery? |
 //! | [`retry`] | when is it tried again, and when do we give up? |
 //! | [`returns`] | who must be told? |
+//! | [`dmarc`] | is a message from whom it says, and what does that domain ask for? |
+//! | [`verdict`] | what becomes of a stranger's mail, and what is told of it? |
 //! | [`explain`] | why does this delivery wait? |
 //! | [`publish`] | what does a domain have to publish, and what does it publish instead? |
 
@@ -30,6 +32,7 @@
 pub mod admit;
 pub mod archive;
 pub mod classify;
+pub mod dmarc;
 pub mod explain;
 pub mod header_rules;
 pub mod local;
@@ -48,6 +51,7 @@ pub mod schedule;
 pub mod shape;
 pub mod suspend;
 pub mod times;
+pub mod verdict;
 
 #[cfg(test)]
 mod providers_tests;

@@ -16,6 +16,7 @@ pub mod arc;
 pub mod claims;
 pub mod date;
 pub mod dkim;
+pub mod dmarc;
 pub mod dsn;
 pub mod edit;
 pub mod encode;
