@@ -171,7 +171,7 @@ impl DnsResolver {
         }
     }
 
-    async fn family(&self, name: &Name, kind: RecordType) -> Result<AddressAnswer, DnsTrouble> {
+    async fn addresses_of(&self, name: &Name, kind: RecordType) -> Result<AddressAnswer, DnsTrouble> {
         let lookup = self.ask(name, kind).await?;
         let addresses: Vec<_> = lookup.answers().iter().filter_map(|record| address_record(&record.data)).collect();
         if addresses.is_empty() {
@@ -199,11 +199,16 @@ impl Resolver for DnsResolver {
         Box::pin(async move {
             let name = name?;
             if !self.ipv6 {
-                return self.family(&name, RecordType::A).await;
+                return self.addresses_of(&name, RecordType::A).await;
             }
-            let (v6, v4) = tokio::join!(self.family(&name, RecordType::AAAA), self.family(&name, RecordType::A));
+            let (v6, v4) = tokio::join!(self.addresses_of(&name, RecordType::AAAA), self.addresses_of(&name, RecordType::A));
             both_families(v6, v4)
         })
+    }
+
+    fn family(&self, host: &Domain, ipv6: bool) -> BoxFuture<'_, Result<AddressAnswer, DnsTrouble>> {
+        let name = dns_name(host);
+        Box::pin(async move { self.addresses_of(&name?, if ipv6 { RecordType::AAAA } else { RecordType::A }).await })
     }
 
     fn text(&self, name: &Domain) -> BoxFuture<'_, Result<TextAnswer, DnsTrouble>> {

@@ -282,7 +282,7 @@ impl Relay {
             }
         }
         let staged = staging.finish().await?;
-        let mut judges = Judges::of(&self.doors, &self.watch, &snapshot, LOCAL_LISTENER);
+        let mut judges = Judges::of(&self.doors, &self.watch, &snapshot, LOCAL_LISTENER, false);
         if let Some(judges) = &mut judges
             && let Word::Refuse(reply) = introduce(judges, &snapshot.host_name, &principal, &reverse_path, &recipients).await
         {
@@ -367,7 +367,8 @@ async fn introduce(
     recipients: &[Recipient],
 ) -> Word {
     let user = principal.credential.as_ref().map(|credential| ("LOCAL", credential.as_str()));
-    let client = Client { listener: LOCAL_LISTENER, address: None, dialled: None, hello: host_name, tls: None, proof: user };
+    let client =
+        Client { listener: LOCAL_LISTENER, address: None, dialled: None, hello: host_name, tls: None, proof: user, is_stranger: false };
     let mut word = judges.mail(&client, &principal.stream, reverse_path, &[]).await;
     for recipient in recipients {
         if word == Word::Go {

@@ -53,6 +53,8 @@ pub struct ListenerSettings {
     pub proxies: Vec<IpNet>,
     /// Peers from here may say by XCLIENT who the client is.
     pub xclients: Vec<IpNet>,
+    /// Clients from here are servers of ours, whose mail is not verified as a stranger's.
+    pub not_verified: Vec<IpNet>,
 }
 
 /// Bounds on what clients may do.

@@ -43,6 +43,9 @@ pub const TEXT_RECORD_OCTETS_MAX: usize = 16 * 1024;
 /// Names of one address that are looked at; SPF looks at ten (RFC 7208 §4.6.4).
 pub const POINTERS_MAX: usize = 32;
 
+/// Names that keys of one message's signatures are looked for under; beyond it they count as not found now. A chain of ten sets with five signatures has fifteen.
+pub const SIGNATURE_KEYS_MAX: usize = 24;
+
 /// Lines of one stored reply; the rest is dropped, with a mark.
 pub const REPLY_LINES_MAX: usize = 16;
 

@@ -246,6 +246,7 @@ fn submission() -> ListenerSettings {
         auth_in_clear: true,
         auth_required: true,
         proxies: Vec::new(),
+        not_verified: Vec::new(),
         xclients: Vec::new(),
     }
 }

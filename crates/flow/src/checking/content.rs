@@ -81,6 +81,11 @@ impl Judges {
         self.values.set("i", id.to_string());
         let spool = self.doors.spool.clone();
         let mut draft = Draft::open(&*spool, staged, facts).await?;
+        if let Some(verifying) = self.snapshot.checking.verifying.filter(|_| self.is_stranger)
+            && let Word::Refuse(refusal) = self.verify(&verifying, id, &mut draft, &papers.reverse_path).await?
+        {
+            return Ok(Checked::Refused(refusal));
+        }
         draft.header.prepend(lacking);
         if let Word::Refuse(refusal) = self.header_rules(id, &mut draft.header) {
             return Ok(Checked::Refused(refusal));

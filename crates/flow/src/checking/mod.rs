@@ -2,7 +2,8 @@
 //!
 //! Milters are asked in their order, from MAIL on; each sees what the one before changed. What one says to CONNECT or HELO the client hears at MAIL, as
 //! with Postfix's `smtpd_delay_reject`: so a silent session costs no milter anything, and what AUTH, a proxy or TLS said is known by then.
-//! The content is judged when it is complete and staged (ADR 12), before custody and before the 250.
+//! The content is judged when it is complete and staged (ADR 12), before custody and before the 250. Mail of strangers is verified first (ADR 17), so that milters
+//! see what was found out, and nothing that a stranger forged.
 //!
 //! **Promises.** A milter that is away, slow, dead in the midst, or speaks rubbish leads to the choice that policy made for the stream, and to nothing else: its
 //! changes are taken whole, with its verdict, or not at all. It is told to the operator once, until it works again.
@@ -14,6 +15,7 @@ mod content;
 mod conversation;
 mod draft;
 mod rules;
+mod verify;
 mod watch;
 
 use std::net::SocketAddr;
@@ -47,6 +49,8 @@ pub(crate) struct Client<'a> {
     pub(crate) tls: Option<(&'a str, &'a str)>,
     /// By which mechanism it proved itself, and as whom.
     pub(crate) proof: Option<(&'static str, &'a str)>,
+    /// It is nobody of ours, and its mail is verified.
+    pub(crate) is_stranger: bool,
 }
 
 /// What the client is to hear.
@@ -67,6 +71,7 @@ pub(crate) struct Judges {
     values: Values,
     hello: String,
     address: Option<SocketAddr>,
+    is_stranger: bool,
     listener: Box<str>,
     stream: StreamName,
     /// The message is to be thrown away; by whom.
@@ -85,7 +90,7 @@ struct Judge {
 
 impl Judges {
     /// The judges that a listener's mail has; `None` when there are none.
-    pub(crate) fn of(doors: &Doors, watch: &Arc<Watch>, snapshot: &Arc<Snapshot>, listener: &str) -> Option<Self> {
+    pub(crate) fn of(doors: &Doors, watch: &Arc<Watch>, snapshot: &Arc<Snapshot>, listener: &str, takes_strangers: bool) -> Option<Self> {
         let here =
             |milter: &&Arc<Milter>| milter.scope.listeners.is_empty() || milter.scope.listeners.iter().any(|name| **name == *listener);
         let list: Vec<Judge> = snapshot
@@ -95,7 +100,8 @@ impl Judges {
             .filter(here)
             .map(|milter| Judge { milter: milter.clone(), conversation: None, asked: false })
             .collect();
-        if list.is_empty() && !rules::concern(&snapshot.checking, listener) {
+        let verifies = takes_strangers && snapshot.checking.verifying.is_some();
+        if list.is_empty() && !verifies && !rules::concern(&snapshot.checking, listener) {
             return None;
         }
         Some(Self {
@@ -106,6 +112,7 @@ impl Judges {
             values: Values::default(),
             hello: String::new(),
             address: None,
+            is_stranger: false,
             listener: listener.into(),
             stream: StreamName::new(""),
             discard: None,
@@ -272,7 +279,7 @@ impl Judges {
     }
 
     fn know(&mut self, client: &Client<'_>) {
-        self.address = client.address;
+        (self.address, self.is_stranger) = (client.address, client.is_stranger);
         client.hello.clone_into(&mut self.hello);
         let values = &mut self.values;
         values.set("j", &*self.snapshot.host_name);

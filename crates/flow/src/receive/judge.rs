@@ -27,6 +27,7 @@ pub(crate) enum Conclusion {
 impl Session<'_> {
     /// The judges hear of a transaction.
     pub(super) async fn judged_mail(&mut self, path: &ReversePath, parameters: &MailParameters) -> Word {
+        let is_stranger = self.is_stranger();
         let Some(judges) = &mut self.judges else { return Word::Go };
         let principal = self.principal.as_ref().unwrap_or(&self.reception.limits.relay_principal);
         let user = principal.credential.as_ref().map(|credential| credential.as_str());
@@ -37,8 +38,16 @@ impl Session<'_> {
             hello: &self.hello,
             tls: self.tls.as_ref().map(|tls| (&*tls.version, &*tls.cipher)),
             proof: self.mechanism.zip(user),
+            is_stranger,
         };
         judges.mail(&client, &principal.stream, path, &said_of_mail(parameters)).await
+    }
+
+    /// Whether its mail is a stranger's, to be verified.
+    fn is_stranger(&self) -> bool {
+        let settings = &self.reception.settings;
+        let client = self.peer.remote.ip().to_canonical();
+        settings.role == Role::Relay && !settings.not_verified.iter().any(|network| network.contains(&client))
     }
 
     /// The judges hear of a recipient.

@@ -141,7 +141,8 @@ pub(crate) async fn serve(reception: Arc<Reception>, mut connection: Box<dyn Con
         server.trust();
     }
     let principal = known.clone();
-    let judges = Judges::of(&reception.doors, &reception.watch, &reception.snapshot, &reception.settings.name);
+    let takes_strangers = reception.settings.role == Role::Relay;
+    let judges = Judges::of(&reception.doors, &reception.watch, &reception.snapshot, &reception.settings.name, takes_strangers);
     let mut session = Session {
         reception: &reception,
         peer,

@@ -9,7 +9,7 @@ use crate::{AttemptFacts, Message, MessageId, Outcome};
 /// What a judge of content said.
 #[derive(Debug, Clone, Copy)]
 pub struct Judged<'a> {
-    /// Which: `milter:` or `rule:` and its name.
+    /// Which: `milter:` or `rule:` and its name, or `verify`.
     pub judge: &'a str,
     /// What.
     pub judgement: Judgement,
@@ -26,6 +26,8 @@ pub struct Judged<'a> {
 pub enum Judgement {
     /// Nothing was found.
     Passed,
+    /// Taken, and what was found out about it is told.
+    Verified,
     /// The message was changed.
     Changed,
     /// Refused for good.
@@ -47,6 +49,7 @@ impl Judgement {
     pub fn word(self) -> &'static str {
         match self {
             Judgement::Passed => "passed",
+            Judgement::Verified => "verified",
             Judgement::Changed => "changed",
             Judgement::Rejected => "rejected",
             Judgement::TempFailed => "tempfailed",

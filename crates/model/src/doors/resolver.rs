@@ -15,6 +15,9 @@ pub trait Resolver: Send + Sync {
     /// The addresses of a host, both families (RFC 5321 §5.1).
     fn addresses(&self, host: &Domain) -> BoxFuture<'_, Result<AddressAnswer, DnsTrouble>>;
 
+    /// The addresses of a host, of one family only: SPF must know that there is none of the client's own (RFC 7208 §5), which half an answer does not tell.
+    fn family(&self, host: &Domain, ipv6: bool) -> BoxFuture<'_, Result<AddressAnswer, DnsTrouble>>;
+
     /// The TXT records of a name, aliases followed. A [`Domain`] takes underscores, so `_dmarc.brand.example` and `s1._domainkey.brand.example` can be asked.
     fn text(&self, name: &Domain) -> BoxFuture<'_, Result<TextAnswer, DnsTrouble>>;
 

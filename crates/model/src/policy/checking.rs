@@ -28,6 +28,23 @@ pub struct Checking {
     pub header_rules: Vec<HeaderRule>,
     /// Who gets a blind copy, in the end.
     pub archives: Vec<Archive>,
+    /// How mail of strangers is verified, before anybody else sees it; `None`: it is not.
+    pub verifying: Option<Verifying>,
+}
+
+/// How mail of strangers is verified: SPF, DKIM, DMARC and ARC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verifying {
+    /// What a domain asks for by its DMARC policy is done; else it is only told.
+    pub enforces: bool,
+    /// How long all look-ups of one message may take. What is not known then counts as temporary failure.
+    pub timeout: Duration,
+}
+
+impl Default for Verifying {
+    fn default() -> Self {
+        Self { enforces: false, timeout: Duration::from_secs(15) }
+    }
 }
 
 /// Which mail: by the listener it came to, and by its stream. What is empty means all.

@@ -10,6 +10,7 @@ mod stream;
 pub use allowance::{Allowance, Beyond, Rates};
 pub use checking::{
     AddressMap, Archive, Checking, HeaderAction, HeaderRule, LOCAL_LISTENER, Milter, MilterServer, OnFailure, Pattern, Rewriting, Scope,
+    Verifying,
 };
 pub use provider::{Provider, ProviderMatch, Rate, ReplyRule, RuleAction};
 pub use retry::RetryPolicy;

@@ -1,4 +1,4 @@
-//! Who looks at mail before it is taken: `[[milter]]`, `[[header_rule]]`, `[[archive]]`.
+//! Who looks at mail before it is taken: `[verify]`, `[[milter]]`, `[[header_rule]]`, `[[archive]]`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use postrider_core::local::{self, Resolved};
 use postrider_model::StreamName;
 use postrider_model::policy::{
-    Archive, Checking, HeaderAction, HeaderRule, LOCAL_LISTENER, Milter, MilterServer, OnFailure, Pattern, Routing, Scope,
+    Archive, Checking, HeaderAction, HeaderRule, LOCAL_LISTENER, Milter, MilterServer, OnFailure, Pattern, Routing, Scope, Verifying,
 };
 use postrider_smtp::Mailbox;
 use toml::de::DeValue;
@@ -63,7 +63,23 @@ pub fn checking(top: &Section<'_>, known: &Known<'_>) -> Checking {
         archives.extend(archive(&section, known));
         section.finish();
     }
-    Checking { milters, header_rules, archives, rewriting: rewriting::rewriting(top, known) }
+    Checking { milters, header_rules, archives, rewriting: rewriting::rewriting(top, known), verifying: verifying(top) }
+}
+
+/// How mail of strangers is verified: `[verify]`.
+fn verifying(top: &Section<'_>) -> Option<Verifying> {
+    let section = top.section("verify");
+    let default = Verifying::default();
+    let strangers = section.or("strangers", true, values::flag);
+    let words = [("tell", false), ("enforce", true)];
+    let enforces = section.or("dmarc", default.enforces, |v| values::one_of(v, &words));
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(120);
+    let timeout = section.or("timeout", default.timeout, |v| values::duration(v, bounds));
+    if !strangers && section.has("dmarc") && enforces {
+        section.fault("dmarc", "what is not verified cannot be enforced; set strangers = true, or take this away");
+    }
+    section.finish();
+    strangers.then_some(Verifying { enforces, timeout })
 }
 
 fn header_rule(section: &Section<'_>, known: &Known<'_>) -> Option<HeaderRule> {

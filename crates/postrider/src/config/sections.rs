@@ -198,8 +198,12 @@ fn listener(section: &Section<'_>) -> Option<ListenerConfig> {
     }
     let proxies = section.list("proxies", values::network).unwrap_or_default();
     let xclients = section.list("xclient", values::network).unwrap_or_default();
+    let not_verified = section.list("not_verified", values::network).unwrap_or_default();
+    if role == Some(Role::Submission) && section.has("not_verified") {
+        section.fault("not_verified", "a submission listener verifies nothing: its clients have proven who they are");
+    }
     let mut read = listener_config(name?, address?, role?, tls, auth_in_clear);
-    (read.settings.proxies, read.settings.xclients) = (proxies, xclients);
+    (read.settings.proxies, read.settings.xclients, read.settings.not_verified) = (proxies, xclients, not_verified);
     Some(read)
 }
 
@@ -213,6 +217,7 @@ fn listener_config(name: String, address: SocketAddr, role: Role, tls: Tls, auth
         auth_required: role == Role::Submission,
         proxies: Vec::new(),
         xclients: Vec::new(),
+        not_verified: Vec::new(),
     };
     ListenerConfig { address, settings }
 }

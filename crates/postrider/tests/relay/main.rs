@@ -31,4 +31,5 @@ mod start;
 mod systemd;
 mod tls;
 mod trust;
+mod verifying;
 mod wishes;

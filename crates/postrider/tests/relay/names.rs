@@ -1,4 +1,4 @@
-//! A DNS server of a test's own, over UDP on loopback (RFC 1035): what it has is changed while it runs, and names can be made dark.
+//! A DNS server of a test's own, over UDP on loopback (RFC 1035): what it has is changed while it runs, and names can be made dark or silent.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
@@ -30,13 +30,15 @@ impl Names {
             let mut query = [0; 1500];
             while let Ok((length, from)) = socket.recv_from(&mut query) {
                 let reply = answer(&query[..length], &zone.lock().unwrap());
-                let _ = socket.send_to(&reply, from);
+                if !reply.is_empty() {
+                    let _ = socket.send_to(&reply, from);
+                }
             }
         });
         names
     }
 
-    /// Other records from now on; a line `! NAME` makes that name dark.
+    /// Other records from now on; a line `! NAME` makes that name dark, `!? NAME` one that is never answered.
     pub fn change(&self, text: &str) {
         let (dark, lines): (Vec<&str>, Vec<&str>) =
             text.lines().map(str::trim).filter(|line| !line.is_empty()).partition(|line| line.starts_with('!'));
@@ -88,6 +90,9 @@ fn answer(query: &[u8], (records, dark): &(Records, Vec<String>)) -> Vec<u8> {
         let end = at + 1 + usize::from(query[at]);
         name += &format!("{}{}", if name.is_empty() { "" } else { "." }, String::from_utf8_lossy(&query[at + 1..end]).to_lowercase());
         at = end;
+    }
+    if dark.contains(&format!("? {name}")) {
+        return Vec::new();
     }
     let kind = u16::from_be_bytes([query[at + 1], query[at + 2]]);
     let question = &query[12..at + 5];

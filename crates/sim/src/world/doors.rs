@@ -54,6 +54,15 @@ impl Resolver for SimResolver {
         Box::pin(after(pause, answer))
     }
 
+    fn family(&self, host: &Domain, ipv6: bool) -> BoxFuture<'_, Result<AddressAnswer, DnsTrouble>> {
+        let (pause, answer) = lock(&self.0.zones).addresses(host);
+        let answer = answer.and_then(|mut answer| {
+            answer.addresses.retain(|address| address.is_ipv6() == ipv6);
+            if answer.addresses.is_empty() { Err(DnsTrouble::NoData { ttl: answer.ttl }) } else { Ok(answer) }
+        });
+        Box::pin(after(pause, answer))
+    }
+
     fn text(&self, name: &Domain) -> BoxFuture<'_, Result<TextAnswer, DnsTrouble>> {
         let (pause, answer) = lock(&self.0.zones).text(name);
         Box::pin(after(pause, answer))
