@@ -83,6 +83,9 @@ fn addresses_corpus() {
 #[test]
 fn records_corpus() {
     check("records", checks::records);
+}
+
+#[test]
 fn verdicts_corpus() {
     check("verdicts", checks::verdicts);
 }
