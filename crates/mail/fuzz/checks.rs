@@ -277,3 +277,24 @@ fn unquoted(text: &str) -> String {
     assert!(!quoted, "a quote that does not end");
     out
 }
+
+/// Nobody makes a token by chance, whatever he sends; what we make of the same octets is known again, in either case of letters.
+pub fn token(octets: &[u8]) {
+    use postrider_mail::token::{Delivery, Keys, RETURN_OCTETS, Subscription, UNSUBSCRIBE_OCTETS_MAX};
+    let ring = Keys::new(&[(2, [2; 32]), (1, [1; 32])]).expect("a ring of two");
+    let text = String::from_utf8_lossy(octets);
+    assert_eq!(ring.returned(&text, "b.example"), None);
+    assert_eq!(ring.unsubscribes(&text), None);
+    let delivery = Delivery { message: octets.iter().fold(0, |sum, octet| sum << 1 ^ u128::from(*octet)), index: octets.len() as u32 };
+    let token = ring.return_token(delivery, &text);
+    assert!(token.len() == RETURN_OCTETS && token.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-'), "{token}");
+    assert_eq!(ring.returned(&token.to_ascii_uppercase(), &text), Some(delivery));
+    let names = || text.chars().take(60).collect::<String>();
+    let subscription =
+        Subscription { delivery, tenant: names(), stream: names(), sender: names(), mailbox: text.chars().take(80).collect() };
+    let token = ring.unsubscribe_token(&subscription).expect("names of this length have a token");
+    assert!(
+        token.len() <= UNSUBSCRIBE_OCTETS_MAX && !token.contains(|letter: char| !letter.is_ascii_alphanumeric() && !"-_".contains(letter))
+    );
+    assert_eq!(ring.unsubscribes(&token), Some(subscription));
+}

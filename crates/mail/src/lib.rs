@@ -28,6 +28,7 @@ pub mod records;
 pub mod results;
 pub mod spf;
 mod text;
+pub mod token;
 pub mod trace;
 mod watch;
 pub mod words;

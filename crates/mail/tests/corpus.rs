@@ -99,3 +99,8 @@ fn spf_corpus() {
 fn results_corpus() {
     check("results", checks::results);
 }
+
+#[test]
+fn token_corpus() {
+    check("token", checks::token);
+}
