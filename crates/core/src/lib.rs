@@ -14,6 +14,7 @@
 //! | [`route::table`] | which rule says where this mail goes? |
 //! | [`route`] | which hosts, in which order, and which addresses? |
 //! | [`outage`] | may this Source be used, now? |
+//! | [`prepare`] | what is done to a client's message on its way out? |
 //! | [`prove`] | by which mechanism do we prove ourselves to a smart host? |
 //! | [`quota`] | may a smart host be given more, now? |
 //! | [`schedule`] | whose mail goes next at this Site? |
@@ -40,6 +41,7 @@ pub mod lockout;
 pub mod outage;
 pub mod ownership;
 pub mod plan;
+pub mod prepare;
 pub mod prove;
 pub mod publish;
 pub mod quota;
