@@ -85,9 +85,12 @@ pub fn classify_reply(provider: &Provider, phase: Phase, reply: &Reply) -> Judge
 pub fn classify_trouble(trouble: &Trouble) -> Judgement {
     let (fate, blame) = match trouble {
         Trouble::NoSuchDomain(_) | Trouble::NullMx(_) | Trouble::NoMailHost(_) | Trouble::Loop(_) => (Fate::Bounce, Blame::Site),
-        Trouble::Expired | Trouble::Unsupported(_) | Trouble::TooLarge(_) | Trouble::Binary(_) | Trouble::Operator(_) => {
-            (Fate::Bounce, Blame::Message)
-        }
+        Trouble::Expired
+        | Trouble::Unsupported(_)
+        | Trouble::TooLarge(_)
+        | Trouble::Binary(_)
+        | Trouble::Operator(_)
+        | Trouble::Suppressed(_) => (Fate::Bounce, Blame::Message),
         Trouble::DnsFailed(..) => (Fate::Defer, Blame::Site),
         Trouble::ConnectFailed(_) | Trouble::Tls(_) => (Fate::Defer, Blame::Host),
         Trouble::Dropped(_) | Trouble::Silent(_) | Trouble::Protocol(_) | Trouble::Ambiguous(_) => (Fate::Defer, Blame::Connection),

@@ -108,13 +108,17 @@ pub enum Why {
     Joined,
 }
 
-/// Whether anything is done to mail of this stream.
-pub fn concerns(role: Role, stream: &Stream) -> bool {
-    let ours = match role {
+/// Whether mail of this role is a client's, whose stream may ask for something.
+pub fn is_ours(role: Role) -> bool {
+    match role {
         Role::Submission | Role::Local => true,
         Role::Relay | Role::Report => false,
-    };
-    ours && (stream.preparing != Preparing::default() || mends(stream))
+    }
+}
+
+/// Whether anything is done to mail of this stream.
+pub fn concerns(role: Role, stream: &Stream) -> bool {
+    is_ours(role) && (stream.preparing != Preparing::default() || mends(stream))
 }
 
 fn mends(stream: &Stream) -> bool {

@@ -8,6 +8,7 @@
 //! | what happened | NOTIFY absent | NOTIFY names it | NOTIFY without it, NEVER |
 //! |---|---|---|---|
 //! | bounced | told | FAILURE: told | silence |
+//! | suppressed, so never sent | silence | FAILURE: told | silence |
 //! | deferred beyond the age of the policy | told if the policy says so | DELAY: told | silence |
 //! | deferred beyond `BY=seconds;N` | told | DELAY: told | silence |
 //! | taken by a next hop with DSN | – | SUCCESS: passed on, the next hop tells | – |
@@ -20,7 +21,7 @@
 use std::time::Duration;
 
 use postrider_model::policy::RetryPolicy;
-use postrider_model::{BodyType, Diagnosis, Envelope, LentDelivery, Message, Outcome, Recipient, Timestamp};
+use postrider_model::{BodyType, Diagnosis, Envelope, LentDelivery, Message, Outcome, Reason, Recipient, Timestamp, Trouble};
 use postrider_smtp::parameters::{Notify, Ret};
 use postrider_smtp::wishes::{ByMode, DeliverBy};
 use postrider_smtp::{Mailbox, Reply, ReversePath};
@@ -90,6 +91,10 @@ fn news<'a>(message: &Message, recipient: &Recipient, outcome: &'a Outcome, told
     // `BY=seconds;NT`: each relaying is told, unless nothing is to be (RFC 2852 §4.1).
     let traced = message.envelope.deliver_by.is_some_and(|by| by.trace) && recipient.notify != Some(Notify::default());
     match outcome {
+        // Who sends lists knows that people leave them; the log and the book of suppressions tell it.
+        Outcome::Bounced { diagnosis } if is_suppressed(diagnosis) => {
+            recipient.notify.is_some_and(|notify| notify.failure).then_some(News::Failed(diagnosis))
+        }
         Outcome::Bounced { diagnosis } => recipient.notify.is_none_or(|notify| notify.failure).then_some(News::Failed(diagnosis)),
         Outcome::Deferred { diagnosis, delay_told, .. } => (*delay_told && !told_before).then_some(News::Delayed(diagnosis)),
         Outcome::Delivered { reply } => match handed {
@@ -98,6 +103,10 @@ fn news<'a>(message: &Message, recipient: &Recipient, outcome: &'a Outcome, told
             Handed::ToMailbox => success.then_some(News::Delivered(reply)),
         },
     }
+}
+
+fn is_suppressed(diagnosis: &Diagnosis) -> bool {
+    matches!(diagnosis.reason, Reason::Trouble(Trouble::Suppressed(_)))
 }
 
 /// Whether a delivery that is deferred at `now` has waited so long that its sender is to be told; and is then not told again.

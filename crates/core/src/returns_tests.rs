@@ -32,6 +32,11 @@ fn diagnosis() -> Diagnosis {
     Diagnosis { at: Timestamp::default(), phase: Phase::Recipient, reason: Reason::Trouble(Trouble::Expired), remote: None, address: None }
 }
 
+fn suppressed() -> Outcome {
+    let reason = Reason::Trouble(Trouble::Suppressed("unsubscribed".into()));
+    Outcome::Bounced { diagnosis: Diagnosis { at: Timestamp::from_millis(1), phase: Phase::Local, reason, remote: None, address: None } }
+}
+
 fn bounced() -> Outcome {
     Outcome::Bounced { diagnosis: diagnosis() }
 }
@@ -74,19 +79,20 @@ fn only_a_bounce_with_a_sender_is_told() {
 fn what_notify_asks_for_is_told_and_nothing_else() {
     let late = || Outcome::Deferred { due: Timestamp::default(), diagnosis: diagnosis(), delay_told: true };
     let cases = [
-        // NOTIFY; then for bounced, delayed, taken without DSN, taken with DSN, in a mailbox: what is told.
-        ("", ["failed", "delayed", "", "", ""]),
-        ("NEVER", ["", "delayed", "", "", ""]),
-        ("FAILURE", ["failed", "delayed", "", "", ""]),
-        ("DELAY", ["", "delayed", "", "", ""]),
-        ("SUCCESS", ["", "delayed", "relayed", "", "delivered"]),
-        ("SUCCESS,FAILURE,DELAY", ["failed", "delayed", "relayed", "", "delivered"]),
+        // NOTIFY; then for bounced, suppressed, delayed, taken without DSN, taken with DSN, in a mailbox: what is told.
+        ("", ["failed", "", "delayed", "", "", ""]),
+        ("NEVER", ["", "", "delayed", "", "", ""]),
+        ("FAILURE", ["failed", "failed", "delayed", "", "", ""]),
+        ("DELAY", ["", "", "delayed", "", "", ""]),
+        ("SUCCESS", ["", "", "delayed", "relayed", "", "delivered"]),
+        ("SUCCESS,FAILURE,DELAY", ["failed", "failed", "delayed", "relayed", "", "delivered"]),
     ];
     for (asked, expected) in cases {
         let mut message = message("<a@b.example>", &["x@y.example"]);
         message.recipients[0].notify = notify(asked);
         let situations = [
             (bounced(), Handed::WithoutReports),
+            (suppressed(), Handed::WithoutReports),
             (late(), Handed::WithoutReports),
             (delivered(), Handed::WithoutReports),
             (delivered(), Handed::WithReports),

@@ -103,6 +103,7 @@ fn diagnoses() -> Vec<Diagnosis> {
         Trouble::Operator(name()),
         Trouble::TooLarge(name()),
         Trouble::Binary(name()),
+        Trouble::Suppressed(name()),
     ];
     let phases = [Phase::Route, Phase::Connect, Phase::Greeting, Phase::Hello, Phase::StartTls, Phase::Auth, Phase::Mail, Phase::Recipient];
     let phases = phases.into_iter().chain([Phase::Data, Phase::Content, Phase::EndOfData, Phase::Local]).cycle();

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use postrider_model::doors::{Left, LendLimit, Lent, Opened, Receipt, Spool, SpoolTrouble, Staged, Staging};
-use postrider_model::{BoxFuture, Content, Group, Loan, Message, MessageId, Parcel, Settlement, SiteName, TenantName, Timestamp, limits};
+use postrider_model::{
+    BoxFuture, Content, Group, Loan, Message, MessageId, Parcel, Settlement, SiteName, StreamName, TenantName, Timestamp, limits,
+};
 use postrider_smtp::Host;
 use tokio::sync::oneshot;
 
@@ -237,6 +239,10 @@ impl Spool for EmbeddedSpool {
 
     fn pause(&self, tenants: &[TenantName]) {
         self.change(|index| index.pause(tenants));
+    }
+
+    fn lend_singly(&self, tenant: &TenantName, stream: &StreamName) {
+        self.change(|index| index.lend_singly(tenant, stream));
     }
 
     fn release(&self, group: &Group, not_before: Timestamp) {

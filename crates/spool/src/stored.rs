@@ -286,6 +286,7 @@ fn put_trouble(out: &mut Vec<u8>, trouble: &Trouble) {
         Trouble::Operator(a) => (14, &[a]),
         Trouble::TooLarge(a) => (15, &[a]),
         Trouble::Binary(a) => (16, &[a]),
+        Trouble::Suppressed(a) => (17, &[a]),
     };
     out.octet(tag);
     texts.iter().for_each(|text| out.text(text));
@@ -310,6 +311,7 @@ fn take_trouble(from: &mut Decoder<'_>) -> Result<Trouble, Damaged> {
         14 => Trouble::Operator(take_arc(from)?),
         15 => Trouble::TooLarge(take_arc(from)?),
         16 => Trouble::Binary(take_arc(from)?),
+        17 => Trouble::Suppressed(take_arc(from)?),
         _ => return Err(Damaged),
     })
 }

@@ -300,6 +300,8 @@ impl Spool for Played {
 
     fn displace(&self, _: &Host) {}
 
+    fn lend_singly(&self, _: &TenantName, _: &StreamName) {}
+
     fn lend(&self, _: &Group, _: Timestamp, _: LendLimit) -> Lent {
         unreachable!("the API lends nothing")
     }

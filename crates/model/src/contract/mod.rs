@@ -3,6 +3,7 @@
 //! An engine's test gives a [`Workshop`] for each law and awaits the law; a law panics when it is broken.
 
 mod spool;
+mod suppressions;
 mod tools;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use crate::BoxFuture;
 use crate::doors::Spool;
 
 pub use spool::SPOOL_LAWS;
+pub use suppressions::{SUPPRESSION_LAWS, SuppressionLaw, SuppressionShelf};
 
 /// Where spools are made for one law.
 pub trait Workshop: Send + Sync {

@@ -24,6 +24,8 @@ laws! {
     order: "inside a lane: priority, then deadline, then due time",
     lanes: "lanes take turns",
     company: "recipients of one message in one group ride together, up to the limit",
+    singly: "a stream that is lent singly has one recipient in each parcel, and the other streams ride together as before",
+    in_part: "a loan may be settled in part: the rest is lent still, and waits again when it is handed back",
     fences: "only the newest loan settles, and only once",
     handed_back: "a loan handed back leaves no attempt, and waits until the given date",
     deferrals: "a deferral waits until its date, with its attempts, and after a restart, too",
@@ -190,6 +192,36 @@ async fn company(work: Work) {
     indices.sort_unstable();
     assert_eq!((sizes, indices), (vec![2, 1], vec![0, 2, 3]));
     assert_eq!(lend_all(&*spool, &group("two.example"), 100)[0].deliveries[0].index, 1);
+}
+
+async fn singly(work: Work) {
+    let spool = work.open().await;
+    let recipients = ["a@one.example", "b@one.example", "c@one.example"];
+    let mut other = message(2, 100, &recipients);
+    other.stream = StreamName::new("other");
+    accept(&*spool, message(1, 100, &recipients), b"x").await;
+    accept(&*spool, other, b"x").await;
+    spool.lend_singly(&TenantName::new("tenant"), &StreamName::new("stream"));
+    let lent = lend_all(&*spool, &group("one.example"), 100);
+    let mut sizes: Vec<(&str, usize)> = lent.iter().map(|parcel| (parcel.stream.as_str(), parcel.deliveries.len())).collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [("other", 3), ("stream", 1), ("stream", 1), ("stream", 1)]);
+}
+
+async fn in_part(work: Work) {
+    let spool = work.open().await;
+    accept(&*spool, message(1, 100, &["a@one.example", "b@one.example", "c@one.example"]), b"x").await;
+    let of = group("one.example");
+    let parcel = lend_all(&*spool, &of, 100).remove(0);
+    let mut first = settled(&parcel, 100, &delivered());
+    first.outcomes.truncate(1);
+    spool.settle(first).expect("a part of the loan");
+    assert_eq!(lend_all(&*spool, &of, 100).len(), 0, "the rest is lent still");
+    spool.hand_back(parcel.message, parcel.loan, None);
+    let rest = lend_all(&*spool, &of, 100).remove(0);
+    assert_eq!(rest.deliveries.iter().map(|delivery| (delivery.index, delivery.attempts)).collect::<Vec<_>>(), [(1, 0), (2, 0)]);
+    spool.settle(settled(&rest, 200, &delivered())).expect("the rest");
+    spool.flush().await.expect("a sound log");
 }
 
 async fn fences(work: Work) {

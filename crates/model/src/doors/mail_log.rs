@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use postrider_smtp::Reply;
 
+use super::Suppression;
 use crate::{AttemptFacts, Message, MessageId, Outcome};
 
 /// What a judge of content said.
@@ -74,6 +75,9 @@ pub trait MailLog: Send + Sync {
 
     /// A judge of content spoke. What merely passed is counted, and makes no line.
     fn judged(&self, judged: &Judged<'_>);
+
+    /// An address is not written to any more; `peer` is who said so, when it came by the web. One that only counts makes no line.
+    fn suppressed(&self, _suppression: &Suppression, _peer: Option<IpAddr>) {}
 
     /// Something an operator should see: an alarm, with the message it concerns when there is one.
     fn alarm(&self, message: Option<MessageId>, text: &str);

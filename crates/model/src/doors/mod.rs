@@ -12,6 +12,7 @@ mod offload;
 mod registry;
 mod resolver;
 mod spool;
+mod suppressions;
 
 pub use choice::{Alteration, DeliveryState, OnHold, QueueFilter, SenderFilter};
 pub use desk::{
@@ -26,6 +27,9 @@ pub use offload::{InPlace, Job, Offload};
 pub use registry::{Allowances, Principal, Registry, RegistryTrouble, Secret, Signer};
 pub use resolver::{AddressAnswer, AliasAnswer, DnsTrouble, MxAnswer, MxRecord, PointerAnswer, Resolver, TextAnswer, pointer_name};
 pub use spool::{Left, LendLimit, Lent, Opened, Receipt, Spool, SpoolTrouble, Staged, Staging};
+pub use suppressions::{
+    SuppressedMailbox, Suppression, SuppressionCause, SuppressionFilter, SuppressionKey, SuppressionTrouble, Suppressions,
+};
 
 use crate::Timestamp;
 

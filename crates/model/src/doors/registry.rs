@@ -7,7 +7,7 @@ use postrider_mail::dkim::SigningKey;
 use postrider_smtp::Domain;
 
 use super::ShownCertificate;
-use crate::policy::{Allowance, Stream, Voice};
+use crate::policy::{Allowance, ReturnPath, Stream, Voice};
 use crate::{BoxFuture, CredentialName, Priority, StreamName, TenantName};
 
 /// Looks tenants and credentials up by name.
@@ -38,6 +38,11 @@ pub trait Registry: Send + Sync {
 
     /// What is known of a tenant's stream. A name that nobody knows any more has the defaults: mail that was accepted under it goes on.
     fn stream<'a>(&'a self, tenant: &'a TenantName, stream: &'a StreamName) -> BoxFuture<'a, Result<Arc<Stream>, RegistryTrouble>>;
+
+    /// Whose return path a domain is; `None`, when it is nobody's. A registry that knows of none has none.
+    fn return_path<'a>(&'a self, _domain: &'a Domain) -> BoxFuture<'a, Result<Option<Arc<ReturnPath>>, RegistryTrouble>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 
     /// Whether a tenant may speak for a domain.
     fn voice<'a>(&'a self, tenant: &'a TenantName, domain: &'a Domain) -> BoxFuture<'a, Result<Voice, RegistryTrouble>>;

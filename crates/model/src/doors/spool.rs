@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use postrider_smtp::Host;
 
-use crate::{BoxFuture, Content, Group, Loan, Message, MessageId, Parcel, Settlement, SiteName, TenantName, Timestamp};
+use crate::{BoxFuture, Content, Group, Loan, Message, MessageId, Parcel, Settlement, SiteName, StreamName, TenantName, Timestamp};
 
 /// The spool. Every engine passes the contract suite in `postrider_model::contract`.
 ///
@@ -54,6 +54,9 @@ pub trait Spool: Send + Sync {
     /// From now on, until it is said anew, exactly these tenants' deliveries are not lent by [`Spool::lend`]. What they have is not in a group that
     /// is ready for it. A restart forgets it.
     fn pause(&self, tenants: &[TenantName]);
+
+    /// From now on mail of this stream is lent one recipient a parcel: each has a transaction of its own, and permits count transactions. A restart forgets it.
+    fn lend_singly(&self, tenant: &TenantName, stream: &StreamName);
 
     /// Gives a claim back without lending; the group is claimed again through `ready` not before `not_before`.
     fn release(&self, group: &Group, not_before: Timestamp);

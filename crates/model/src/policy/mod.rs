@@ -18,7 +18,7 @@ pub use routing::{
     AuthInClear, Detour, DomainMatch, LmtpServer, LocalDomain, Pool, QuotaLimits, Remote, Routing, Rule, SenderMatch, SmartHost, Target,
     TlsLevel,
 };
-pub use stream::{Preparing, SendingDomain, Stream, StreamClass, Strictness, Voice};
+pub use stream::{Preparing, ReturnPath, SendingDomain, Stream, StreamClass, Strictness, Voice};
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -53,6 +53,8 @@ pub struct Snapshot {
     pub chunking: bool,
     /// Connections out, over all Sites.
     pub connections_out_max: u32,
+    /// Where recipients reach us on the web: `https://mail.example.com`, without a slash at the end; `None` where they do not.
+    pub public_url: Option<Box<str>>,
 }
 
 /// An address of ours, and the name it says in EHLO.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postrider_smtp::Domain;
+use postrider_smtp::{Domain, Mailbox};
 
 use crate::Priority;
 
@@ -80,6 +80,15 @@ pub struct SendingDomain {
     pub name: Domain,
     /// The domain below it whose mail comes back to us, once its MX and SPF records are in the DNS; `None` until then.
     pub return_path: Option<Domain>,
+}
+
+/// A domain whose mail is failures that come back to us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReturnPath {
+    /// Itself.
+    pub domain: Domain,
+    /// Who has what comes back for mail that is here no more; `None`: the postmaster.
+    pub bounces_to: Option<Mailbox>,
 }
 
 /// Whether a tenant may speak for a domain.

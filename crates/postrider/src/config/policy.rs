@@ -35,7 +35,21 @@ pub fn snapshot(
     // The last one is what holds where nothing else is said.
     let own = providers.last().map(|usual| routing::providers(&routing, usual)).unwrap_or_default();
     providers.splice(0..0, own);
-    Snapshot { host_name, postmaster, sources, providers, routing, checking, retry, timeouts, smtp_port, chunking, connections_out_max }
+    let public_url = None;
+    Snapshot {
+        host_name,
+        postmaster,
+        sources,
+        providers,
+        routing,
+        checking,
+        retry,
+        timeouts,
+        smtp_port,
+        chunking,
+        connections_out_max,
+        public_url,
+    }
 }
 
 fn timeouts(section: Section<'_>) -> Timeouts {

@@ -111,6 +111,7 @@ pub fn snapshot(providers: &[ProviderPlan]) -> Snapshot {
         smtp_port: 25,
         chunking: true,
         connections_out_max: 100,
+        public_url: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use postrider_model::doors::{Left, LendLimit, Lent};
-use postrider_model::{Group, LentDelivery, Loan, MessageId, Parcel, Timestamp};
+use postrider_model::{Group, LentDelivery, Loan, MessageId, Parcel, StreamName, TenantName, Timestamp};
 use smallvec::SmallVec;
 
 use super::Index;
@@ -51,13 +51,27 @@ impl Index {
         while parcels.len() < limit.parcels
             && let Some(slot_and_index) = self.next_in_turn(number)
         {
-            parcels.push(self.take_parcel(number, slot_and_index, now, limit.recipients_per_parcel.max(1)));
+            let recipients = if self.is_single(slot_and_index.0) { 1 } else { limit.recipients_per_parcel.max(1) };
+            parcels.push(self.take_parcel(number, slot_and_index, now, recipients));
         }
         let left = self.left(number, now);
         if left != Left::Due {
             self.unclaim(number, Timestamp::default());
         }
         Lent { parcels, left }
+    }
+
+    /// From now on, one recipient a parcel.
+    pub(crate) fn lend_singly(&mut self, tenant: &TenantName, stream: &StreamName) {
+        self.single.insert((tenant.clone(), stream.clone()));
+    }
+
+    fn is_single(&self, slot: u32) -> bool {
+        if self.single.is_empty() {
+            return false;
+        }
+        let lane = &self.lanes[self.messages[slot].lane];
+        self.single.contains(&(lane.tenant.clone(), lane.stream.clone()))
     }
 
     fn left(&self, group: u32, now: Timestamp) -> Left {

@@ -57,6 +57,8 @@ pub(crate) struct Index {
     recalled: BTreeMap<Host, Vec<u32>>,
     lanes: Slab<LaneName>,
     lane_numbers: BTreeMap<(TenantName, StreamName), u32>,
+    /// Streams that are lent one recipient a parcel. There are as few as there are streams.
+    single: BTreeSet<(TenantName, StreamName)>,
     groups: Slab<GroupEntry>,
     group_numbers: BTreeMap<Group, u32>,
     /// When each unclaimed group with mail wants to be claimed.
