@@ -30,10 +30,12 @@ use crate::generic::Generic;
 use crate::held::Held;
 use crate::local;
 use crate::outgoing::Making;
+use crate::prepared::{Prepared, Way};
 use crate::quotas::{NotTaken, Quotas};
 use crate::render;
 use crate::returns::{self, Taker};
 use crate::session_out::{Remote, SessionOut, Transacted, phase_of};
+use crate::suppressed;
 
 /// Names a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -216,8 +218,20 @@ impl Attempts {
             Err(trouble) => return self.unreadable(held, &trouble),
         };
         let started_at = self.doors.clock.now();
-        let message = opened.message.clone();
-        let made = self.make(session, held.parcel(), opened).await;
+        let Opened { message, content } = opened;
+        let Some(held) = suppressed::without(&self.doors, &self.snapshot, &message, held).await else { return Attempted::HandedBack };
+        let mut parcel = held.parcel().clone();
+        let made = match Prepared::of(&self.doors, &self.snapshot, &message, content, self.way()).await {
+            Ok((prepared, content)) => {
+                if parcel.deliveries.len() > 1 && prepared.as_ref().is_some_and(Prepared::is_for_one) {
+                    // Permits count transactions: the rest is lent anew, one recipient a parcel.
+                    self.doors.spool.lend_singly(&message.tenant, &message.stream);
+                    parcel.deliveries.truncate(1);
+                }
+                self.make(session, &parcel, Opened { message: message.clone(), content }, prepared.as_ref()).await
+            }
+            Err(trouble) => Made::Failed(self.diagnose_here(trouble)),
+        };
         let connected = match &made {
             Made::Failed(diagnosis) => !before_mail(diagnosis.phase),
             Made::NoAddress(_) | Made::Full(_) | Made::SourceDown(_) => false,
@@ -232,7 +246,7 @@ impl Attempts {
             _ if matches!(self.hop.next, NextHop::Lmtp(_) | NextHop::Maildir(_)) => Handed::ToMailbox,
             _ => Handed::WithoutReports,
         };
-        let mut verdicts = Vec::with_capacity(held.parcel().deliveries.len());
+        let mut verdicts = Vec::with_capacity(parcel.deliveries.len());
         match made {
             Made::Stale => return Attempted::Stale(Box::new(held.release())),
             Made::SourceDown(why) => return Attempted::SourceDown(Box::new(held.release()), why),
@@ -249,17 +263,17 @@ impl Attempts {
             }
             Made::Failed(diagnosis) => {
                 let judgement = self.judge(&diagnosis);
-                verdicts.extend(held.parcel().deliveries.iter().map(|lent| (*lent, judgement, Err(diagnosis.clone()))));
+                verdicts.extend(parcel.deliveries.iter().map(|lent| (*lent, judgement, Err(diagnosis.clone()))));
             }
             Made::NoAddress(trouble) => {
-                for lent in &held.parcel().deliveries {
+                for lent in &parcel.deliveries {
                     let host = message.recipients[lent.index as usize].mailbox.host();
                     let diagnosis = diagnose(Phase::Route, Reason::Trouble(of_host(&trouble, host)));
                     verdicts.push((*lent, self.judge(&diagnosis), Err(diagnosis)));
                 }
             }
             Made::Broken(diagnosis, replied) => {
-                for (place, lent) in held.parcel().deliveries.iter().enumerate() {
+                for (place, lent) in parcel.deliveries.iter().enumerate() {
                     match replied.iter().find(|(index, ..)| *index == place) {
                         Some((_, phase, reply)) => verdicts.push(self.judged(*lent, *phase, reply.clone(), &diagnose)),
                         None => verdicts.push((*lent, self.judge(&diagnosis), Err(diagnosis.clone()))),
@@ -267,7 +281,7 @@ impl Attempts {
                 }
             }
             Made::Replies(replies) => {
-                for (lent, (phase, reply)) in held.parcel().deliveries.iter().zip(replies) {
+                for (lent, (phase, reply)) in parcel.deliveries.iter().zip(replies) {
                     verdicts.push(self.judged(*lent, phase, reply, &diagnose));
                 }
             }
@@ -277,24 +291,17 @@ impl Attempts {
         let outcomes = verdicts.into_iter().map(|(lent, judgement, told)| {
             let outcome = match told {
                 Ok(reply) => Outcome::Delivered { reply },
-                Err(diagnosis) => self.fail(held.parcel(), &message, lent, judgement.fate, diagnosis),
+                Err(diagnosis) => self.fail(&parcel, &message, lent, judgement.fate, diagnosis),
             };
             (lent.index, outcome)
         });
         let outcomes: Vec<_> = outcomes.collect();
         let settlement = Settlement {
-            loan: held.parcel().loan,
+            loan: parcel.loan,
             message: message.id,
             at: self.doors.clock.now(),
-            report: returns::report(
-                &self.doors,
-                &self.snapshot,
-                &message,
-                held.parcel(),
-                &outcomes,
-                Taker { handed, host: facts.host.clone() },
-            )
-            .await,
+            report: returns::report(&self.doors, &self.snapshot, &message, &parcel, &outcomes, Taker { handed, host: facts.host.clone() })
+                .await,
             attempt: Some(facts),
             outcomes,
         };
@@ -355,9 +362,15 @@ impl Attempts {
         }
     }
 
-    async fn make(&self, session: &mut Option<Open>, parcel: &Parcel, opened: Opened) -> Made {
+    /// Where the hop is, as far as the stream is concerned.
+    fn way(&self) -> Way {
+        if matches!(self.hop.next, NextHop::Lmtp(_) | NextHop::Maildir(_)) { Way::InHouse } else { Way::Out }
+    }
+
+    /// Makes the attempt. What is prepared for one recipient comes with one.
+    async fn make(&self, session: &mut Option<Open>, parcel: &Parcel, opened: Opened, prepared: Option<&Prepared>) -> Made {
         if let NextHop::Maildir(template) = &self.hop.next {
-            return Made::Replies(local::deliver(&self.doors, &self.snapshot, template, &opened.message, parcel).await);
+            return Made::Replies(local::deliver(&self.doors, &self.snapshot, template, &opened.message, parcel, prepared).await);
         }
         let reused = session.is_some();
         let recipients = u32::try_from(parcel.deliveries.len()).unwrap_or(u32::MAX);
@@ -368,8 +381,13 @@ impl Attempts {
         let remote = open.remote.clone();
         let message = &opened.message;
         let generic = if matches!(self.hop.next, NextHop::Lmtp(_)) { None } else { Generic::of(&self.snapshot) };
-        let (head, form) = (render::head(&self.snapshot, message), plan::form(message.envelope.body, open.hello(), open.takes_binary()));
-        let making = Making { doors: &self.doors, message, head, form, generic };
+        let (mut head, form) =
+            (render::head(&self.snapshot, message), plan::form(message.envelope.body, open.hello(), open.takes_binary()));
+        let first = parcel.deliveries.first().map_or(0, |lent| lent.index);
+        if let Some(prepared) = prepared {
+            head.extend(prepared.added(&self.doors, &self.snapshot, message, first));
+        }
+        let making = Making { doors: &self.doors, message, head, form, prepared, generic };
         let outgoing = match making.outgoing(opened.content).await {
             Ok(outgoing) => outgoing,
             Err(trouble) => return Made::Failed(self.diagnose(Phase::Mail, Reason::Trouble(trouble), &remote)),
@@ -383,7 +401,8 @@ impl Attempts {
         };
         let recipients = parcel.deliveries.iter().map(addressee).collect();
         let sender = &message.envelope.reverse_path;
-        let sender = generic.map_or_else(|| sender.clone(), |generic| generic.sender(sender));
+        let own = prepared.and_then(|prepared| prepared.sender(&self.doors, message, first));
+        let sender = own.unwrap_or_else(|| generic.map_or_else(|| sender.clone(), |generic| generic.sender(sender)));
         let transaction = Transaction {
             size: outgoing.octets,
             body: form.body,
@@ -419,6 +438,10 @@ impl Attempts {
 
     fn diagnose(&self, phase: Phase, reason: Reason, remote: &Remote) -> Diagnosis {
         Diagnosis { at: self.doors.clock.now(), phase, reason, remote: Some(remote.host.clone()), address: remote.address() }
+    }
+
+    fn diagnose_here(&self, trouble: Trouble) -> Diagnosis {
+        Diagnosis { at: self.doors.clock.now(), phase: Phase::Local, reason: Reason::Trouble(trouble), remote: None, address: None }
     }
 
     fn judge(&self, diagnosis: &Diagnosis) -> Judgement {
@@ -525,15 +548,20 @@ fn feedback<'a>(judgements: impl Iterator<Item = &'a Judgement>, connected: bool
     sum
 }
 
-/// Settles, and says so in the mail log. What a spool does not take leaves the mail as the log has it: the guard hands the loan back.
+/// Settles, and says so in the mail log. What has no outcome waits again, as before. What a spool does not take leaves the mail as the log has it: the guard hands the loan back.
 pub(crate) fn settle(doors: &Doors, message: &Message, settlement: Settlement, held: Held) {
     for (index, outcome) in &settlement.outcomes {
         doors.log.attempted(message, *index, settlement.attempt.as_ref(), outcome);
     }
     let report = settlement.report.as_ref().map(|report| report.message.clone());
+    let whole = settlement.outcomes.len() == held.parcel().deliveries.len();
     match doors.spool.settle(settlement) {
         Ok(()) => {
-            held.settled();
+            if whole {
+                held.settled()
+            } else {
+                held.hand_back(None)
+            }
             if let Some(report) = report {
                 doors.log.accepted(&report);
             }

@@ -28,6 +28,13 @@ impl Held {
         self.parcel.as_ref().expect("a parcel is held until the guard is consumed")
     }
 
+    /// Without those that were settled already.
+    pub(crate) fn forget(&mut self, indices: &[u32]) {
+        if let Some(parcel) = &mut self.parcel {
+            parcel.deliveries.retain(|lent| !indices.contains(&lent.index));
+        }
+    }
+
     /// The loan ends with a settlement.
     pub(crate) fn settled(mut self) {
         self.parcel = None;

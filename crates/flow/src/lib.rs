@@ -20,6 +20,7 @@ mod outgoing;
 mod owned;
 mod parted;
 mod patience;
+mod prepared;
 mod quotas;
 mod race;
 mod receive;
@@ -32,6 +33,7 @@ mod settings;
 mod sign;
 mod submit;
 mod survey;
+mod suppressed;
 
 pub use relay::{Listening, Relay, SubmitTrouble};
 pub use settings::{Doors, ListenerSettings, ReceiveLimits};

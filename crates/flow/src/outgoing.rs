@@ -1,6 +1,6 @@
 //! What is sent: the stored content as this next hop gets it, with our head before it and our signatures before that.
 //!
-//! **Promises.** The stages have one order: the empty line where a header lacks one (`parted`), other addresses (`generic`), another encoding (`recode`), signatures (`sign`); so a signature covers what arrives. A
+//! **Promises.** The stages have one order: the empty line where a header lacks one (`parted`), what the stream has taken away (`prepared`), other addresses (`generic`), another encoding (`recode`), signatures (`sign`); so a signature covers what arrives. A
 //! content that is not in memory is read once more for each stage that must see all of it first, and never held.
 
 use postrider_core::plan::Form;
@@ -11,6 +11,7 @@ use postrider_model::{BodyType, Content, Message, Trouble};
 use crate::Doors;
 use crate::generic::Generic;
 use crate::parted;
+use crate::prepared::Prepared;
 use crate::recode::{self, Recoded};
 use crate::sign;
 
@@ -29,6 +30,8 @@ pub(crate) struct Making<'a> {
     /// The fields that we put in front.
     pub(crate) head: Vec<u8>,
     pub(crate) form: Form,
+    /// What the stream asks for.
+    pub(crate) prepared: Option<&'a Prepared>,
     /// The map of other addresses, where there is one for this next hop.
     pub(crate) generic: Option<Generic<'a>>,
 }
@@ -64,14 +67,11 @@ impl Making<'_> {
     async fn unsigned(&self, content: Content) -> Result<Outgoing, Trouble> {
         let (mut head, mut octets) = (self.head.clone(), self.message.content_octets);
         octets += u64::from(self.message.mend.empty_line) * 2;
-        let mut content = parted::parted(self.message, content).await.map_err(fault)?;
         if let Some(generic) = self.generic {
             head = generic.header(&head).unwrap_or(head);
-            let grown;
-            (content, grown) = generic.content(content).await.map_err(fault)?;
-            octets = octets.saturating_add_signed(grown);
         }
-        octets += head.len() as u64;
+        let (content, grown) = self.changed(content).await.map_err(fault)?;
+        octets = octets.saturating_add_signed(grown) + head.len() as u64;
         let Some(takes) = self.form.encoded_for else { return Ok(Outgoing { octets, head, content }) };
         if self.message.envelope.body != BodyType::BinaryMime {
             let content = Content::Streamed(Box::new(Recoded::new(takes, &head, content)));
@@ -79,11 +79,24 @@ impl Making<'_> {
         }
         let measured = recode::measure(takes, &head, content).await.map_err(fault)?;
         let octets = measured.ok_or_else(|| Trouble::Binary(recode::NOT_ENCODABLE.into()))?;
-        let mut again = parted::open(self.doors, self.message).await.map_err(fault)?;
-        if let Some(generic) = self.generic {
-            again = generic.content(again).await.map_err(fault)?.0;
-        }
+        let (again, _) = self.changed(self.opened().await?).await.map_err(fault)?;
         Ok(Outgoing { octets, head: Vec::new(), content: Content::Streamed(Box::new(Recoded::new(takes, &head, again))) })
+    }
+
+    /// The content with its header as it leaves, and by how many octets it grew, the empty line not counted.
+    async fn changed(&self, content: Content) -> Result<(Content, i64), SpoolTrouble> {
+        let (mut content, mut grown) = (parted::parted(self.message, content).await?, 0);
+        if let Some(prepared) = self.prepared {
+            let by;
+            (content, by) = prepared.content(content).await?;
+            grown += by;
+        }
+        if let Some(generic) = self.generic {
+            let by;
+            (content, by) = generic.content(content).await?;
+            grown += by;
+        }
+        Ok((content, grown))
     }
 
     /// The stored content once more from its start.

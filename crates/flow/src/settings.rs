@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use postrider_model::doors::{Clock, Entropy, MailLog, Mailboxes, Net, Notebook, Offload, Principal, Registry, Resolver, Spool};
+use postrider_mail::token::Keys;
+use postrider_model::doors::{
+    Clock, Entropy, MailLog, Mailboxes, Net, Notebook, Offload, Principal, Registry, Resolver, Spool, Suppressions,
+};
 use postrider_model::{Priority, Role, StreamName, TenantName};
 use postrider_smtp::Domain;
 
@@ -30,6 +33,10 @@ pub struct Doors {
     pub log: Arc<dyn MailLog>,
     /// Mailboxes on this machine, where there are any.
     pub mailboxes: Option<Arc<dyn Mailboxes>>,
+    /// The keys of our tokens; without them nothing is sent that would need one.
+    pub tokens: Option<Arc<Keys>>,
+    /// Who is not to be written to any more; without it, nobody.
+    pub suppressions: Option<Arc<dyn Suppressions>>,
     /// Where the counts of smart hosts' limits are kept; without it a restart forgets them.
     pub quotas: Option<Arc<dyn Notebook>>,
 }

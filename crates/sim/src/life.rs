@@ -233,6 +233,8 @@ fn doors(world: &Arc<World>, spool: &Arc<EmbeddedSpool>, counts: Arc<SimNotebook
         registry: Arc::new(SimRegistry),
         log: Arc::new(SimLog(world.clone())),
         mailboxes: None,
+        tokens: None,
+        suppressions: None,
         quotas: Some(counts),
     }
 }

@@ -1,0 +1,74 @@
+//! Recipients who are not to be written to any more: their deliveries end without an attempt.
+//!
+//! **Promises.** The book is asked at each attempt, so a word that came after the message was taken counts. Each that is suppressed is settled by itself and told in
+//! the log; the others of its parcel go on. When the book does not answer, nothing is sent: the mail waits a minute. Reports of ours have nobody who could leave a list.
+
+use std::time::Duration;
+
+use postrider_model::doors::{SuppressedMailbox, SuppressionTrouble};
+use postrider_model::policy::Snapshot;
+use postrider_model::{Diagnosis, Message, Outcome, Phase, Reason, Role, Settlement, Trouble};
+
+use crate::Doors;
+use crate::held::Held;
+use crate::returns::{self, Taker};
+
+/// How long mail waits when the book does not answer.
+const NO_ANSWER_PAUSE: Duration = Duration::from_secs(60);
+
+/// The parcel without those who are suppressed, which are settled; `None` when nothing is left to be done with it now.
+pub(crate) async fn without(doors: &Doors, snapshot: &Snapshot, message: &Message, mut held: Held) -> Option<Held> {
+    if doors.suppressions.is_none() || message.arrival.role == Role::Report {
+        return Some(held);
+    }
+    let outcomes = match of_parcel(doors, message, &held).await {
+        Ok(outcomes) => outcomes,
+        Err(trouble) => {
+            doors.log.alarm(Some(message.id), &format!("{trouble}; the mail waits"));
+            held.hand_back(Some(doors.clock.now().after(NO_ANSWER_PAUSE)));
+            return None;
+        }
+    };
+    if outcomes.is_empty() {
+        return Some(held);
+    }
+    let parcel = held.parcel();
+    let report = returns::report(doors, snapshot, message, parcel, &outcomes, Taker::nobody()).await;
+    let told = report.as_ref().map(|report| report.message.clone());
+    let indices: Vec<u32> = outcomes.iter().map(|(index, _)| *index).collect();
+    let lines = outcomes.clone();
+    let settlement = Settlement { loan: parcel.loan, message: message.id, at: doors.clock.now(), attempt: None, outcomes, report };
+    match doors.spool.settle(settlement) {
+        Ok(()) => {
+            lines.iter().for_each(|(index, outcome)| doors.log.attempted(message, *index, None, outcome));
+            if let Some(told) = told {
+                doors.log.accepted(&told);
+            }
+            held.forget(&indices);
+        }
+        Err(trouble) => {
+            doors.log.alarm(Some(message.id), &format!("an outcome could not be kept: {trouble}"));
+            return None;
+        }
+    }
+    if held.parcel().deliveries.is_empty() {
+        held.settled();
+        return None;
+    }
+    Some(held)
+}
+
+async fn of_parcel(doors: &Doors, message: &Message, held: &Held) -> Result<Vec<(u32, Outcome)>, SuppressionTrouble> {
+    let Some(book) = &doors.suppressions else { return Ok(Vec::new()) };
+    let mut outcomes = Vec::new();
+    for lent in &held.parcel().deliveries {
+        let Some(recipient) = message.recipients.get(lent.index as usize) else { continue };
+        let mailbox = SuppressedMailbox::of(&recipient.mailbox);
+        if let Some(found) = book.suppressed(&message.tenant, &message.stream, &mailbox).await? {
+            let reason = Reason::Trouble(Trouble::Suppressed(found.describe().into()));
+            let diagnosis = Diagnosis { at: doors.clock.now(), phase: Phase::Local, reason, remote: None, address: None };
+            outcomes.push((lent.index, Outcome::Bounced { diagnosis }));
+        }
+    }
+    Ok(outcomes)
+}
