@@ -5,7 +5,8 @@
 //! lists are paged ([`PAGE_MAX`]), and a message's content is streamed, never held whole. Only the user who runs the relay, and root, are
 //! answered; on a socket of its own, where the configuration asks for it, every user may hand mail over ([`serve_public`]).
 //!
-//! Beside it, only where the configuration asks for it, a private TCP listener with metrics and health ([`serve_metrics`]); it changes nothing.
+//! Beside it, only where the configuration asks for it, a private TCP listener with metrics and health ([`serve_metrics`]); it changes nothing. And a
+//! public one where recipients unsubscribe ([`serve_web`]).
 //!
 //! **Never** offers the control API on the network, and never shows or takes a secret.
 //!
@@ -34,6 +35,7 @@ mod suspend;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod web;
 pub mod wire;
 
 pub use doors::{About, ControlDoors, Intake, IntakeTrouble, Listeners, LocalMail, Reload, Reroute, RerouteBook, SuspensionBook};
@@ -41,6 +43,7 @@ pub use metrics::{CountingLog, History, MetricsDoors, NAMES_MAX, Refusals, follo
 pub use public::{USER_CONNECTIONS_MAX, serve_public};
 pub use serve::serve;
 pub use submit::encode_submission;
+pub use web::{WEB_CONNECTIONS_MAX, WEB_CONNECTIONS_PER_NETWORK_MAX, WebDoors, serve_web};
 
 /// Deliveries in one page of the queue. One delivery is about 400 octets of JSON, so a page stays under half a megabyte.
 pub const PAGE_MAX: usize = 1_000;

@@ -46,6 +46,16 @@ impl DataDirectory {
         self.root.join("quotas")
     }
 
+    /// The keys of tokens.
+    pub fn tokens_file(&self) -> PathBuf {
+        self.root.join("tokens")
+    }
+
+    /// Who is not written to any more.
+    pub fn suppressions_file(&self) -> PathBuf {
+        self.root.join("suppressions")
+    }
+
     /// What is suspended.
     pub fn suspended_file(&self) -> PathBuf {
         self.root.join("suspended.json")

@@ -17,7 +17,9 @@ mod registry;
 mod reroutes;
 mod serve;
 mod shown;
+mod suppressions;
 mod suspensions;
+mod tokens;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use postrider_model::doors::{Judged, Judgement, MailLog};
+use postrider_model::doors::{Judged, Judgement, MailLog, Suppression};
 use postrider_model::{AttemptFacts, Message, MessageId, Outcome};
 use postrider_smtp::Reply;
 
@@ -106,6 +106,10 @@ impl MailLog for CountingLog {
         *counts.entry((judged.judge.into(), judged.judgement)).or_default() += 1;
         drop(counts);
         self.log.judged(judged);
+    }
+
+    fn suppressed(&self, suppression: &Suppression, peer: Option<IpAddr>) {
+        self.log.suppressed(suppression, peer);
     }
 
     fn alarm(&self, message: Option<MessageId>, text: &str) {

@@ -140,14 +140,18 @@ fn copy_settings(configuration: &Path, certificate: &Path, key: &Path, target: &
     Ok(copied)
 }
 
-/// What people and smart hosts' limits decided: suspensions, mail that is sent another way, and how much of each limit was used. Files that are replaced whole, so a copy is the old one
-/// or the new; where there is none, nothing was decided.
+/// What people and smart hosts' limits decided: suspensions, mail that is sent another way, how much of each limit was used, who is not
+/// written to, and the keys of tokens. Files that are replaced whole or grow by lines, so a copy is what it was at some instant; where there is none, nothing was decided.
 fn copy_decisions(from: &DataDirectory, target: &Path) -> anyhow::Result<u64> {
     let to = DataDirectory::new(target);
     let mut copied = 0;
-    for (from, to) in
-        [(from.suspended_file(), to.suspended_file()), (from.rerouted_file(), to.rerouted_file()), (from.quotas(), to.quotas())]
-    {
+    for (from, to) in [
+        (from.suspended_file(), to.suspended_file()),
+        (from.rerouted_file(), to.rerouted_file()),
+        (from.quotas(), to.quotas()),
+        (from.tokens_file(), to.tokens_file()),
+        (from.suppressions_file(), to.suppressions_file()),
+    ] {
         match copy(&from, &to, u64::MAX) {
             Ok(count) => copied += count,
             Err(trouble) if trouble.kind() == io::ErrorKind::NotFound => {}

@@ -7,7 +7,7 @@ use postrider_mail::dkim::SigningKey;
 use postrider_model::TenantName;
 use postrider_model::doors::Signer;
 use postrider_model::policy;
-use postrider_smtp::Domain;
+use postrider_smtp::{Domain, Mailbox};
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 use toml::de::DeValue;
@@ -27,6 +27,8 @@ pub struct SendingDomain {
     pub signer: Arc<Signer>,
     /// What is sent from it.
     pub sends_as: Arc<policy::SendingDomain>,
+    /// Where failures come back, and who has them.
+    pub returns: Option<Arc<policy::ReturnPath>>,
 }
 
 /// All of them.
@@ -36,6 +38,10 @@ pub fn domains(top: &Section<'_>, tenants: &[Tenant], directory: &Path) -> Vec<S
         if let Some(read) = domain(&section, tenants, directory) {
             if domains.iter().any(|other| other.signer.domain == read.signer.domain) {
                 section.fault("name", format!("{} is named by another domain", read.signer.domain));
+            }
+            let path = |domain: &SendingDomain| domain.returns.as_ref().map(|returns| returns.domain.to_ascii().to_ascii_lowercase());
+            if path(&read).is_some() && domains.iter().any(|other| path(other) == path(&read)) {
+                section.fault("return_path", "it is the return path of another domain");
             }
             domains.push(read);
         }
@@ -52,6 +58,10 @@ fn domain(section: &Section<'_>, tenants: &[Tenant], directory: &Path) -> Option
         known.map(|tenant| tenant.name.clone()).ok_or_else(|| format!("there is no [[tenant]] of the name {name:?}"))
     });
     let return_path = section.optional("return_path", values::domain);
+    let bounces_to = section.optional("bounces_to", mailbox);
+    if bounces_to.is_some() && return_path.is_none() {
+        section.fault("bounces_to", "nothing would come there: set return_path, too");
+    }
     let signs_all = section.or("signs_all", false, values::flag);
     let keys = section.list("keys", |value| key(value, directory));
     if !section.has("keys") {
@@ -76,8 +86,14 @@ fn domain(section: &Section<'_>, tenants: &[Tenant], directory: &Path) -> Option
         );
     }
     let domain = name.to_ascii().to_ascii_lowercase().into();
+    let returns = return_path.clone().map(|domain| Arc::new(policy::ReturnPath { domain, bounces_to }));
     let sends_as = Arc::new(policy::SendingDomain { name, return_path });
-    Some(SendingDomain { tenant, signs_all, signer: Arc::new(Signer { domain, keys }), sends_as })
+    Some(SendingDomain { tenant, signs_all, signer: Arc::new(Signer { domain, keys }), sends_as, returns })
+}
+
+fn mailbox(value: &DeValue<'_>) -> Read<Mailbox> {
+    let text = values::text(value)?;
+    Mailbox::parse(&text).map_err(|_| format!("{text:?} is not an address"))
 }
 
 fn is_below(domain: &Domain, above: &Domain) -> bool {

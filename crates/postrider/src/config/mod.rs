@@ -24,6 +24,7 @@ mod smart_host;
 #[cfg(test)]
 mod tests;
 mod values;
+mod web;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,7 @@ pub use provider::in_toml as provider_in_toml;
 use reader::Section;
 pub use reference::page as reference;
 pub use values::parse_duration;
+pub use web::WebConfig;
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "postrider.toml";
@@ -92,6 +94,8 @@ pub struct Config {
     pub probe: String,
     /// Where metrics and health are answered; `None` is nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where recipients unsubscribe; `None` is nowhere.
+    pub web: Option<WebConfig>,
     /// A socket where every user of the machine may hand mail over; `None` is nowhere.
     pub sendmail_socket: Option<PathBuf>,
     /// Things worth knowing that are no faults.

@@ -8,14 +8,13 @@ use std::time::Duration;
 use postrider_edge::tls::SYSTEM_ROOTS;
 use postrider_flow::{ListenerSettings, ReceiveLimits};
 use postrider_model::doors::Principal;
-use postrider_model::policy::{Preparing, Stream, StreamClass, Strictness};
+use postrider_model::policy::{Preparing, Snapshot, Stream, StreamClass, Strictness};
 use postrider_model::{CredentialName, Priority, Role, StreamName, TenantName};
 
 use super::reader::Section;
 use super::values::{self, Read};
 use super::{
-    Config, Credential, HostName, ListenerConfig, LogConfig, LogFormat, MailLogTarget, RegistryConfig, Tenant, checking, domains, policy,
-    routing,
+    Config, Credential, HostName, ListenerConfig, LogConfig, LogFormat, MailLogTarget, RegistryConfig, Tenant, checking, domains, policy, routing, web,
 };
 
 /// The whole file.
@@ -78,6 +77,15 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     let metrics = metrics_section.optional("listen", values::socket_address);
     metrics_section.finish();
 
+    let (web, public_url) = web::web(top);
+    if public_url.is_none()
+        && let Some((tenant, stream)) = tenants
+            .iter()
+            .find_map(|tenant| tenant.streams.iter().find(|(_, stream)| stream.preparing.one_click).map(|(name, _)| (&tenant.name, name)))
+    {
+        notes.push(format!("the stream {stream} of {tenant} asks for one_click, and there is no [web] public_url: its mail goes without"));
+    }
+
     let sendmail = top.section("sendmail");
     let sendmail_socket = sendmail.optional("socket", values::text).map(|path| directory.join(path));
     sendmail.finish();
@@ -86,8 +94,9 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     let probe = check.or("probe", "gmail-smtp-in.l.google.com:25".to_owned(), host_and_port);
     check.finish();
 
+    let snapshot = policy::snapshot(top, [known_as, postmaster], routing, checking, directory);
     Config {
-        snapshot: policy::snapshot(top, [known_as, postmaster], routing, checking, directory),
+        snapshot: Snapshot { public_url, ..snapshot },
         receive,
         listeners,
         certificate,
@@ -106,6 +115,7 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
         log: log(top.section("log"), directory),
         probe,
         metrics,
+        web,
         sendmail_socket,
         notes,
     }

@@ -27,7 +27,7 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use postrider_model::doors::{Clock, Judged, Judgement, MailLog};
+use postrider_model::doors::{Clock, Judged, Judgement, MailLog, Suppression};
 use postrider_model::{AttemptFacts, Diagnosis, Message, MessageId, Outcome, Phase, Reason, Role};
 use postrider_smtp::Reply;
 
@@ -137,6 +137,24 @@ impl MailLog for LineLog {
             }
             if !judged.text.is_empty() {
                 line.quoted("text", judged.text);
+            }
+        });
+    }
+
+    fn suppressed(&self, suppression: &Suppression, peer: Option<IpAddr>) {
+        self.write("suppressed", |line| {
+            if let Some(id) = suppression.message {
+                line.id(id, None);
+            }
+            line.text("to", suppression.mailbox.as_str());
+            line.text("tenant", suppression.tenant.as_str());
+            line.text("stream", suppression.stream.as_str());
+            line.word("by", suppression.cause.word());
+            if let Some(peer) = peer {
+                line.plain("client", peer);
+            }
+            if !suppression.reason.is_empty() {
+                line.quoted("text", &suppression.reason);
             }
         });
     }

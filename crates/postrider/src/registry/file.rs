@@ -15,7 +15,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use ipnet::IpNet;
 use postrider_model::doors::{Principal, Secret, ShownCertificate, Signer};
-use postrider_model::policy::{Stream, Voice};
+use postrider_model::policy::{ReturnPath, Stream, Voice};
 use postrider_model::{StreamName, TenantName};
 use postrider_smtp::Domain;
 
@@ -55,6 +55,8 @@ struct Known {
     /// Tenants that speak for their own domains alone.
     bound: BTreeSet<TenantName>,
     streams: BTreeMap<(TenantName, StreamName), Arc<Stream>>,
+    /// Where failures come back, by name.
+    return_paths: BTreeMap<Box<str>, Arc<ReturnPath>>,
 }
 
 /// The registry of one configuration, until the next.
@@ -105,6 +107,15 @@ impl ConfigRegistry {
     /// What holds now for a credential of this name; `None` when the file has none.
     pub fn renew(&self, user: &str) -> Option<Principal> {
         self.known.load().by_name.get(user).cloned()
+    }
+
+    /// Whose return path a domain is, as far as the file says.
+    pub fn return_path(&self, domain: &Domain) -> Option<Arc<ReturnPath>> {
+        let known = self.known.load();
+        if known.return_paths.is_empty() {
+            return None;
+        }
+        known.return_paths.get(&*domain.to_ascii().to_ascii_lowercase()).cloned()
     }
 
     /// Whether a tenant may speak for a domain, as far as the file says.
@@ -165,22 +176,15 @@ fn known(tenants: &[Tenant], credentials: &[Credential], domains: &[SendingDomai
         own_domains_only: tenants.iter().any(|tenant| tenant.name == credential.tenant && tenant.own_domains_only),
         allowances: None,
     };
+    let paths = domains.iter().filter_map(|domain| domain.returns.clone());
+    let return_paths = paths.map(|path| (path.domain.to_ascii().to_ascii_lowercase().into(), path)).collect();
     let domains = domains.iter().map(|domain| (domain.signer.domain.clone(), domain.clone())).collect();
     let bound = tenants.iter().filter(|tenant| tenant.own_domains_only).map(|tenant| tenant.name.clone()).collect();
     let streams = |tenant: &Tenant| -> Vec<_> {
         tenant.streams.iter().map(|(name, stream)| ((tenant.name.clone(), name.clone()), stream.clone())).collect()
     };
     let streams = tenants.iter().flat_map(streams).collect();
-    let mut known = Known {
-        by_user: BTreeMap::new(),
-        by_network: Vec::new(),
-        by_fingerprint: BTreeMap::new(),
-        by_name: BTreeMap::new(),
-        tenants: BTreeSet::new(),
-        domains,
-        bound,
-        streams,
-    };
+    let mut known = Known { by_user: BTreeMap::new(), by_network: Vec::new(), by_fingerprint: BTreeMap::new(), by_name: BTreeMap::new(), tenants: BTreeSet::new(), domains, bound, streams, return_paths };
     known.tenants = tenants.iter().map(|tenant| tenant.name.clone()).collect();
     for credential in credentials {
         known.by_name.insert(credential.user.as_str().into(), principal(credential));
@@ -330,6 +334,7 @@ mod tests {
             signs_all,
             signer: Arc::new(Signer { domain: name.into(), keys: Vec::new() }),
             sends_as: Arc::new(policy::SendingDomain { name: Domain::parse(name).unwrap(), return_path: None }),
+            returns: None,
         };
         let domains = [
             domain("brand.example", Some("shop"), false),

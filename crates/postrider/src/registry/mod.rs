@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use postrider_model::doors::{Principal, Registry, RegistryTrouble, Secret, ShownCertificate, Signer};
-use postrider_model::policy::{Stream, Voice};
+use postrider_model::policy::{ReturnPath, Stream, Voice};
 use postrider_model::{BoxFuture, StreamName, TenantName};
 use postrider_records::{Own, SqlRegistry};
 use postrider_smtp::Domain;
@@ -111,6 +111,10 @@ impl Registry for LayeredRegistry {
                 None => Ok(self.book.stream(tenant, stream).await?.unwrap_or_default()),
             }
         })
+    }
+
+    fn return_path<'a>(&'a self, domain: &'a Domain) -> BoxFuture<'a, Result<Option<Arc<ReturnPath>>, RegistryTrouble>> {
+        Box::pin(std::future::ready(Ok(self.file.return_path(domain))))
     }
 
     fn voice<'a>(&'a self, tenant: &'a TenantName, domain: &'a Domain) -> BoxFuture<'a, Result<Voice, RegistryTrouble>> {

@@ -14,6 +14,7 @@ mod manager;
 mod metrics;
 mod reload;
 mod running;
+mod web;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

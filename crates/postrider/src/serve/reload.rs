@@ -257,6 +257,7 @@ fn not_yet(at_start: &Config, now: &Config) -> Vec<&'static str> {
         ("[registry]", at_start.registry != now.registry),
         ("[sendmail]", at_start.sendmail_socket != now.sendmail_socket),
         ("[metrics]", at_start.metrics != now.metrics),
+        ("[web]", at_start.web != now.web),
         ("[log]", at_start.log != now.log),
     ];
     differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()

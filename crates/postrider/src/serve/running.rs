@@ -13,8 +13,8 @@ use postrider_edge::{
     ClientTls, DnsResolver, FileNotebook, Maildirs, ResolverSettings, ServerTls, SystemClock, SystemEntropy, TcpNet, Workshop,
 };
 use postrider_flow::{Doors, Relay};
-use postrider_http::{About, ControlDoors};
-use postrider_model::doors::{Entropy, MailLog, Notebook, SpoolTrouble, Suspended};
+use postrider_http::{About, ControlDoors, WebDoors};
+use postrider_model::doors::{Entropy, MailLog, Notebook, SpoolTrouble, Suppressions, Suspended};
 use postrider_model::{Role, SiteName};
 use postrider_spool::{EmbeddedSpool, Options};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,12 +29,13 @@ use super::listeners::Listeners;
 use super::logging::Logs;
 use super::metrics::{Metrics, MetricsParts};
 use super::reload::{Reloader, with_detours};
+use super::web::Web;
 use super::{listener_line, manager};
 use crate::config::{Config, ListenerConfig};
 use crate::data::DataDirectory;
 use crate::registry::{ConfigRegistry, LayeredRegistry, open_registry};
 use crate::reroutes::Reroutes;
-use crate::suspensions;
+use crate::{suppressions, suspensions, tokens};
 
 /// The exit status of a process that a second signal ended.
 const ENDED_AT_ONCE: i32 = 130;
@@ -103,6 +104,7 @@ impl Running {
         }
         let draining = Arc::new(AtomicBool::new(false));
         let metrics = Metrics::bind(config.metrics, &draining).await?;
+        let web = Web::bind(config.web)?;
         let seen = Mutex::new(Seen::now(&config));
         let certified = Certified::from_files(&config.certificate, &config.key)?;
         let certificate_ends = Mutex::new(certified.ends_at());
@@ -119,7 +121,14 @@ impl Running {
         let net = Arc::new(TcpNet::new(ClientTls::with_roots_in(&config.roots)?, Some(tls.clone())));
         listeners.tell(&net);
         let quotas = open_quotas(&directory)?;
+        let tokens = Arc::new(tokens::open(&directory.tokens_file(), &SystemEntropy::new())?);
+        let suppressions: Arc<dyn Suppressions> = Arc::new(suppressions::Book::open(&directory.suppressions_file())?);
         let doors = doors(&config, &spool, layered, net, quotas, log)?;
+        let doors = Doors { tokens: Some(tokens.clone()), suppressions: Some(suppressions.clone()), ..doors };
+        let web = web.map(|web| {
+            let (clock, log) = (doors.clock.clone(), doors.log.clone());
+            (web, doors.net.clone(), WebDoors { tokens, suppressions: suppressions.clone(), clock, log })
+        });
         let clock = doors.clock.clone();
         let suspended = suspensions::load(&directory.suspended_file())?;
         let reroutes = Reroutes::load(&directory.rerouted_file())?;
@@ -196,6 +205,7 @@ impl Running {
         let owner = rustix::process::geteuid().as_raw();
         serving.push(tokio::spawn(postrider_http::serve(listener, control, Some(owner))));
         listeners.start(&relay);
+        serving.extend(web.map(|(web, net, doors)| web.start(net, doors)));
         tokio::spawn(certificate::watch(reloader.clone()));
         let rerouting = reloader.clone();
         tokio::spawn(async move { rerouting.end_reroutes_in_time().await });
@@ -244,6 +254,8 @@ fn doors(
         registry,
         log,
         mailboxes: Some(Arc::new(Maildirs)),
+        tokens: None,
+        suppressions: None,
         quotas: Some(quotas),
     })
 }

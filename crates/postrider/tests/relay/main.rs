@@ -22,6 +22,7 @@ mod names;
 mod octets;
 mod ownership;
 mod registry;
+mod preparing;
 mod reload;
 mod secured;
 mod sendmail;

@@ -1,0 +1,155 @@
+//! What a stream has done to its messages, through the real program: return paths, one click, fields that go, and one body for all.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::harness::{Folder, Hop, Relay, Session, config};
+
+/// A relay whose one stream asks for these things, with the domain shop.example, and everything going to this port.
+fn start(hop: u16, asks: &str, more: &str) -> Relay {
+    let folder = Folder::new();
+    folder.configure(&config(hop));
+    let told = folder.said(&["dkim", "new", "shop.example", "--selector", "s"]);
+    let section = told.split("[[domain]]").nth(1).unwrap().split("\n\n").next().unwrap();
+    folder.configure(&format!(
+        "{}{}\n[[domain]]{section}\nreturn_path = \"back.shop.example\"\n{more}\n\
+         [[tenant]]\nname = \"shop\"\n[[tenant.stream]]\nname = \"news\"\nclass = \"bulk\"\n{asks}\n",
+        config(hop),
+        "[web]\nlisten = \"127.0.0.1:0\"\ntls = \"none\"\npublic_url = \"https://mail.test\"\n"
+    ));
+    Relay::start_in(folder, &[])
+}
+
+fn to(port: u16) -> String {
+    format!(
+        "[[smart_host]]\nname = \"hop\"\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n[[route]]\nname = \"all\"\nto = \"hop\"\n"
+    )
+}
+
+/// The listener for recipients.
+fn web(relay: &Relay) -> SocketAddr {
+    let line = relay.said.seen("unsubscribing on http://");
+    line.split("http://").nth(1).unwrap().split('/').next().unwrap().parse().unwrap()
+}
+
+/// One request; the status and all that came.
+fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    let kind = "application/x-www-form-urlencoded";
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: mail.test\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    let mut text = String::new();
+    let _ = stream.read_to_string(&mut text);
+    (text.split(' ').nth(1).unwrap_or_default().to_owned(), text)
+}
+
+/// One transaction to several recipients; the id.
+fn send(relay: &Relay, from: &str, to: &[&str], content: &str) -> String {
+    let mut session = Session::log_in(relay.address("submission"));
+    assert!(session.say(&format!("MAIL FROM:<{from}>")).starts_with("250"));
+    for to in to {
+        assert!(session.say(&format!("RCPT TO:<{to}>")).starts_with("250"));
+    }
+    assert!(session.say("DATA").starts_with("354"));
+    let reply = session.say(&format!("{content}\r\n."));
+    assert!(reply.starts_with("250"), "{reply}");
+    reply.trim_end().rsplit(' ').next().unwrap().to_owned()
+}
+
+/// The value of a field, unfolded.
+fn field(taken: &str, name: &str) -> Option<String> {
+    let header = taken.split("\r\n\r\n").next().unwrap().replace("\r\n ", " ").replace("\r\n\t", " ");
+    header.lines().find_map(|line| line.strip_prefix(&format!("{name}:")).map(|value| value.trim().to_owned()))
+}
+
+/// The path of our link.
+fn link(taken: &str) -> String {
+    let value = field(taken, "List-Unsubscribe").unwrap();
+    value.split("<https://mail.test").nth(1).unwrap().split('>').next().unwrap().to_owned()
+}
+
+const CONTENT: &str = "From: Shop <news@shop.example>\r\nTo: all@shop.example\r\nSubject: x\r\nBcc: secret@shop.example\r\nX-Internal-Id: 7\r\n\
+    X-Keep: 8\r\nContent-Type: text/plain\r\n\r\nhello";
+
+#[test]
+fn each_recipient_has_a_return_path_and_a_link_and_what_is_nobodys_business_goes() {
+    let hop = Hop::open(|_| None);
+    let relay = start(hop.port, "own_return_path = true\none_click = true\nfeedback_id = true\nstrips = [\"X-Internal-\"]", &to(hop.port));
+    let recipients = ["a@there.example", "b@there.example", "c@there.example"];
+    send(&relay, "bounces@shop.example", &recipients, CONTENT);
+    let (mut paths, mut links) = (Vec::new(), Vec::new());
+    for _ in recipients {
+        let from = hop.hear("MAIL FROM:");
+        assert!(from.starts_with("MAIL FROM:<b-") && from.contains("@back.shop.example>"), "{from}");
+        let taken = hop.take();
+        assert_eq!(field(&taken, "List-Unsubscribe-Post").as_deref(), Some("List-Unsubscribe=One-Click"));
+        assert!(field(&taken, "Feedback-ID").unwrap().starts_with("news:shop:bulk:"), "{taken}");
+        assert_eq!((field(&taken, "MIME-Version").as_deref(), field(&taken, "X-Keep").as_deref()), (Some("1.0"), Some("8")));
+        assert!(!taken.contains("Bcc:") && !taken.contains("X-Internal") && taken.contains("\r\n\r\nhello\r\n"), "{taken}");
+        let signed = field(&taken, "DKIM-Signature").unwrap();
+        assert!(signed.contains("list-unsubscribe:list-unsubscribe") && signed.contains("feedback-id"), "{signed}");
+        paths.push(from);
+        links.push(link(&taken));
+    }
+    paths.sort();
+    paths.dedup();
+    links.sort();
+    links.dedup();
+    assert_eq!((paths.len(), links.len()), (3, 3), "no two are alike");
+}
+
+#[test]
+fn one_click_ends_one_streams_mail_and_a_look_ends_nothing() {
+    let hop = Hop::open(|_| None);
+    let mut relay = start(hop.port, "one_click = true\n[[tenant.stream]]\nname = \"receipts\"", &to(hop.port));
+    let address = web(&relay);
+    let (shown, changed) = ("<button name=\"List-Unsubscribe\" value=\"One-Click\">", "does not write to <b>a@there.example</b> any more");
+    send(&relay, "news@shop.example", &["a@there.example"], CONTENT);
+    let path = link(&hop.take());
+    for (method, status, part) in
+        [("GET", "200", shown), ("HEAD", "200", ""), ("PUT", "405", ""), ("DELETE", "405", ""), ("GET", "200", shown)]
+    {
+        let (code, text) = ask(address, method, &path, "");
+        assert!(code == status && text.contains(part) && !text.to_lowercase().contains("set-cookie"), "{method} {text}");
+    }
+    for (path, body, status) in [
+        (path.as_str(), "", "400"),
+        (&path, "List-Unsubscribe=no", "400"),
+        ("/u/AAAA", "List-Unsubscribe=One-Click", "404"),
+        (&format!("{path}A"), "List-Unsubscribe=One-Click", "404"),
+        ("/", "List-Unsubscribe=One-Click", "404"),
+        (&format!("{path}?x=y"), &format!("List-Unsubscribe=One-Click&x={}", "y".repeat(10_000)), "413"),
+    ] {
+        assert_eq!(ask(address, "POST", path, body).0, status, "{path} {body}");
+    }
+    // Nothing of that has ended anything.
+    send(&relay, "news@shop.example", &["a@there.example"], CONTENT);
+    hop.take();
+    for _ in 0..2 {
+        let (code, text) = ask(address, "POST", &path, "List-Unsubscribe=One-Click");
+        assert!(code == "200" && text.contains(changed) && text.contains("no-store"), "{text}");
+    }
+    assert!(ask(address, "GET", &path, "").1.contains(changed));
+    let line = relay.mail.wait(" suppressed ");
+    assert!(
+        line.contains("to=a@there.example") && line.contains("stream=news") && line.contains("by=one_click client=127.0.0.1"),
+        "{line}"
+    );
+    send(&relay, "news@shop.example", &["A@THERE.example", "b@there.example"], CONTENT);
+    let ended = relay.mail.wait(" bounced ");
+    assert!(ended.contains("5.7.1") && ended.contains("suppressed: unsubscribed from stream news at "), "{ended}");
+    hop.take();
+    // Another stream goes on, over a restart, too; and nobody is sent a report.
+    relay.signal("TERM");
+    let relay = Relay::start_in(relay.ended().2, &[]);
+    relay.folder.said(&["send", "--from", "news@shop.example", "--to", "a@there.example", "--tenant", "shop", "--stream", "receipts"]);
+    hop.take();
+    send(&relay, "news@shop.example", &["a@there.example", "last@there.example"], CONTENT);
+    assert!(hop.take().contains("Subject: x"));
+    let recipients: Vec<String> = hop.heard.try_iter().filter(|line| line.starts_with("RCPT")).collect();
+    assert_eq!(recipients.iter().filter(|line| line.to_lowercase().contains("<a@there.example>")).count(), 3, "{recipients:?}");
+    assert!(recipients.iter().all(|line| !line.contains("<news@shop.example>")), "{recipients:?}");
+}
