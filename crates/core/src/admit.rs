@@ -86,6 +86,12 @@ pub enum Refusal {
     /// Too many Received fields (RFC 5321 §6.3).
     #[error("Too many hops, this message is looping")]
     TooManyHops,
+    /// A return path of ours, and no token that we made for it.
+    #[error("No such address here")]
+    NoSuchReturn,
+    /// What comes back to a return path travels from nobody, and so by itself. The client tries the others again (RFC 5321 §4.5.3.1.10).
+    #[error("Too many recipients: mail to a return path goes by itself")]
+    OneKindAtATime,
 }
 
 impl Refusal {
@@ -96,6 +102,8 @@ impl Refusal {
             Refusal::AuthenticationRequired => (530, EnhancedStatus::new(5, 7, 0)),
             Refusal::RelayDenied => (554, EnhancedStatus::new(5, 7, 1)),
             Refusal::TooManyHops => (554, EnhancedStatus::new(5, 4, 6)),
+            Refusal::NoSuchReturn => (550, EnhancedStatus::new(5, 1, 1)),
+            Refusal::OneKindAtATime => (452, EnhancedStatus::new(4, 5, 3)),
         };
         Reply::new(code, Some(status), self.to_string())
     }
@@ -123,6 +131,15 @@ pub fn recipient(rules: &Rules, client: &Client<'_>, path: &ForwardPath) -> Resu
         ForwardPath::Mailbox(mailbox) => mailbox,
     };
     if client.may_relay() || is_for_us(rules, mailbox) { Ok(mailbox.clone()) } else { Err(Refusal::RelayDenied) }
+}
+
+/// May anybody write to a return path of ours? Gives what its token stands for; `others`: the transaction has recipients elsewhere already.
+pub fn returned<T>(known: Option<T>, others: bool) -> Result<T, Refusal> {
+    match known {
+        None => Err(Refusal::NoSuchReturn),
+        Some(_) if others => Err(Refusal::OneKindAtATime),
+        Some(known) => Ok(known),
+    }
 }
 
 /// May content with so many Received fields go on?

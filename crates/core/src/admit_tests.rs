@@ -135,3 +135,16 @@ fn what_is_said() {
         assert_eq!(refusal.reply().to_string(), said);
     }
 }
+
+#[test]
+fn a_return_path_is_for_who_holds_a_token_and_for_nothing_else_beside() {
+    for (known, others, word) in [
+        (None, false, Err(Refusal::NoSuchReturn)),
+        (None, true, Err(Refusal::NoSuchReturn)),
+        (Some(7), false, Ok(7)),
+        (Some(7), true, Err(Refusal::OneKindAtATime)),
+    ] {
+        assert_eq!(returned(known, others), word);
+    }
+    assert!(Refusal::NoSuchReturn.reply().is_permanent() && Refusal::OneKindAtATime.reply().is_transient());
+}

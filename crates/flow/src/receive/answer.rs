@@ -101,7 +101,7 @@ impl Session<'_> {
         }
     }
 
-    fn refuse(&self, what: &str, reply: Reply) -> Verdict {
+    pub(super) fn refuse(&self, what: &str, reply: Reply) -> Verdict {
         self.reception.doors.log.refused(self.peer.remote.ip(), what, &reply);
         Verdict::Refuse(reply)
     }
@@ -195,6 +195,12 @@ impl Session<'_> {
     }
 
     async fn recipient(&mut self, path: &ForwardPath, parameters: RecipientParameters) -> Verdict {
+        if let Some(verdict) = self.returned(path, &parameters).await {
+            return verdict;
+        }
+        if let Some(reply) = self.rides_with_returned() {
+            return self.refuse(&format!("RCPT TO:{path}"), reply);
+        }
         let client = admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some() };
         let mailbox = match admit::recipient(&self.reception.rules, &client, path) {
             Ok(mailbox) => mailbox,
@@ -216,7 +222,7 @@ impl Session<'_> {
     }
 
     /// Whose mail it is in a domain of ours, and whether any rule refuses it.
-    fn ends(&self, mailbox: Mailbox) -> Result<Vec<Mailbox>, Reply> {
+    pub(super) fn ends(&self, mailbox: Mailbox) -> Result<Vec<Mailbox>, Reply> {
         let routing = &self.reception.snapshot.routing;
         let resolved = local::resolve(routing, &mailbox);
         let ends = match resolved {
@@ -236,7 +242,7 @@ impl Session<'_> {
         Ok(ends)
     }
 
-    fn take_recipient(&mut self, ends: Vec<Mailbox>, parameters: RecipientParameters) -> Result<(), Reply> {
+    pub(super) fn take_recipient(&mut self, ends: Vec<Mailbox>, parameters: RecipientParameters) -> Result<(), Reply> {
         let Some(transaction) = &mut self.transaction else { return Err(reply(503, (5, 5, 1), "no transaction")) };
         let RecipientParameters { notify, orcpt } = parameters;
         let original = orcpt.map(Box::new);

@@ -9,6 +9,7 @@ mod answer;
 mod gate;
 mod judge;
 mod proxy;
+mod returned;
 mod transaction;
 
 use std::sync::Arc;

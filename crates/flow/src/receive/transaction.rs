@@ -20,6 +20,8 @@ pub(crate) struct Transaction {
     pub(crate) trouble: Option<SpoolTrouble>,
     pub(crate) watch: HeaderWatch,
     pub(crate) pace: Pace,
+    /// Its recipients are return paths of ours.
+    pub(crate) returned: bool,
     /// Looks whether what was declared binary is; nothing that was not declared so can be.
     binary: Option<Decoder>,
 }
@@ -39,6 +41,7 @@ impl Transaction {
             trouble: None,
             watch: if keeps_header { HeaderWatch::keeping_header(JUDGED_HEADER_OCTETS_MAX) } else { HeaderWatch::new() },
             pace: Pace::new(),
+            returned: false,
             binary,
         }
     }
@@ -58,6 +61,8 @@ impl Transaction {
         let (found, declared) = (self.watch.facts(), &self.parameters);
         let eight_bit = found.header_8bit || found.body_8bit;
         let binary = self.binary.as_ref().is_some_and(is_binary);
+        // What comes back goes on from nobody: nothing is ever to answer it (RFC 5321 §6.1).
+        let reverse_path = if self.returned { ReversePath::Null } else { self.reverse_path.clone() };
         let body = match (binary, eight_bit) {
             (true, _) => BodyType::BinaryMime,
             (false, true) => BodyType::EightBitMime,
@@ -68,7 +73,7 @@ impl Transaction {
             envid: declared.envid.as_deref().map(Into::into),
             deliver_by: declared.deliver_by,
             mt_priority: declared.priority,
-            ..Envelope::new(self.reverse_path.clone(), body, declared.smtputf8 && (found.header_8bit || !self.addresses_are_ascii()))
+            ..Envelope::new(reverse_path, body, declared.smtputf8 && (found.header_8bit || !self.addresses_are_ascii()))
         }
     }
 
