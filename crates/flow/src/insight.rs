@@ -1,24 +1,51 @@
-//! What holds a delivery: the spool's view, the schedule's, and the Site's, put together by `core::explain`.
+//! What holds a delivery: the spool's view, the schedule's, and the Site's, put together by `core::explain`; and what its stream has done to a message.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use postrider_core::explain;
-use postrider_model::doors::{Clock, Insight, SiteView, SpoolDesk, Suspended, Waiting};
-use postrider_model::{BoxFuture, MessageId, SiteName};
+use postrider_core::local::{self, Resolved};
+use postrider_model::doors::{Clock, Insight, Opened, SiteView, SpoolDesk, Suspended, Waiting};
+use postrider_model::policy::Snapshot;
+use postrider_model::{BoxFuture, MessageId, Recipient, SiteName};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::Doors;
 use crate::dispatch::{Command, SiteFacts};
+use crate::prepared::{Prepared, Way};
+use crate::relay::Current;
 
 /// Asks the dispatcher and the desk.
 pub(crate) struct RelayInsight {
     commands: mpsc::UnboundedSender<Command>,
     desk: Arc<dyn SpoolDesk>,
     clock: Arc<dyn Clock>,
+    doors: Doors,
+    current: Arc<Mutex<Current>>,
 }
 
 impl RelayInsight {
-    pub(crate) fn new(commands: mpsc::UnboundedSender<Command>, desk: Arc<dyn SpoolDesk>, clock: Arc<dyn Clock>) -> Self {
-        Self { commands, desk, clock }
+    pub(crate) fn new(
+        commands: mpsc::UnboundedSender<Command>,
+        desk: Arc<dyn SpoolDesk>,
+        doors: Doors,
+        current: Arc<Mutex<Current>>,
+    ) -> Self {
+        Self { commands, desk, clock: doors.clock.clone(), doors, current }
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).snapshot.clone()
+    }
+
+    async fn plan(&self, message: MessageId) -> Vec<String> {
+        let Ok(Opened { message, content }) = self.doors.spool.open(message).await else { return Vec::new() };
+        let snapshot = self.snapshot();
+        let leaves = |recipient: &Recipient| matches!(local::resolve(&snapshot.routing, &recipient.mailbox), Resolved::Foreign);
+        let way = if message.recipients.iter().any(leaves) { Way::Out } else { Way::InHouse };
+        match Prepared::of(&self.doors, &snapshot, &message, content, way).await {
+            Ok((prepared, _)) => prepared.map_or_else(Vec::new, |prepared| prepared.words(&message)),
+            Err(trouble) => vec![trouble.to_string()],
+        }
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
@@ -53,6 +80,10 @@ impl Insight for RelayInsight {
             }
             explained
         })
+    }
+
+    fn prepared(&self, message: MessageId) -> BoxFuture<'_, Vec<String>> {
+        Box::pin(self.plan(message))
     }
 
     fn connections_out(&self) -> BoxFuture<'_, Option<u64>> {

@@ -35,8 +35,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a reload replaces.
 #[derive(Clone)]
-struct Current {
-    snapshot: Arc<Snapshot>,
+pub(crate) struct Current {
+    pub(crate) snapshot: Arc<Snapshot>,
     limits: Arc<ReceiveLimits>,
     version: u64,
 }
@@ -44,7 +44,7 @@ struct Current {
 /// A running relay.
 pub struct Relay {
     doors: Doors,
-    current: Mutex<Current>,
+    current: Arc<Mutex<Current>>,
     gate: Arc<Gate>,
     watch: Arc<Watch>,
     commands: mpsc::UnboundedSender<Command>,
@@ -114,7 +114,7 @@ impl Relay {
         if deliver {
             tasks.spawn(Dispatcher::new(doors.clone(), snapshot.clone(), quotas.clone()).run(received));
         }
-        let current = Mutex::new(Current { snapshot, limits, version: 0 });
+        let current = Arc::new(Mutex::new(Current { snapshot, limits, version: 0 }));
         Arc::new(Self {
             doors,
             current,
@@ -328,7 +328,7 @@ impl Relay {
 
     /// A look at the live schedule, and at the queue behind it.
     pub fn insight(&self, desk: Arc<dyn SpoolDesk>) -> Arc<dyn Insight> {
-        Arc::new(RelayInsight::new(self.commands.clone(), desk, self.doors.clock.clone()))
+        Arc::new(RelayInsight::new(self.commands.clone(), desk, self.doors.clone(), self.current.clone()))
     }
 
     /// Sessions with clients at present.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use postrider_model::doors::{Clock, Hand, Insight, Journal, Receipt, SenderFilter, Spool, SpoolDesk, Suspended, Suspension};
+use postrider_model::doors::{Clock, Hand, Insight, Journal, Receipt, SenderFilter, Spool, SpoolDesk, Suppressions, Suspended, Suspension};
 use postrider_model::{BoxFuture, MessageId, ReportWishes, StreamName, TenantName, Timestamp};
 use postrider_smtp::{Host, Mailbox, ReversePath};
 
@@ -25,6 +25,8 @@ pub struct ControlDoors {
     pub hand: Arc<dyn Hand>,
     /// What is suspended.
     pub suspensions: Arc<dyn SuspensionBook>,
+    /// Who is not written to any more.
+    pub suppressions: Arc<dyn Suppressions>,
     /// What is sent another way.
     pub reroutes: Arc<dyn RerouteBook>,
     /// Where submitted mail goes.

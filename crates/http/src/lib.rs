@@ -31,6 +31,7 @@ mod reroute;
 mod routes;
 mod serve;
 mod submit;
+mod suppress;
 mod suspend;
 #[cfg(test)]
 mod tests;

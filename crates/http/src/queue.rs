@@ -108,6 +108,7 @@ pub(crate) async fn explain(State(doors): State<ControlDoors>, Path(id): Path<St
             recipient.waiting.push(waiting(held));
         }
     }
+    shown.prepared = doors.insight.prepared(id).await;
     Ok(Json(shown))
 }
 
@@ -154,6 +155,7 @@ async fn message(doors: &ControlDoors, id: MessageId) -> Result<wire::Message, R
         tls: message.arrival.tls.as_deref().map(str::to_owned),
         recipients: message.recipients.len(),
         content_octets: message.content_octets,
+        prepared: Vec::new(),
         deliveries: deliveries.collect(),
     })
 }

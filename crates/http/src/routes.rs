@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use crate::doors::ControlDoors;
 use crate::submit::{ENVELOPE_OCTETS_MAX, SubmitDoors};
 use crate::trouble::Refusal;
-use crate::{JSON_OCTETS_MAX, REQUEST_TIMEOUT_MS, attempts, backup, change, queue, relay, reroute, submit, suspend};
+use crate::{JSON_OCTETS_MAX, REQUEST_TIMEOUT_MS, attempts, backup, change, queue, relay, reroute, submit, suppress, suspend};
 
 /// All routes over the doors.
 pub(crate) fn routes(doors: ControlDoors) -> Router {
@@ -31,6 +31,9 @@ pub(crate) fn routes(doors: ControlDoors) -> Router {
         .route("/v1/suspended", get(suspend::list))
         .route("/v1/suspend", post(suspend::suspend))
         .route("/v1/resume", post(suspend::resume))
+        .route("/v1/suppressions", get(suppress::list))
+        .route("/v1/suppressions/add", post(suppress::add))
+        .route("/v1/suppressions/remove", post(suppress::remove))
         .route("/v1/rerouted", get(reroute::list))
         .route("/v1/reroute", post(reroute::reroute))
         .route("/v1/reroute/end", post(reroute::end))

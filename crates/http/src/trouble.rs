@@ -31,6 +31,11 @@ impl Refusal {
         Self { status: StatusCode::REQUEST_TIMEOUT, sentence: "the request took too long".into() }
     }
 
+    /// It may be possible later.
+    pub(crate) fn not_now(sentence: impl Into<String>) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, sentence: sentence.into() }
+    }
+
     /// There is no such thing.
     pub(crate) fn nothing_here() -> Self {
         Self { status: StatusCode::NOT_FOUND, sentence: "no such resource".into() }

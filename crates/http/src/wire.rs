@@ -5,8 +5,8 @@ mod hand;
 use serde::{Deserialize, Serialize};
 
 pub use hand::{
-    Attempt, Attempts, Change, Changed, EndReroute, OnHold, Reroute, RerouteView, Reroutes, Shape, ShapeRow, Suspend, Suspension,
-    Suspensions, Target, Which,
+    Attempt, Attempts, Change, Changed, EndReroute, OnHold, Reroute, RerouteView, Reroutes, Shape, ShapeRow, Suppress, Suppressed,
+    SuppressionView, Suppressions, Suspend, Suspension, Suspensions, Target, Which,
 };
 
 /// A request was refused.
@@ -178,6 +178,9 @@ pub struct Message {
     pub recipients: usize,
     /// Length of the content.
     pub content_octets: u64,
+    /// What its stream has done to it on its way out, a sentence each; only `explain` tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prepared: Vec<String>,
     /// The live deliveries; at most a page.
     pub deliveries: Vec<Recipient>,
 }

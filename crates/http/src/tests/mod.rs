@@ -3,6 +3,7 @@
 mod hand;
 mod metrics;
 mod played;
+mod web;
 
 use std::path::PathBuf;
 use std::sync::Arc;

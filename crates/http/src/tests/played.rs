@@ -23,6 +23,7 @@ pub struct Played {
     pub connections_out: Option<u64>,
     pub health: Mutex<Option<SpoolHealth>>,
     pub suspensions: Mutex<Vec<Suspension>>,
+    pub suppressions: Mutex<BTreeMap<SuppressionKey, Arc<Suppression>>>,
     pub reroutes: Mutex<Vec<Reroute>>,
     /// The sequence of the first event that is kept, and what is kept.
     pub journal: (u64, Vec<Event>),
@@ -38,6 +39,7 @@ impl Played {
             insight: self.clone(),
             hand: self.clone(),
             suspensions: self.clone(),
+            suppressions: self.clone(),
             reroutes: self.clone(),
             intake: self.clone(),
             clock: self.clone(),
@@ -226,6 +228,45 @@ impl SuspensionBook for Played {
         let before = all.len();
         all.retain(|suspension| suspension.what != *what);
         if all.len() == before { Err(format!("{what} is not suspended")) } else { Ok(()) }
+    }
+}
+
+impl Suppressions for Played {
+    fn suppress(&self, suppression: Suppression) -> BoxFuture<'_, Result<bool, SuppressionTrouble>> {
+        let mut book = self.suppressions.lock().unwrap();
+        let fresh = !book.contains_key(&suppression.key());
+        if fresh && suppression.mailbox.as_str() == "full@there.example" {
+            return Box::pin(std::future::ready(Err(SuppressionTrouble::Full("played".to_owned()))));
+        }
+        book.entry(suppression.key()).or_insert_with(|| Arc::new(suppression));
+        Box::pin(std::future::ready(Ok(fresh)))
+    }
+
+    fn suppressed<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        stream: &'a StreamName,
+        mailbox: &'a SuppressedMailbox,
+    ) -> BoxFuture<'a, Result<Option<Arc<Suppression>>, SuppressionTrouble>> {
+        let found = self.suppressions.lock().unwrap().get(&(tenant.clone(), stream.clone(), mailbox.clone())).cloned();
+        Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn list<'a>(
+        &'a self,
+        filter: &'a SuppressionFilter,
+        after: Option<&'a SuppressionKey>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Suppression>>, SuppressionTrouble>> {
+        let book = self.suppressions.lock().unwrap();
+        let found = book.iter().filter(|(key, one)| after.is_none_or(|after| *key > after) && filter.matches(one));
+        let found = found.map(|(_, one)| one.clone()).take(max).collect();
+        Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn lift<'a>(&'a self, key: &'a SuppressionKey) -> BoxFuture<'a, Result<bool, SuppressionTrouble>> {
+        let gone = self.suppressions.lock().unwrap().remove(key).is_some();
+        Box::pin(std::future::ready(Ok(gone)))
     }
 }
 

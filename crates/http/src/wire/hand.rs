@@ -245,6 +245,58 @@ pub struct RerouteView {
     pub reason: String,
 }
 
+/// `POST /v1/suppressions/add` and `/v1/suppressions/remove`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suppress {
+    /// Whose mail.
+    pub tenant: String,
+    /// Which class of it.
+    pub stream: String,
+    /// To whom.
+    pub mailboxes: Vec<String>,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Suppressed {
+    /// So many were not so before.
+    pub changed: u64,
+}
+
+/// `GET /v1/suppressions`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Suppressions {
+    /// In the order of tenant, stream, address.
+    pub suppressions: Vec<SuppressionView>,
+    /// Where the next page begins; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// One address that is not written to.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct SuppressionView {
+    /// Whose mail.
+    pub tenant: String,
+    /// Which class of it.
+    pub stream: String,
+    /// To whom.
+    pub mailbox: String,
+    /// Since when.
+    pub since: String,
+    /// `one_click` or `operator`.
+    pub cause: String,
+    /// The message by which the word came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Why; may be empty.
+    pub reason: String,
+}
+
 /// `GET /v1/suspended`, and the answer to suspending and resuming.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Suspensions {

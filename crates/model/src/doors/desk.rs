@@ -216,6 +216,11 @@ pub trait Insight: Send + Sync {
     /// What holds each live delivery of a message, as far as the schedule knows; empty when it is only in the spool.
     fn explain(&self, message: MessageId) -> BoxFuture<'_, Vec<(u32, Waiting)>>;
 
+    /// What is done to a message on its way out, a sentence each; empty when it goes as it came, or is not here.
+    fn prepared(&self, _message: MessageId) -> BoxFuture<'_, Vec<String>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
     /// Every Site the schedule knows.
     fn sites(&self) -> BoxFuture<'_, Vec<SiteView>>;
 

@@ -9,6 +9,7 @@ use super::dkim::DkimArguments;
 use super::domain::DomainArguments;
 use super::queue::QueueArguments;
 use super::registry::arguments::{ApplyArguments, KeyArguments, LimitArguments, StreamArguments, TenantArguments};
+use super::suppression::SuppressionArguments;
 use crate::bench::BenchArguments;
 
 /// Postrider, an SMTP relay.
@@ -41,6 +42,8 @@ pub enum Command {
     Queue(QueueArguments),
     /// Say of each waiting delivery of a message what holds it.
     Explain(IdArguments),
+    /// Who is not written to any more: list, add, remove.
+    Suppression(SuppressionArguments),
     /// Look at the mail that `serve --capture` keeps.
     Capture(CaptureArguments),
     /// Whose mail is sent: add, list, suspend, remove tenants.

@@ -15,6 +15,7 @@ pub mod sendmail;
 mod smtp_session;
 mod spool;
 mod status;
+mod suppression;
 mod surroundings;
 
 use std::path::PathBuf;
@@ -67,6 +68,7 @@ async fn ask(data: &std::path::Path, command: Command) -> anyhow::Result<()> {
         Command::Queue(queue) => queue::run(data, queue).await,
         Command::Explain(explain) => queue::explain(data, &explain).await,
         Command::Capture(capture) => capture::run(data, &capture).await,
+        Command::Suppression(suppression) => suppression::run(data, suppression).await,
         Command::Status(status) => status::run(data, &status).await,
         Command::Reload => status::reload(data).await,
         Command::Serve(_)

@@ -180,6 +180,7 @@ impl Running {
             journal: spool.clone(),
             hand: relay.clone(),
             suspensions: Arc::new(book),
+            suppressions,
             reroutes: reloader.clone(),
             insight,
             intake: Arc::new(RelayIntake::new(relay.clone(), tenants)),

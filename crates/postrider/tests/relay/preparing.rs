@@ -153,3 +153,104 @@ fn one_click_ends_one_streams_mail_and_a_look_ends_nothing() {
     assert_eq!(recipients.iter().filter(|line| line.to_lowercase().contains("<a@there.example>")).count(), 3, "{recipients:?}");
     assert!(recipients.iter().all(|line| !line.contains("<news@shop.example>")), "{recipients:?}");
 }
+
+#[test]
+fn what_comes_back_to_a_token_goes_on_to_the_sender_and_nothing_else_comes_in() {
+    // The first recipient is taken, the second waits, so the message is known.
+    let hop = Hop::open(|rcpt| rcpt.contains("busy@").then_some("450 4.2.1 later"));
+    let asks = "own_return_path = true";
+    let relay = start(hop.port, asks, &format!("bounces_to = \"desk@else.example\"\n{}", to(hop.port)));
+    send(&relay, "bounces@shop.example", &["a@there.example", "busy@there.example"], CONTENT);
+    hop.take();
+    let token = hop.hear("MAIL FROM:").split('<').nth(1).unwrap().split('@').next().unwrap().to_owned();
+    let bounce = |session: &mut Session, from: &str, to: &str| {
+        assert!(session.say(&format!("MAIL FROM:<{from}>")).starts_with("250"));
+        session.say(&format!("RCPT TO:<{to}>"))
+    };
+    let content = "From: MAILER-DAEMON@there.example\r\nSubject: Undelivered\r\n\r\nno such user\r\n.";
+    for (local_part, reply) in [
+        (token.to_ascii_uppercase().as_str(), "250"),
+        (&token.replace("b-", "c-"), "550 5.1.1"),
+        (&token[..40], "550 5.1.1"),
+        ("bounces", "550 5.1.1"),
+        ("postmaster", "250"),
+    ] {
+        let mut session = Session::open(relay.address("relay"));
+        let said = bounce(&mut session, "", &format!("{local_part}@back.shop.example"));
+        assert!(said.starts_with(reply), "{local_part}: {said}");
+    }
+    // Another domain's token is none, and other mail does not ride along.
+    let mut session = Session::open(relay.address("relay"));
+    assert!(bounce(&mut session, "x@there.example", &format!("{token}@other.shop.example")).starts_with("554 5.7.1"));
+    assert!(session.say(&format!("RCPT TO:<{token}@back.shop.example>")).starts_with("250"));
+    assert!(session.say("RCPT TO:<postmaster>").starts_with("452 4.5.3"));
+    assert!(session.say("DATA").starts_with("354") && session.say(content).starts_with("250"));
+    while !hop.hear("MAIL FROM:").starts_with("MAIL FROM:<>") {}
+    assert_eq!(hop.hear("RCPT TO:").split(' ').nth(1), Some("TO:<bounces@shop.example>"));
+    assert!(hop.take().contains("Subject: Undelivered"));
+    // When the message is here no more, the domain's own address has it.
+    relay.folder.said(&["queue", "cancel", "--all", "--reason", "a test", "--yes"]);
+    let mut session = Session::open(relay.address("relay"));
+    assert!(bounce(&mut session, "", &format!("{token}@back.shop.example")).starts_with("250"));
+    assert!(session.say("DATA").starts_with("354") && session.say(content).starts_with("250"));
+    while !hop.hear("RCPT TO:").starts_with("RCPT TO:<desk@else.example>") {}
+}
+
+#[test]
+fn what_is_done_is_told_before_and_the_book_is_in_a_persons_hands() {
+    let hop = Hop::open(|rcpt| rcpt.contains("busy@").then_some("450 4.2.1 later"));
+    let relay = start(hop.port, "own_return_path = true\nfeedback_id = true\nstrips = [\"X-Internal-\"]", &to(hop.port));
+    let id = send(&relay, "bounces@shop.example", &["busy@there.example"], CONTENT);
+    let told = crate::hops::explained(&relay.folder, &id, "450 4.2.1");
+    for part in [
+        "Date is added",
+        "a token at back.shop.example",
+        "Feedback-ID: news:shop:bulk:",
+        "Bcc is taken away",
+        "X-Internal-Id is taken away",
+    ] {
+        assert!(told.contains(&format!("prepared  {part}")) || told.contains(part), "{part} in {told}");
+    }
+    let change = |verb: &str| {
+        relay.folder.said(&["suppression", verb, "--tenant", "shop", "--stream", "news", "--reason", "by phone", "Busy@There.example"])
+    };
+    assert_eq!(relay.folder.said(&["suppression", "list"]), "everybody is written to\n");
+    assert!(change("add").starts_with("1 of 1 addresses are not written to any more"));
+    let listed = relay.folder.said(&["suppression", "list", "--tenant", "shop"]);
+    assert!(listed.contains("shop/news  <busy@there.example>  by the operator: by phone"), "{listed}");
+    assert!(relay.folder.said(&["suppression", "list", "--json"]).contains("\"cause\":\"operator\""));
+    // What waits ends at its next turn.
+    relay.folder.said(&["queue", "retry", "--all"]);
+    let mut relay = relay;
+    assert!(relay.mail.wait(" bounced ").contains("by the operator's word"));
+    let change = |verb: &str| relay.folder.said(&["suppression", verb, "--tenant", "shop", "--stream", "news", "busy@there.example"]);
+    assert!(change("remove").starts_with("1 of 1") && change("remove").starts_with("0 of 1"));
+    let (refused, _) = relay.folder.complained(&["suppression", "add", "--tenant", "shop", "--stream", "news", "nobody"]);
+    assert!(refused.contains("\"nobody\" is not an address"), "{refused}");
+}
+
+#[test]
+fn keys_and_the_book_outlive_a_kill_and_are_part_of_a_backup() {
+    let hop = Hop::open(|_| None);
+    let relay = start(hop.port, "one_click = true", &to(hop.port));
+    send(&relay, "news@shop.example", &["a@there.example"], CONTENT);
+    let path = link(&hop.take());
+    assert_eq!(crate::harness::mode(&relay.folder.data().join("tokens")), 0o600);
+    assert_eq!(ask(web(&relay), "POST", &path, "List-Unsubscribe=One-Click").0, "200");
+    // It was answered, so it is known, whatever happens now.
+    let relay = Relay::start_in(relay.kill(), &[]);
+    assert!(ask(web(&relay), "GET", &path, "").1.contains("does not write to"));
+    let copy = relay.folder.0.join("copy");
+    relay.folder.said(&["backup", copy.to_str().unwrap()]);
+    let other = Folder::new();
+    other.said(&["restore", copy.to_str().unwrap()]);
+    for name in ["tokens", "suppressions"] {
+        let read = |folder: &Folder| std::fs::read(folder.data().join(name)).unwrap();
+        assert_eq!(read(&relay.folder), read(&other), "{name}");
+    }
+    assert_eq!(crate::harness::mode(&other.data().join("tokens")), 0o600);
+    drop(relay);
+    std::fs::write(other.data().join("suppressions"), "nonsense\n").unwrap();
+    let (said, _) = other.complained(&["serve"]);
+    assert!(said.contains("who is not written to") && said.contains("backup"), "{said}");
+}
