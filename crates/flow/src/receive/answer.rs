@@ -195,17 +195,19 @@ impl Session<'_> {
     }
 
     async fn recipient(&mut self, path: &ForwardPath, parameters: RecipientParameters) -> Verdict {
-        if let Some(verdict) = self.returned(path, &parameters).await {
-            return verdict;
-        }
-        if let Some(reply) = self.rides_with_returned() {
-            return self.refuse(&format!("RCPT TO:{path}"), reply);
-        }
         let client = admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some() };
         let mailbox = match admit::recipient(&self.reception.rules, &client, path) {
             Ok(mailbox) => mailbox,
+            // Only what would be refused is asked about: other mail does not wait for the registry.
+            Err(refusal @ admit::Refusal::RelayDenied) => {
+                let returned = self.returned(path, &parameters).await;
+                return returned.unwrap_or_else(|| self.refuse(&format!("RCPT TO:{path}"), refusal.reply()));
+            }
             Err(refusal) => return self.refuse(&format!("RCPT TO:{path}"), refusal.reply()),
         };
+        if let Some(reply) = self.rides_with_returned() {
+            return self.refuse(&format!("RCPT TO:{path}"), reply);
+        }
         let snapshot = &self.reception.snapshot;
         let other = canonical(&snapshot.checking.rewriting, &snapshot.routing, Whose::Recipient, &mailbox);
         let ends = match self.ends(other.unwrap_or_else(|| mailbox.clone())) {

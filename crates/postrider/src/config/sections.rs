@@ -14,7 +14,8 @@ use postrider_model::{CredentialName, Priority, Role, StreamName, TenantName};
 use super::reader::Section;
 use super::values::{self, Read};
 use super::{
-    Config, Credential, HostName, ListenerConfig, LogConfig, LogFormat, MailLogTarget, RegistryConfig, Tenant, checking, domains, policy, routing, web,
+    Config, Credential, HostName, ListenerConfig, LogConfig, LogFormat, MailLogTarget, RegistryConfig, Tenant, checking, domains, policy,
+    routing, web,
 };
 
 /// The whole file.

@@ -184,7 +184,17 @@ fn known(tenants: &[Tenant], credentials: &[Credential], domains: &[SendingDomai
         tenant.streams.iter().map(|(name, stream)| ((tenant.name.clone(), name.clone()), stream.clone())).collect()
     };
     let streams = tenants.iter().flat_map(streams).collect();
-    let mut known = Known { by_user: BTreeMap::new(), by_network: Vec::new(), by_fingerprint: BTreeMap::new(), by_name: BTreeMap::new(), tenants: BTreeSet::new(), domains, bound, streams, return_paths };
+    let mut known = Known {
+        by_user: BTreeMap::new(),
+        by_network: Vec::new(),
+        by_fingerprint: BTreeMap::new(),
+        by_name: BTreeMap::new(),
+        tenants: BTreeSet::new(),
+        domains,
+        bound,
+        streams,
+        return_paths,
+    };
     known.tenants = tenants.iter().map(|tenant| tenant.name.clone()).collect();
     for credential in credentials {
         known.by_name.insert(credential.user.as_str().into(), principal(credential));

@@ -114,7 +114,13 @@ impl Registry for LayeredRegistry {
     }
 
     fn return_path<'a>(&'a self, domain: &'a Domain) -> BoxFuture<'a, Result<Option<Arc<ReturnPath>>, RegistryTrouble>> {
-        Box::pin(std::future::ready(Ok(self.file.return_path(domain))))
+        Box::pin(async move {
+            if let Some(found) = self.file.return_path(domain) {
+                return Ok(Some(found));
+            }
+            let found = self.book.is_return_path(domain).await?;
+            Ok(found.then(|| Arc::new(ReturnPath { domain: domain.clone(), bounces_to: None })))
+        })
     }
 
     fn voice<'a>(&'a self, tenant: &'a TenantName, domain: &'a Domain) -> BoxFuture<'a, Result<Voice, RegistryTrouble>> {
