@@ -32,8 +32,8 @@ mod session_out;
 mod settings;
 mod sign;
 mod submit;
-mod survey;
 mod suppressed;
+mod survey;
 
 pub use relay::{Listening, Relay, SubmitTrouble};
 pub use settings::{Doors, ListenerSettings, ReceiveLimits};

@@ -90,6 +90,10 @@ mod tests {
             panic!("a look-up that ends badly")
         }
 
+        fn family(&self, _: &Domain, _: bool) -> BoxFuture<'_, Result<AddressAnswer, DnsTrouble>> {
+            Box::pin(std::future::pending())
+        }
+
         fn text(&self, name: &Domain) -> BoxFuture<'_, Result<TextAnswer, DnsTrouble>> {
             self.0.fetch_add(1, Ordering::Relaxed);
             let next = format!("x.{name}");
