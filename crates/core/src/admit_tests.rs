@@ -19,6 +19,7 @@ fn principal() -> Principal {
         credential: None,
         priority: Priority::Normal,
         own_domains_only: false,
+        give_up_after: None,
         allowances: None,
     }
 }

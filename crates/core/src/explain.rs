@@ -73,7 +73,7 @@ fn retry(facts: &Facts<'_>) -> Waiting {
     let view = facts.view;
     let (reason, since) = match facts.diagnosis {
         Some(diagnosis) => (format!("attempt {} failed{}: {}", view.attempts, at(diagnosis), diagnosis.describe()), Some(diagnosis.at)),
-        None if view.attempts == 0 => ("not due yet".to_owned(), None),
+        None if view.attempts == 0 => ("not due yet: its sender wished it later, or an allowance was used up".to_owned(), None),
         None => (format!("waiting for its next attempt after {} attempts", view.attempts), None),
     };
     Waiting { reason, since, until: Some(view.due), ahead: None }

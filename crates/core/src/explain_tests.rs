@@ -68,7 +68,13 @@ fn between_attempts() {
     check(&facts, "attempt 3 failed: connection failed: timed out", Some(BEFORE), Some(LATER), None);
     check(&Facts { diagnosis: None, ..facts }, "waiting for its next attempt after 3 attempts", None, Some(LATER), None);
     let fresh = DeliveryView { attempts: 0, ..view.clone() };
-    check(&Facts { view: &fresh, diagnosis: None, hold: None, ahead: None }, "not due yet", None, Some(LATER), None);
+    check(
+        &Facts { view: &fresh, diagnosis: None, hold: None, ahead: None },
+        "not due yet: its sender wished it later, or an allowance was used up",
+        None,
+        Some(LATER),
+        None,
+    );
 }
 
 #[test]
@@ -98,7 +104,10 @@ fn sent_back_by_a_long_hold() {
     check(&facts, "a.mx: 2 of 2 connections in use", Some(BEFORE), Some(LATER), Some(42));
     check(&Facts { view: &tried, ..facts }, "waiting for its next attempt after 3 attempts", None, Some(LATER), None);
     let later = waits(0, LATER.after(std::time::Duration::from_secs(1)));
-    assert_eq!(waiting(&Facts { view: &later, ..facts }, NOW).reason, "not due yet");
+    assert_eq!(
+        waiting(&Facts { view: &later, ..facts }, NOW).reason,
+        "not due yet: its sender wished it later, or an allowance was used up"
+    );
 }
 
 #[test]

@@ -31,7 +31,9 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod allowance;
 pub mod archive;
+pub mod brake;
 pub mod classify;
 pub mod dmarc;
 pub mod explain;

@@ -35,6 +35,11 @@ pub fn priority(of_stream: Priority, wish: Option<MtPriority>) -> Priority {
     }
 }
 
+/// The earlier of two instants that may not be.
+pub fn sooner(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +62,9 @@ mod tests {
             assert_eq!(deadline(DeliverBy::parse(by), NOON), until, "{by}");
         }
         assert_eq!(deadline(None, NOON), None);
+        for (one, other, first) in [(None, None, None), (at(1), None, at(1)), (at(2), at(1), at(1))] {
+            assert_eq!((sooner(one, other), sooner(other, one)), (first, first));
+        }
     }
 
     #[test]

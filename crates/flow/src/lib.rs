@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod allowed;
 mod checking;
 mod connect;
 mod deliver;

@@ -20,15 +20,15 @@ use postrider_smtp::{EnhancedStatus, Mailbox, Reply, ReversePath};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::allowed::Meters;
 use crate::checking::{Client, Judges, Watch, Word, canonical};
 use crate::dispatch::{Command, Dispatcher};
 use crate::ending::Ending;
 use crate::insight::RelayInsight;
-use crate::owned;
 use crate::quotas::Quotas;
 use crate::receive::{self, Conclusion, Gate, Reception};
-use crate::submit::{Submission, push_once, take_custody};
-use crate::{Doors, ListenerSettings, ReceiveLimits};
+use crate::submit::{Submission, find_room, push_once, take_custody};
+use crate::{Doors, ListenerSettings, ReceiveLimits, allowed, owned};
 
 /// How long a listener rests after a fault of the socket, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -46,6 +46,7 @@ pub struct Relay {
     doors: Doors,
     current: Arc<Mutex<Current>>,
     gate: Arc<Gate>,
+    meters: Arc<Meters>,
     watch: Arc<Watch>,
     commands: mpsc::UnboundedSender<Command>,
     quotas: Arc<Quotas>,
@@ -119,12 +120,23 @@ impl Relay {
             doors,
             current,
             gate: Arc::default(),
+            meters: Arc::default(),
             watch: Arc::default(),
             commands,
             quotas,
             closing: Ending::default(),
             tasks: Mutex::new(tasks),
         })
+    }
+
+    /// Takes over what tenants and credentials had sent before this start; before the first listener listens.
+    pub fn load_meters(&self, kept: impl IntoIterator<Item = (String, String)>) {
+        self.meters.load(kept);
+    }
+
+    /// What tenants and credentials have sent, of those that sent since the last question; an empty text is to be forgotten.
+    pub fn changed_meters(&self) -> Vec<(String, String)> {
+        self.meters.changed(self.doors.clock.now())
     }
 
     fn current(&self) -> Current {
@@ -158,6 +170,7 @@ impl Relay {
             snapshot: current.snapshot.clone(),
             gate: self.gate.clone(),
             config: Arc::new(server_config(current, settings)),
+            meters: self.meters.clone(),
             watch: self.watch.clone(),
             closing: self.closing.clone(),
         }
@@ -297,6 +310,7 @@ impl Relay {
             role: Role::Local,
             envelope: Envelope { ret: wishes.ret, envid: wishes.envid, ..Envelope::new(reverse_path, body, smtputf8) },
             hold: None,
+            waits_until: None,
             facts,
             recipients,
             peer: None,
@@ -313,7 +327,11 @@ impl Relay {
             None => Conclusion::Take(Box::new(submission), staged),
         };
         match concluded.with_copies(&snapshot, LOCAL_LISTENER) {
-            Conclusion::Take(submission, staged) => Ok(take_custody(&self.doors, *submission, staged).await?),
+            Conclusion::Take(mut submission, staged) => {
+                let room = allowed::size(&submission.principal, staged.octets);
+                room.and_then(|()| find_room(&self.doors, &self.meters, &mut submission)).map_err(SubmitTrouble::Refused)?;
+                Ok(take_custody(&self.doors, *submission, staged).await?)
+            }
             Conclusion::Discard(message) => Ok(Receipt { message, at: message.accepted_at() }),
             Conclusion::Refuse(reply) => Err(SubmitTrouble::Refused(reply)),
         }

@@ -116,6 +116,7 @@ impl Default for ReceiveLimits {
                 credential: None,
                 priority: Priority::Normal,
                 own_domains_only: false,
+                give_up_after: None,
                 allowances: None,
             },
         }

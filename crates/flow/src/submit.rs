@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use postrider_core::{plan, times};
 use postrider_mail::HeaderFacts;
-use postrider_model::doors::{OnHold, Principal, Receipt, SpoolTrouble, Staged};
-use postrider_model::{Arrival, Envelope, Message, MessageId, Protocol, Recipient, Role};
+use postrider_model::doors::{Judged, Judgement, OnHold, Principal, Receipt, SpoolTrouble, Staged};
+use postrider_model::{Arrival, Envelope, Message, MessageId, Protocol, Recipient, Role, Timestamp};
+use postrider_smtp::Reply;
 use postrider_smtp::wishes::Hold;
 
 use crate::Doors;
+use crate::allowed::Meters;
 
 /// A complete transaction, before anything is promised.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Submission {
     pub(crate) envelope: Envelope,
     /// Not to be sent before.
     pub(crate) hold: Option<Hold>,
+    /// Nor before there is room under its allowance, and when that is.
+    pub(crate) waits_until: Option<Timestamp>,
     pub(crate) recipients: Vec<Recipient>,
     /// What the content was found to be.
     pub(crate) facts: HeaderFacts,
@@ -46,17 +50,34 @@ pub(crate) fn new_id(doors: &Doors) -> MessageId {
     MessageId::new(doors.clock.now(), octets)
 }
 
+/// Finds room for the submission under its allowances, and gives the stream's own time to it.
+///
+/// # Errors
+/// When it is refused for now.
+pub(crate) fn find_room(doors: &Doors, meters: &Meters, submission: &mut Submission) -> Result<(), Reply> {
+    let now = doors.clock.now();
+    if let Some(waits) = meters.take(&submission.principal, submission.recipients.len(), now)? {
+        submission.waits_until = Some(waits.until);
+        let text = format!("waits until {}: {}", waits.until, waits.why);
+        let judged = Judged { judge: "allowance", judgement: Judgement::Held, peer: submission.peer, message: submission.id, text: &text };
+        doors.log.judged(&judged);
+    }
+    Ok(())
+}
+
 /// Gives the submission an id and hands it to the spool. `Ok` means that it is on stable storage.
 pub(crate) async fn take_custody(doors: &Doors, submission: Submission, content: Staged) -> Result<Receipt, SpoolTrouble> {
     let id = submission.id.unwrap_or_else(|| new_id(doors));
     let arrived_at = id.accepted_at();
+    let release_at = times::release_at(submission.hold, arrived_at).max(submission.waits_until);
+    let given_up_at = submission.principal.give_up_after.map(|time| release_at.unwrap_or(arrived_at).after(time));
     let message = Message {
         id,
         tenant: submission.principal.tenant,
         stream: submission.principal.stream,
         priority: times::priority(submission.principal.priority, submission.envelope.mt_priority),
-        deadline: times::deadline(submission.envelope.deliver_by, arrived_at),
-        release_at: times::release_at(submission.hold, arrived_at),
+        deadline: times::sooner(times::deadline(submission.envelope.deliver_by, arrived_at), given_up_at),
+        release_at,
         envelope: submission.envelope,
         arrival: Arrival {
             at: arrived_at,

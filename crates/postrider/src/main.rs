@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod braking;
 mod cli;
 mod config;
 mod data;

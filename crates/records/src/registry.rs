@@ -280,7 +280,8 @@ impl SqlRegistry {
             tenant: record.tenant.clone(),
             stream: record.stream.clone(),
             credential: Some(record.user.clone()),
-            priority: stream.map_or_else(Default::default, |stream| stream.stream.priority),
+            priority: stream.as_ref().map_or_else(Default::default, |stream| stream.stream.priority),
+            give_up_after: stream.and_then(|stream| stream.stream.give_up_after),
             own_domains_only: tenant.own_domains_only,
             allowances: (allowances != Allowances::default()).then(|| Arc::new(allowances)),
         };

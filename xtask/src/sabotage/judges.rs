@@ -62,7 +62,7 @@ pub const ALL: &[Mutation] = &[
     },
     Mutation {
         name: "registry: a tenant's domain signs mail of another",
-        file: "crates/postrider/src/registry.rs",
+        file: "crates/postrider/src/registry/file.rs",
         find: "domain.tenant.as_ref().is_none_or(|owner| owner == tenant)",
         replace: "domain.tenant.as_ref().is_none_or(|owner| owner.as_str() != tenant.as_str() || owner == tenant)",
         test: &["-p", "postrider", "--bin", "postrider"],

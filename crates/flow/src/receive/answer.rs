@@ -19,8 +19,8 @@ use super::gate::network_of;
 use super::judge::Conclusion;
 use super::{Pace, Session, Transaction, reply};
 use crate::checking::{Word, canonical};
-use crate::owned;
-use crate::submit::{Submission, push_once, take_custody};
+use crate::submit::{Submission, find_room, push_once, take_custody};
+use crate::{allowed, owned};
 
 /// What a client hears of trouble in the spool: always "later", never "no" (RFC 5321 §4.2.1).
 fn spool_reply(trouble: &SpoolTrouble) -> Reply {
@@ -178,6 +178,11 @@ impl Session<'_> {
         if let Err(refusal) = admit::mail(&self.reception.rules, &client, &reverse_path) {
             return self.refuse(&said(&reverse_path), refusal.reply());
         }
+        if let (Some(principal), Some(octets)) = (&self.principal, parameters.size)
+            && let Err(reply) = allowed::size(principal, octets)
+        {
+            return self.refuse(&said(&reverse_path), reply);
+        }
         let bound = self.principal.as_ref().filter(|principal| principal.own_domains_only);
         if let Some(principal) = bound
             && let Err(reply) = owned::reverse_path(&self.reception.doors, principal, &reverse_path).await
@@ -246,6 +251,9 @@ impl Session<'_> {
 
     pub(super) fn take_recipient(&mut self, ends: Vec<Mailbox>, parameters: RecipientParameters) -> Result<(), Reply> {
         let Some(transaction) = &mut self.transaction else { return Err(reply(503, (5, 5, 1), "no transaction")) };
+        if let Some(principal) = &self.principal {
+            allowed::recipient(principal, transaction.recipients.len())?;
+        }
         let RecipientParameters { notify, orcpt } = parameters;
         let original = orcpt.map(Box::new);
         let recipient = |mailbox| Recipient { notify, original: original.clone(), ..Recipient::new(mailbox) };
@@ -314,6 +322,12 @@ impl Session<'_> {
             Ok(Conclusion::Refuse(reply)) => return self.refuse("milter: end of data", reply),
             Err(trouble) => return self.refuse("end of data", spool_reply(&trouble)),
         };
+        let mut submission = submission;
+        if let Err(reply) = allowed::size(&submission.principal, staged.octets)
+            .and_then(|()| find_room(&self.reception.doors, &self.reception.meters, &mut submission))
+        {
+            return self.refuse("end of data", reply);
+        }
         match take_custody(&self.reception.doors, submission, staged).await {
             Ok(receipt) => Verdict::AcceptWith(format!("Ok: queued as {}", receipt.message).into()),
             Err(trouble) => self.refuse("end of data", spool_reply(&trouble)),
@@ -330,6 +344,7 @@ impl Session<'_> {
             role,
             envelope: transaction.envelope(),
             hold: transaction.parameters.hold,
+            waits_until: None,
             facts: transaction.watch.finish(),
             recipients: transaction.recipients,
             peer: Some(self.peer.remote.ip()),

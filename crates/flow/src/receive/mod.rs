@@ -24,6 +24,7 @@ use postrider_smtp::{EnhancedStatus, Reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
+use crate::allowed::Meters;
 use crate::checking::{Judges, Watch};
 use crate::ending::Ending;
 use crate::patience::Patience;
@@ -50,6 +51,8 @@ pub(crate) struct Reception {
     pub(crate) gate: Arc<Gate>,
     /// What the machine is told.
     pub(crate) config: Arc<postrider_smtp::server::Config>,
+    /// What tenants and credentials have sent.
+    pub(crate) meters: Arc<Meters>,
     /// Which milters work.
     pub(crate) watch: Arc<Watch>,
     /// Turns true when no new work is taken.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use postrider_mail::dkim::SigningKey;
 use postrider_smtp::Domain;
@@ -85,6 +86,8 @@ pub struct Principal {
     pub priority: Priority,
     /// It speaks for the domains that are its tenant's, and for no other ([`Registry::voice`]).
     pub own_domains_only: bool,
+    /// After this time the stream's mail is given up; `None`: as the retry policy says.
+    pub give_up_after: Option<Duration>,
     /// How much it may send; `None`: there is no bound.
     pub allowances: Option<Arc<Allowances>>,
 }

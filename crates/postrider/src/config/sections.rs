@@ -58,7 +58,7 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     let section = top.section("registry");
     let registry = RegistryConfig {
         file: section.or("file", "registry.db".to_owned(), values::text).into(),
-        postgresql: section.optional("postgresql", values::text),
+        postgresql: section.optional("postgresql", values::text).filter(|url| !url.is_empty()),
         key: section.or("key", "registry.key".to_owned(), values::text).into(),
     };
     section.finish();

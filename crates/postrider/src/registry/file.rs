@@ -174,6 +174,7 @@ fn known(tenants: &[Tenant], credentials: &[Credential], domains: &[SendingDomai
         credential: Some(credential.user.clone()),
         priority: credential.priority,
         own_domains_only: tenants.iter().any(|tenant| tenant.name == credential.tenant && tenant.own_domains_only),
+        give_up_after: None,
         allowances: None,
     };
     let paths = domains.iter().filter_map(|domain| domain.returns.clone());

@@ -51,6 +51,7 @@ fn principal(tenants: &[Tenant], mail: &LocalMail) -> Result<Principal, IntakeTr
         credential,
         priority: stream.priority,
         own_domains_only: tenant.own_domains_only,
+        give_up_after: stream.give_up_after,
         allowances: None,
     })
 }
@@ -188,6 +189,7 @@ mod tests {
                 credential: None,
                 priority,
                 own_domains_only: false,
+                give_up_after: None,
                 allowances: None,
             });
             assert_eq!(principal, expected, "{mail:?}");

@@ -16,6 +16,7 @@ use postrider_flow::{Doors, Relay};
 use postrider_http::{About, ControlDoors, WebDoors};
 use postrider_model::doors::{Entropy, MailLog, Notebook, SpoolTrouble, Suppressions, Suspended};
 use postrider_model::{Role, SiteName};
+use postrider_records::SqlRegistry;
 use postrider_spool::{EmbeddedSpool, Options};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -31,6 +32,7 @@ use super::metrics::{Metrics, MetricsParts};
 use super::reload::{Reloader, with_detours};
 use super::web::Web;
 use super::{listener_line, manager};
+use crate::braking::{self, Uses, WatchedLog};
 use crate::config::{Config, ListenerConfig};
 use crate::data::DataDirectory;
 use crate::registry::{ConfigRegistry, LayeredRegistry, open_registry};
@@ -91,6 +93,8 @@ struct Running {
     sockets: Vec<ControlSocket>,
     serving: Vec<JoinHandle<()>>,
     draining: Arc<AtomicBool>,
+    /// What tenants and keys have sent, and where it is kept.
+    counts: (Arc<SqlRegistry>, Arc<Uses>),
 }
 
 impl Running {
@@ -118,6 +122,8 @@ impl Running {
             Some(metrics) => metrics.count(logs.door),
             None => logs.door,
         };
+        let uses = Arc::new(Uses::new(Arc::new(SystemClock)));
+        let log: Arc<dyn MailLog> = Arc::new(WatchedLog { log, uses: uses.clone() });
         let net = Arc::new(TcpNet::new(ClientTls::with_roots_in(&config.roots)?, Some(tls.clone())));
         listeners.tell(&net);
         let quotas = open_quotas(&directory)?;
@@ -135,6 +141,9 @@ impl Running {
         let snapshot = Arc::new(with_detours(&config.snapshot, &reroutes.in_force(clock.now())));
         let receive = Arc::new(config.receive.clone());
         let relay = Relay::start_suspended(doors, snapshot.clone(), receive, !capture, suspended.clone());
+        braking::load(&records, &uses, &relay).await;
+        let counting = tokio::spawn(braking::watch(records.clone(), uses.clone(), relay.clone()));
+        let counts = (records.clone(), uses);
         let bound = listeners.bound();
         announce(&config, &bound, &directory, capture);
         let tenants = Arc::new(ArcSwap::from_pointee(config.tenants.clone()));
@@ -196,7 +205,7 @@ impl Running {
         };
         let (socket, listener) = ControlSocket::bind(&directory)?;
         let mut sockets = vec![socket];
-        let mut serving = Vec::new();
+        let mut serving = vec![counting];
         if let Some(path) = &sendmail_socket {
             let (socket, listener) = ControlSocket::bind_public(path)?;
             tracing::info!("every user may hand mail over on {}", path.display());
@@ -213,7 +222,7 @@ impl Running {
         if let Some(first) = first {
             first.tell(directory.root(), first_submission(&bound), &host_name, capture);
         }
-        Ok(Self { relay, spool, reloader, sockets, serving, draining })
+        Ok(Self { relay, spool, reloader, sockets, serving, draining, counts })
     }
 
     /// Ends transactions, hands loans back, closes the spool.
@@ -221,6 +230,7 @@ impl Running {
         self.draining.store(true, Ordering::Relaxed);
         self.relay.drain(limit).await;
         self.serving.iter().for_each(JoinHandle::abort);
+        braking::look(&self.counts.0, &self.counts.1, &self.relay).await;
         let spool = self.spool.clone();
         tokio::task::spawn_blocking(move || spool.close()).await.context("the spool did not close")
     }

@@ -11,7 +11,7 @@ fn shown(folder: &Folder, words: &[&str]) -> Value {
 }
 
 /// A key for AUTH: its user, and what AUTH PLAIN says.
-fn key(folder: &Folder, words: &[&str]) -> (String, String) {
+pub fn key(folder: &Folder, words: &[&str]) -> (String, String) {
     let made = shown(folder, &[&["key", "add", "--json"], words].concat());
     let text = |name: &str| made[name].as_str().unwrap().to_owned();
     let proof = base64(format!("\0{}\0{}", text("user"), text("secret")).as_bytes());

@@ -121,6 +121,7 @@ impl Registry for SimRegistry {
             credential: Some(CredentialName::new(tenant)),
             priority: if stream == "urgent" { Priority::High } else { Priority::Normal },
             own_domains_only: false,
+            give_up_after: None,
             allowances: None,
         };
         Box::pin(std::future::ready(Ok(known.then_some(principal))))
