@@ -41,9 +41,14 @@ pub struct ControlDoors {
     pub listeners: Listeners,
     /// Where what a backup copies stands; a reload may change it.
     pub places: Arc<dyn Fn() -> wire::Places + Send + Sync>,
+    /// What the domains publish; `None` until somebody has looked.
+    pub domains: Domains,
     /// What does not change while the relay runs.
     pub about: Arc<About>,
 }
+
+/// What the domains publish, as it was found last.
+pub type Domains = Arc<dyn Fn() -> Option<wire::Domains> + Send + Sync>;
 
 /// Reads the configuration again; gives what changed, or why the old one stays, as lines for people.
 pub type Reload = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;

@@ -22,6 +22,7 @@ pub(crate) async fn status(State(doors): State<ControlDoors>) -> Json<wire::Stat
         uptime_seconds: doors.clock.now().since(started).as_secs(),
         mode: if about.capture { "capture" } else { "deliver" }.to_owned(),
         listeners: (doors.listeners)(),
+        domains: (doors.domains)(),
         messages: count.messages,
         deliveries: count.deliveries,
         lent: count.lent,

@@ -44,6 +44,40 @@ pub struct Status {
     pub tasks: u64,
     /// The spool.
     pub health: Health,
+    /// What the domains publish; absent until somebody has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domains: Option<Domains>,
+}
+
+/// What the domains publish, and the names of the Sources, as they were found last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Domains {
+    /// When the last look was.
+    pub looked_at: String,
+    /// Domains that are looked at.
+    pub watched: u64,
+    /// Records that are missing, or say something else than they should.
+    pub wrong: u64,
+    /// Records of which the DNS did not say.
+    pub unknown: u64,
+    /// What is wrong; the first hundred.
+    pub faults: Vec<DomainFault>,
+}
+
+/// A record that is wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainFault {
+    /// Whose; absent where it is a Source's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Which.
+    pub record: String,
+    /// Where it stands.
+    pub name: String,
+    /// `missing`, `differs` or `conflict`.
+    pub state: String,
+    /// What is wrong with it.
+    pub said: String,
 }
 
 /// One listening socket.

@@ -2,10 +2,10 @@
 //!
 //! **Promises.** `/metrics` is the OpenMetrics text. What happened to mail is counted by following the journal, and what was refused by one atomic
 //! addition beside the mail log, so that no session and no worker waits for a scrape. Labels are bounded: outcomes, roles, reasons and classes of status
-//! are closed lists; tenants and providers are names of the configuration, at most [`NAMES_MAX`] of each, and `other` from there on. `/livez` asks
+//! are closed lists; tenants, providers and domains that we send for are names of ours, at most [`NAMES_MAX`] of each, and `other` from there on. `/livez` asks
 //! the dispatcher whether it still answers; `/readyz` says in one sentence why no client should be sent here.
 //!
-//! **Never** names a mailbox, a domain or an address, and never changes anything.
+//! **Never** names a mailbox, an address, or a domain that mail goes to, and never changes anything.
 //!
 //! **Does badly.** The counts begin at zero with each start, as Prometheus expects. A follower that fell behind what history is kept goes on at its
 //! end and counts the events it missed.
@@ -29,6 +29,19 @@ pub use serve::serve_metrics;
 /// Different tenants, and different providers, that get a label of their own.
 pub const NAMES_MAX: usize = 100;
 
+/// How many records of a domain are in a state, by the last look at the DNS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainRecords {
+    /// The domain; empty where it is the Sources.
+    pub domain: String,
+    /// The kind of record.
+    pub record: &'static str,
+    /// How it stands.
+    pub state: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
 /// What the metrics are made from.
 #[derive(Clone)]
 pub struct MetricsDoors {
@@ -46,6 +59,8 @@ pub struct MetricsDoors {
     pub draining: Arc<dyn Fn() -> bool + Send + Sync>,
     /// When the certificate of the listeners ends, when that is known.
     pub certificate_ends: Arc<dyn Fn() -> Option<Timestamp> + Send + Sync>,
+    /// What the domains publish.
+    pub domains: Arc<dyn Fn() -> Vec<DomainRecords> + Send + Sync>,
     /// What was counted of the journal.
     pub history: Arc<History>,
     /// What was refused.

@@ -1,5 +1,7 @@
 //! How the relay is at the instant of a scrape.
 
+use std::collections::BTreeSet;
+
 use postrider_model::doors::{SYNC_TIME_BOUNDS_US, SpoolHealth, SyncTimes};
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
@@ -9,7 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Metric, Registry};
 
-use super::MetricsDoors;
+use super::{DomainRecords, MetricsDoors, NAMES_MAX};
 
 /// The prefix of every name.
 const PREFIX: &str = "postrider";
@@ -21,6 +23,7 @@ pub(super) async fn text(doors: &MetricsDoors) -> Result<String, std::fmt::Error
     spool(&mut registry, &doors.desk.health());
     sessions(&mut registry, doors);
     refusals(&mut registry, doors);
+    domains(&mut registry, &(doors.domains)());
     if let Some(connections) = doors.insight.connections_out().await {
         gauge(&mut registry, "connections_out", "Connections to next hops, those that are being made included", connections);
     }
@@ -105,6 +108,26 @@ fn refusals(registry: &mut Registry, doors: &MetricsDoors) {
     }
     registry.register("judged", "What milters and rules said of mail", judged);
     counter(registry, "alarms", "Alarms in the log", doors.refusals.alarms());
+}
+
+/// Each domain by its name, as long as there is room for names.
+fn domains(registry: &mut Registry, records: &[DomainRecords]) {
+    let (published, named): (Family<Vec<(&'static str, String)>, Gauge>, Family<[(&'static str, &'static str); 1], Gauge>) =
+        Default::default();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    for found in records {
+        let count = i64::try_from(found.count).unwrap_or(i64::MAX);
+        if found.domain.is_empty() {
+            named.get_or_create(&[("state", found.state)]).inc_by(count);
+            continue;
+        }
+        let domain = if names.contains(&*found.domain) || names.len() < NAMES_MAX { &*found.domain } else { "other" };
+        names.insert(domain);
+        let labels = vec![("domain", domain.to_owned()), ("record", found.record.to_owned()), ("state", found.state.to_owned())];
+        published.get_or_create(&labels).inc_by(count);
+    }
+    registry.register("domain_records", "Records that a domain has to publish, by how they stood at the last look", published);
+    registry.register("source_names", "Sources, by how their names in the DNS stood at the last look", named);
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::played::{MESSAGE, NOW, Played};
-use crate::{History, MetricsDoors, Refusals, follow, serve_metrics};
+use crate::{DomainRecords, History, MetricsDoors, Refusals, follow, serve_metrics};
 
 /// A journal that gives what it has, and then says that the rest is gone.
 struct PlayedJournal {
@@ -101,6 +101,12 @@ impl World {
             sessions: Arc::new(|| (3, 44)),
             draining: Arc::new(move || drains.load(Ordering::Relaxed)),
             certificate_ends: Arc::new(|| Some(NOW)),
+            domains: Arc::new(|| {
+                let many = (0..150).map(|nth| ("key", "ok", nth)).chain([("dmarc", "missing", 3), ("dmarc", "missing", 149)]);
+                let record = |(record, state, nth)| DomainRecords { domain: format!("d{nth:03}.example"), record, state, count: 1 };
+                let source = DomainRecords { domain: String::new(), record: "source", state: "differs", count: 2 };
+                many.map(record).chain([source]).collect()
+            }),
             history: Arc::new(History::default()),
             refusals: Arc::new(Refusals::default()),
             version: "1.2.3".to_owned(),
@@ -154,13 +160,19 @@ async fn what_happened_and_how_it_is_are_told_to_prometheus() {
         "postrider_sessions 3",
         "postrider_sessions_begun_total 44",
         "postrider_refused_total{reason=\"relay_denied\"} 0",
+        "postrider_source_names{state=\"differs\"} 2",
+        "postrider_domain_records{domain=\"d003.example\",record=\"dmarc\",state=\"missing\"} 1",
+        "postrider_domain_records{domain=\"other\",record=\"key\",state=\"ok\"} 50",
+        "postrider_domain_records{domain=\"other\",record=\"dmarc\",state=\"missing\"} 1",
         "postrider_build_info{version=\"1.2.3\"} 1",
         "postrider_metrics_events_missed_total 0",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
     assert!(text.ends_with("# EOF\n"));
-    assert!(!text.contains("example"), "no domain is named: {text}");
+    let others = text.lines().filter(|line| !line.starts_with("postrider_domain_records{domain=\"d"));
+    assert!(others.clone().all(|line| !line.contains("example")), "no domain is named but those that we send for: {text}");
+    assert_eq!(text.matches("record=\"key\"").count(), 101, "and of these a hundred");
 }
 
 #[tokio::test]

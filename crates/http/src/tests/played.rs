@@ -49,6 +49,7 @@ impl Played {
                 if reload.deliveries == 0 { Err("line 3 is wrong".to_owned()) } else { Ok("in force".to_owned()) }
             }),
             listeners: Arc::new(Vec::new),
+            domains: Arc::new(|| None),
             places: Arc::new(wire::Places::default),
             about: Arc::new(About {
                 version: "1".to_owned(),

@@ -35,6 +35,26 @@ pub async fn run(data: &Path, arguments: &JsonArguments) -> anyhow::Result<()> {
     if let Some(why) = &health.poisoned {
         say(format_args!("ALARM      the log is poisoned ({}): nothing is taken or sent until a restart; see the disk first", Clean(why)))?;
     }
+    status.domains.iter().try_for_each(tell_domains)
+}
+
+fn tell_domains(domains: &wire::Domains) -> anyhow::Result<()> {
+    let wire::Domains { looked_at, watched, wrong, unknown, faults } = domains;
+    say(format_args!("domains    {watched} watched, {wrong} records wrong, {unknown} unknown, looked at {looked_at}"))?;
+    for fault in faults {
+        let whose = fault.domain.as_deref().unwrap_or("the relay");
+        say(format_args!(
+            "  {:<8} {} {} at {}: {}",
+            fault.state,
+            Clean(whose),
+            Clean(&fault.record),
+            Clean(&fault.name),
+            Clean(&fault.said)
+        ))?;
+    }
+    if !faults.is_empty() {
+        say("           `postrider domain check` says what to do")?;
+    }
     Ok(())
 }
 

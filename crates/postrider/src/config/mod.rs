@@ -82,6 +82,8 @@ pub struct Config {
     pub dns_servers: Vec<SocketAddr>,
     /// Whether next hops are reached over IPv6.
     pub ipv6: bool,
+    /// How often it is looked what the domains publish; zero is never.
+    pub watch_every: Duration,
     /// Octets of one segment of the spool's log.
     pub segment_octets: u32,
     /// Threads of the runtime; `None` is one for each core.

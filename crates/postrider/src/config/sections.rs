@@ -66,6 +66,8 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     let dns = top.section("dns");
     let dns_servers = dns.list("servers", values::dns_server).unwrap_or_default();
     let ipv6 = dns.or("ipv6", true, values::flag);
+    let watch_every =
+        dns.or("watch_every", Duration::from_secs(3_600), |v| values::duration(v, Duration::ZERO..=Duration::from_secs(30 * 86_400)));
     dns.finish();
 
     let spool = top.section("spool");
@@ -110,6 +112,7 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
         registry,
         dns_servers,
         ipv6,
+        watch_every,
         segment_octets,
         workers,
         drain_timeout,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::anyhow;
 use postrider_flow::Relay;
-use postrider_http::{CountingLog, History, MetricsDoors, Refusals, follow, serve_metrics};
+use postrider_http::{CountingLog, DomainRecords, History, MetricsDoors, Refusals, follow, serve_metrics};
 use postrider_model::Timestamp;
 use postrider_model::doors::{Insight, Journal, MailLog};
 use postrider_spool::EmbeddedSpool;
@@ -32,6 +32,8 @@ pub struct MetricsParts {
     pub provider_of: Arc<dyn Fn(&str) -> String + Send + Sync>,
     /// When the certificate ends.
     pub certificate_ends: Arc<dyn Fn() -> Option<Timestamp> + Send + Sync>,
+    /// What the domains publish.
+    pub domains: Arc<dyn Fn() -> Vec<DomainRecords> + Send + Sync>,
     /// When it started, in milliseconds since the epoch.
     pub started_ms: u64,
 }
@@ -55,7 +57,7 @@ impl Metrics {
 
     /// Follows the journal from here on, and answers.
     pub fn start(self, parts: MetricsParts) {
-        let MetricsParts { relay, spool, insight, provider_of, certificate_ends, started_ms } = parts;
+        let MetricsParts { relay, spool, insight, provider_of, certificate_ends, domains, started_ms } = parts;
         let Self { listener, address, refusals, draining } = self;
         let from = spool.end();
         let doors = MetricsDoors {
@@ -66,6 +68,7 @@ impl Metrics {
             sessions: Arc::new(move || (relay.sessions(), relay.sessions_begun())),
             draining: Arc::new(move || draining.load(Ordering::Relaxed)),
             certificate_ends,
+            domains,
             history: Arc::new(History::default()),
             refusals,
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -6,6 +6,7 @@
 
 pub mod certificate;
 mod control;
+mod drift;
 mod first_start;
 mod handed;
 mod listeners;

@@ -135,6 +135,11 @@ impl Reloader {
         }
     }
 
+    /// What the file said when it was read last.
+    pub fn configuration(&self) -> Config {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The policy of the file that was read last.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()

@@ -31,7 +31,7 @@ use super::logging::Logs;
 use super::metrics::{Metrics, MetricsParts};
 use super::reload::{Reloader, with_detours};
 use super::web::Web;
-use super::{listener_line, manager};
+use super::{drift, listener_line, manager};
 use crate::braking::{self, Uses, WatchedLog};
 use crate::config::{Config, ListenerConfig};
 use crate::data::DataDirectory;
@@ -140,7 +140,7 @@ impl Running {
         let reroutes = Reroutes::load(&directory.rerouted_file())?;
         let snapshot = Arc::new(with_detours(&config.snapshot, &reroutes.in_force(clock.now())));
         let receive = Arc::new(config.receive.clone());
-        let relay = Relay::start_suspended(doors, snapshot.clone(), receive, !capture, suspended.clone());
+        let relay = Relay::start_suspended(doors.clone(), snapshot.clone(), receive, !capture, suspended.clone());
         braking::load(&records, &uses, &relay).await;
         let counting = tokio::spawn(braking::watch(records.clone(), uses.clone(), relay.clone()));
         let counts = (records.clone(), uses);
@@ -168,6 +168,7 @@ impl Running {
             clock: clock.clone(),
             rerouted: Notify::new(),
         });
+        let looks = drift::start(&doors, &reloader, &records);
         let insight = if capture { Arc::new(CaptureInsight::new(spool.clone())) } else { relay.insight(spool.clone()) };
         if let Some(metrics) = metrics {
             let current = reloader.clone();
@@ -175,8 +176,9 @@ impl Running {
             let started_ms = about.started_ms;
             let current = reloader.clone();
             let certificate_ends = Arc::new(move || current.certificate_ends());
-            let (relay, spool, insight) = (relay.clone(), spool.clone(), insight.clone());
-            metrics.start(MetricsParts { relay, spool, insight, provider_of, certificate_ends, started_ms });
+            let (relay, spool, insight, looks) = (relay.clone(), spool.clone(), insight.clone(), looks.clone());
+            let domains = Arc::new(move || looks.counts());
+            metrics.start(MetricsParts { relay, spool, insight, provider_of, certificate_ends, domains, started_ms });
         }
         tokio::spawn(manager::keep_watchdog_quiet(insight.clone()));
         let (reload, placed, views) = (reloader.clone(), reloader.clone(), listeners.clone());
@@ -201,6 +203,7 @@ impl Running {
             }),
             listeners: Arc::new(move || views.views()),
             places: Arc::new(move || placed.places(capture)),
+            domains: Arc::new(move || looks.view()),
             about,
         };
         let (socket, listener) = ControlSocket::bind(&directory)?;

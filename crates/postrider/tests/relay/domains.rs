@@ -1,6 +1,6 @@
 //! `domain`: what a domain has to publish, and whether it does.
 
-use crate::harness::{Folder, config};
+use crate::harness::{Folder, Relay, config};
 use crate::names::Names;
 
 /// A relay with one domain with keys and a return path, and a Source whose address strangers see.
@@ -116,10 +116,66 @@ fn domains_that_nobody_knows_are_named() {
     let names = Names::serve("");
     let folder = set_up(&names);
     let (said, code) = folder.complained(&["domain", "records", "other.example"]);
-    assert!(code == 1 && said.contains("other.example is no [[domain]] of the configuration, which has brand.example"), "{said}");
+    assert!(code == 1 && said.contains("other.example is no domain of this relay (there are brand.example)"), "{said}");
     let (said, _) = folder.complained(&["domain", "check", "a b"]);
     assert!(said.contains("is not a domain"), "{said}");
     let bare = Folder::new();
     let (said, _) = bare.complained(&["domain", "check"]);
     assert!(said.contains("there is no configuration"), "{said}");
+}
+
+#[test]
+fn a_relay_that_runs_tells_what_drifts_and_stays_quiet_when_the_dns_is() {
+    let names = Names::serve("");
+    let folder = set_up(&names);
+    let good = format!("{OWN_NAMES}{}", published(&folder).join("\n"));
+    names.change(&good);
+    let file = folder.data().join("postrider.toml");
+    let text = std::fs::read_to_string(&file).unwrap().replace("[dns]\n", "[dns]\nwatch_every = \"200ms\"\n");
+    // Nothing is sent; the address is one that this machine does not have.
+    folder.configure(&format!("{text}[metrics]\nlisten = \"127.0.0.1:0\"\n"));
+    let mut relay = Relay::start_in(folder, &[]);
+    let domains = |relay: &Relay| relay.status()["domains"].clone();
+    let wait = |relay: &Relay, wrong: u64, unknown: u64| {
+        for _ in 0..2_000 {
+            let found = domains(relay);
+            if (found["wrong"].as_u64(), found["unknown"].as_u64()) == (Some(wrong), Some(unknown)) {
+                return found;
+            }
+        }
+        panic!("{}", domains(relay));
+    };
+    assert_eq!(wait(&relay, 0, 0)["watched"], 1);
+    names.change(&good.replace("_dmarc.brand.example TXT", "elsewhere.brand.example TXT"));
+    let line = relay.mail.wait("alarm text=");
+    for part in ["domain brand.example: dmarc at _dmarc.brand.example: missing", "what to do: publish the wanted record", "(was ok)"] {
+        assert!(line.contains(part), "{line}");
+    }
+    let fault = wait(&relay, 1, 0)["faults"][0].clone();
+    assert_eq!(
+        (fault["domain"].as_str(), fault["record"].as_str(), fault["state"].as_str()),
+        (Some("brand.example"), Some("dmarc"), Some("missing"))
+    );
+    let said = relay.folder.said(&["status"]);
+    assert!(
+        said.contains("domains    1 watched, 1 records wrong") && said.contains("missing  brand.example dmarc at _dmarc.brand.example"),
+        "{said}"
+    );
+    // Nobody answers for it: it is unknown now, and no other change is told.
+    names.change(&format!("{good}\n! _dmarc.brand.example"));
+    wait(&relay, 0, 1);
+    names.change(&good);
+    wait(&relay, 0, 0);
+    relay.said.wait("dmarc at _dmarc.brand.example: ok");
+    let at = relay.said.seen("metrics on http://");
+    let address = at.split("http://").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
+    let (_, text) = crate::metrics::get(address, "/metrics").unwrap();
+    for line in [
+        "postrider_domain_records{domain=\"brand.example\",record=\"key\",state=\"ok\"} 2",
+        "postrider_domain_records{domain=\"brand.example\",record=\"dmarc\",state=\"ok\"} 1",
+        "postrider_source_names{state=\"ok\"} 1",
+        "postrider_alarms_total 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
 }

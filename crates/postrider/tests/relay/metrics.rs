@@ -15,7 +15,7 @@ fn start(smtp_port: u16) -> (Relay, SocketAddr) {
     (relay, address)
 }
 
-fn get(address: SocketAddr, path: &str) -> Result<(String, String), std::io::Error> {
+pub fn get(address: SocketAddr, path: &str) -> Result<(String, String), std::io::Error> {
     let mut stream = TcpStream::connect(address)?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())?;
     let mut text = String::new();

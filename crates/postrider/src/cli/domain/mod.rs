@@ -11,15 +11,18 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use postrider_core::publish::check::{self, Finding, State};
-use postrider_core::publish::{Face, Facts, sources};
+use postrider_core::publish::drift::Standing;
+use postrider_core::publish::{Face, sources};
 use postrider_edge::{DnsResolver, ResolverSettings};
 use postrider_flow::survey;
 use postrider_model::doors::Resolver;
+use postrider_records::Book;
 use postrider_smtp::Domain;
 
 use crate::config::Config;
 use crate::data::DataDirectory;
-use crate::publishing;
+use crate::publishing::{self, Publisher};
+use crate::registry::open_book;
 use crate::shown::say;
 
 pub use records::{Form, tell as tell_records};
@@ -27,6 +30,9 @@ pub use report::sentence;
 
 /// How long the look at one domain may take.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
+
+/// Names of domains in a refusal.
+const NAMED_MAX: usize = 20;
 
 /// The exit status when nothing is wrong, as far as the DNS answered.
 const UNKNOWN: u8 = 3;
@@ -55,10 +61,13 @@ pub enum DomainCommand {
   postrider domain records brand.example --zone    lines of a zone file
   postrider domain records brand.example --json
 
-The keys are those of [[domain]] in the configuration; `postrider dkim new` makes them.")]
+The domain is one of the registry (`postrider domain add`), or a [[domain]] of the configuration.")]
 pub struct RecordsArguments {
     /// The domain, as in brand.example.
     pub domain: String,
+    /// Whose it is in the registry, where several tenants name it.
+    #[arg(long)]
+    pub tenant: Option<String>,
     /// As lines of a zone file.
     #[arg(long, conflicts_with_all = ["table", "json"])]
     pub zone: bool,
@@ -86,6 +95,9 @@ Exit status: 0 all is well, 1 something is wrong, 3 nothing is, as far as the DN
 pub struct DomainCheckArguments {
     /// One domain [default: all of them].
     pub domain: Option<String>,
+    /// Those of a tenant in the registry.
+    #[arg(long)]
+    pub tenant: Option<String>,
     /// JSON.
     #[arg(long)]
     pub json: bool,
@@ -96,6 +108,7 @@ pub struct DomainCheckArguments {
 
 /// `domain`
 pub fn run(data: &Path, arguments: &DomainArguments) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     match &arguments.command {
         DomainCommand::Records(wanted) => {
             let config = load(data, wanted.config.as_deref())?;
@@ -104,24 +117,44 @@ pub fn run(data: &Path, arguments: &DomainArguments) -> anyhow::Result<ExitCode>
                 (false, true) => Form::Json,
                 (false, false) => Form::Table,
             };
-            let facts = chosen(publishing::all(&config), Some(&wanted.domain))?;
-            facts.iter().try_for_each(|facts| tell_records(facts, form)).map(|()| ExitCode::SUCCESS)
+            let (all, _) = runtime.block_on(known(&config, data))?;
+            let domains = chosen(all, Some(&wanted.domain), wanted.tenant.as_deref())?;
+            domains.iter().try_for_each(|domain| tell_records(&domain.facts, form)).map(|()| ExitCode::SUCCESS)
         }
-        DomainCommand::Check(wanted) => {
-            let config = load(data, wanted.config.as_deref())?;
-            let all = publishing::all(&config);
-            if all.is_empty() && wanted.domain.is_none() && !wanted.json {
-                say(
-                    "there is no [[domain]] in the configuration: `postrider dkim new` makes keys for one, and says what to write there\n",
-                )?;
-            }
-            let domains = chosen(all, wanted.domain.as_deref())?;
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let looks = runtime.block_on(look(&config, &domains, LOOK_LIMIT))?;
-            report::tell(&looks, wanted.json)?;
-            Ok(status(looks.iter().flat_map(|look| &look.findings)))
+        DomainCommand::Check(wanted) => runtime.block_on(check(data, wanted)),
+    }
+}
+
+async fn check(data: &Path, wanted: &DomainCheckArguments) -> anyhow::Result<ExitCode> {
+    let config = load(data, wanted.config.as_deref())?;
+    let (all, book) = known(&config, data).await?;
+    if all.is_empty() && wanted.domain.is_none() && !wanted.json {
+        say(
+            "there is no domain yet: `postrider domain add` adds one, or `postrider dkim new` makes keys for a [[domain]] of the configuration\n",
+        )?;
+    }
+    let domains = chosen(all, wanted.domain.as_deref(), wanted.tenant.as_deref())?;
+    let looks = look(&config, &domains, LOOK_LIMIT).await?;
+    report::tell(&looks, wanted.json)?;
+    // What was found out need not wait for the relay's own look.
+    for (domain, look) in domains.iter().zip(&looks) {
+        if let (Some(book), Some(tenant)) = (&book, &domain.tenant) {
+            book.found(tenant, &domain.facts.domain, &publishing::found(&Standing::of(&look.findings))).await?;
         }
     }
+    Ok(status(looks.iter().flat_map(|look| &look.findings)))
+}
+
+/// The domains of the configuration and of the registry, where there is one.
+async fn known(config: &Config, data: &Path) -> anyhow::Result<(Vec<Publisher>, Option<Book>)> {
+    let mut all = publishing::of_the_configuration(config);
+    if config.registry.postgresql.is_none() && !data.join(&config.registry.file).exists() {
+        return Ok((all, None));
+    }
+    let book = open_book(&config.registry, data).await?;
+    let registered = book.domains(None).await?;
+    all.extend(registered.iter().map(|domain| publishing::of_the_registry(domain, &config.snapshot)));
+    Ok((all, Some(book)))
 }
 
 fn load(data: &Path, file: Option<&Path>) -> anyhow::Result<Config> {
@@ -132,38 +165,43 @@ fn load(data: &Path, file: Option<&Path>) -> anyhow::Result<Config> {
     Ok(Config::load(&file, data)?)
 }
 
-/// The domain of this name, or all.
-fn chosen(all: Vec<Facts>, name: Option<&str>) -> anyhow::Result<Vec<Facts>> {
+/// The domains of this name, or all.
+fn chosen(all: Vec<Publisher>, name: Option<&str>, tenant: Option<&str>) -> anyhow::Result<Vec<Publisher>> {
+    let is_of = |domain: &Publisher| tenant.is_none_or(|tenant| domain.tenant.as_ref().is_some_and(|of| of.as_str() == tenant));
+    let all: Vec<Publisher> = all.into_iter().filter(is_of).collect();
     let Some(name) = name else { return Ok(all) };
-    let domain = Domain::parse(name).with_context(|| format!("{name:?} is not a domain"))?;
-    let names: Vec<String> = all.iter().map(|facts| facts.domain.to_string()).collect();
-    match all.into_iter().find(|facts| facts.domain.to_ascii() == domain.to_ascii()) {
-        Some(facts) => Ok(vec![facts]),
-        None if names.is_empty() => {
-            bail!("there is no [[domain]] in the configuration; `postrider dkim new {domain}` makes keys, and says what to write there")
-        }
-        None => bail!("{domain} is no [[domain]] of the configuration, which has {}", names.join(", ")),
+    let wanted = Domain::parse(name).with_context(|| format!("{name:?} is not a domain"))?;
+    let mut names: Vec<String> = all.iter().map(|domain| domain.facts.domain.to_string()).collect();
+    let found: Vec<Publisher> = all.into_iter().filter(|domain| domain.facts.domain.to_ascii() == wanted.to_ascii()).collect();
+    if found.is_empty() {
+        names.truncate(NAMED_MAX);
+        let known = if names.is_empty() { "there is none".to_owned() } else { format!("there are {}", names.join(", ")) };
+        bail!("{wanted} is no domain of this relay ({known}); `postrider domain add {wanted}` adds it");
     }
+    Ok(found)
 }
 
 /// What was found out about a domain, or about the Sources.
 pub struct Look {
     /// The domain; `None`: the Sources.
     pub domain: Option<String>,
+    /// Whose it is in the registry.
+    pub tenant: Option<String>,
     /// Record by record.
     pub findings: Vec<Finding>,
 }
 
 /// Looks at domains, and at the Sources.
-pub async fn look(config: &Config, domains: &[Facts], limit: Duration) -> anyhow::Result<Vec<Look>> {
+async fn look(config: &Config, domains: &[Publisher], limit: Duration) -> anyhow::Result<Vec<Look>> {
     let resolver = resolver(config)?;
     let mut looks = Vec::new();
-    for facts in domains {
+    for Publisher { facts, tenant, .. } in domains {
         let findings = survey(&resolver, limit, |asking| check::domain(facts, asking)).await;
-        looks.push(Look { domain: Some(facts.domain.to_string()), findings });
+        let tenant = tenant.as_ref().map(ToString::to_string);
+        looks.push(Look { domain: Some(facts.domain.to_string()), tenant, findings });
     }
     let findings = names_of(&resolver, &publishing::faces(&config.snapshot), limit).await;
-    looks.push(Look { domain: None, findings });
+    looks.push(Look { domain: None, tenant: None, findings });
     Ok(looks)
 }
 

@@ -11,6 +11,8 @@ use crate::shown::{json, say};
 struct LookView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     domain: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
     findings: Vec<FindingView<'a>>,
 }
 
@@ -35,12 +37,14 @@ struct FindingView<'a> {
 pub(super) fn tell(looks: &[Look], as_json: bool) -> anyhow::Result<()> {
     if as_json {
         for look in looks {
-            say(json(&LookView { domain: look.domain.as_deref(), findings: look.findings.iter().map(view).collect() })?)?;
+            let findings = look.findings.iter().map(view).collect();
+            say(json(&LookView { domain: look.domain.as_deref(), tenant: look.tenant.as_deref(), findings })?)?;
         }
         return Ok(());
     }
     for look in looks {
-        say(look.domain.as_deref().unwrap_or("Sources"))?;
+        let of = look.tenant.as_ref().map(|tenant| format!(" (of {tenant})")).unwrap_or_default();
+        say(format_args!("{}{of}", look.domain.as_deref().unwrap_or("Sources")))?;
         for finding in &look.findings {
             lines(finding).iter().try_for_each(say)?;
         }
