@@ -241,7 +241,7 @@ impl Watching {
         self.seen.keep(&names.iter().map(String::as_str).collect::<Vec<_>>());
         for domain in &watched.domains {
             let key = key(domain);
-            if !self.is_due(&key) {
+            if !self.is_due(&key, watched.every) {
                 continue;
             }
             let findings = survey(&self.doors.resolver, LOOK_LIMIT, |asking| check::domain(&domain.facts, asking)).await;
@@ -250,7 +250,7 @@ impl Watching {
             let every = if domain.pending { watched.every.min(PENDING_EVERY) } else { watched.every };
             self.next(key, every);
         }
-        if self.is_due(&sources) {
+        if self.is_due(&sources, watched.every) {
             let names_of = |asking: &mut Asking<'_>| watched.faces.iter().map(|face| sources::source(face, asking)).collect::<Vec<_>>();
             let findings = survey(&self.doors.resolver, LOOK_LIMIT, names_of).await;
             self.keep(&sources, &findings, false);
@@ -258,8 +258,10 @@ impl Watching {
         }
     }
 
-    fn is_due(&self, key: &Key) -> bool {
-        self.due.get(key).is_none_or(|due| *due <= self.doors.clock.now())
+    /// Whether it is time. A clock that was set back makes it time at once.
+    fn is_due(&self, key: &Key, every: Duration) -> bool {
+        let now = self.doors.clock.now();
+        self.due.get(key).is_none_or(|due| *due <= now || due.since(now) > every)
     }
 
     fn next(&mut self, key: Key, every: Duration) {
@@ -331,6 +333,10 @@ mod tests {
         }
 
         fn addresses(&self, _: &Domain) -> BoxFuture<'_, Result<AddressAnswer, DnsTrouble>> {
+            absent()
+        }
+
+        fn family(&self, _: &Domain, _: bool) -> BoxFuture<'_, Result<AddressAnswer, DnsTrouble>> {
             absent()
         }
 

@@ -17,7 +17,10 @@ fn set_up(names: &Names) -> Folder {
 
 /// The records of `--json`, as lines for the DNS server of the test.
 fn published(folder: &Folder) -> Vec<String> {
-    let view: serde_json::Value = serde_json::from_str(&folder.said(&["domain", "records", "brand.example", "--json"])).unwrap();
+    lines_of(&serde_json::from_str(&folder.said(&["domain", "records", "brand.example", "--json"])).unwrap())
+}
+
+fn lines_of(view: &serde_json::Value) -> Vec<String> {
     let line = |record: &serde_json::Value| {
         let (name, kind, value) = (record["name"].as_str().unwrap(), record["type"].as_str().unwrap(), record["value"].as_str().unwrap());
         match record["priority"].as_u64() {
@@ -178,4 +181,37 @@ fn a_relay_that_runs_tells_what_drifts_and_stays_quiet_when_the_dns_is() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
+}
+
+#[test]
+fn a_domain_that_is_added_is_its_tenants_once_the_dns_proves_it() {
+    let names = Names::serve(OWN_NAMES);
+    let folder = Folder::new();
+    folder.configure(&names.section(&config(25)));
+    folder.said(&["tenant", "add", "shop"]);
+    let view: serde_json::Value =
+        serde_json::from_str(&folder.said(&["domain", "add", "brand.example", "--tenant", "shop", "--json"])).unwrap();
+    let records: Vec<String> = lines_of(&view);
+    let kinds: Vec<&str> = view["records"].as_array().unwrap().iter().map(|record| record["record"].as_str().unwrap()).collect();
+    assert_eq!(kinds[0], "proof");
+    for kind in ["return_path_mx", "return_path_spf", "spf", "dmarc"] {
+        assert!(kinds.contains(&kind), "{kinds:?}");
+    }
+    assert!(folder.said(&["domain", "list"]).contains("brand.example of shop: not proven yet"));
+    // Silence proves nothing, and takes nothing away.
+    let silent: String = records.iter().map(|line| format!("! {}\n", line.split(' ').next().unwrap())).collect();
+    names.change(&format!("{OWN_NAMES}{silent}"));
+    folder.complained(&["domain", "check"]);
+    assert!(folder.said(&["domain", "list"]).contains("not proven yet"));
+    names.change(&format!("{OWN_NAMES}{}", records.join("\n")));
+    let said = folder.said(&["domain", "check", "brand.example"]);
+    assert!(said.contains("ok        Ownership") && said.contains("brand.example (of shop)"), "{said}");
+    let listed = folder.said(&["domain", "list"]);
+    assert!(listed.contains(": proven 2") && listed.contains("bounce.brand.example ready") && listed.contains(" active"), "{listed}");
+    let (said, _) = folder.complained(&["domain", "add", "brand.example", "--tenant", "shop"]);
+    assert!(said.contains("has the domain brand.example already"), "{said}");
+    let rotated = folder.said(&["domain", "rotate", "brand.example", "--tenant", "shop"]);
+    assert!(rotated.contains("a new pair of keys") && rotated.contains("._domainkey"), "{rotated}");
+    folder.said(&["domain", "remove", "brand.example", "--tenant", "shop"]);
+    assert_eq!(folder.said(&["domain", "list"]), "");
 }

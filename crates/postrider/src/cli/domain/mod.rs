@@ -1,6 +1,7 @@
 //! `domain`: what a domain has to publish, and whether it does.
 
 mod records;
+mod registered;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use crate::registry::open_book;
 use crate::shown::say;
 
 pub use records::{Form, tell as tell_records};
+use registered::{ListArguments, OneDomain};
 pub use report::sentence;
 
 /// How long the look at one domain may take.
@@ -48,6 +50,16 @@ pub struct DomainArguments {
 /// What to do about domains.
 #[derive(Debug, Clone, Subcommand)]
 pub enum DomainCommand {
+    /// Add a domain to the registry with a pair of keys, and say which records to publish.
+    Add(OneDomain),
+    /// List the registry's domains.
+    List(ListArguments),
+    /// Say how it stands with a domain of the registry, and which records it has to publish.
+    Show(OneDomain),
+    /// Make the next pair of keys for a domain of the registry.
+    Rotate(OneDomain),
+    /// Remove a domain from the registry, with its keys.
+    Remove(OneDomain),
     /// Say which records a domain has to publish.
     Records(RecordsArguments),
     /// Compare what the DNS serves with what it should.
@@ -122,6 +134,7 @@ pub fn run(data: &Path, arguments: &DomainArguments) -> anyhow::Result<ExitCode>
             domains.iter().try_for_each(|domain| tell_records(&domain.facts, form)).map(|()| ExitCode::SUCCESS)
         }
         DomainCommand::Check(wanted) => runtime.block_on(check(data, wanted)),
+        command => runtime.block_on(registered::run(data, command)).map(|()| ExitCode::SUCCESS),
     }
 }
 

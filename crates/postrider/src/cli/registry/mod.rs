@@ -57,7 +57,7 @@ pub async fn run(data: &Path, command: RegistryCommand) -> anyhow::Result<ExitCo
 }
 
 /// A relay that runs on this directory looks at once. One that cannot be told looks by itself within a second.
-async fn tell_relay(data: &Path) {
+pub(super) async fn tell_relay(data: &Path) {
     let told = async { Client::connect(data).await?.post::<postrider_http::wire::Reloaded>("/v1/registry/look", "").await };
     let _ = tokio::time::timeout(RELAY_TOLD_WITHIN, told).await;
 }
