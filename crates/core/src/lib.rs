@@ -26,6 +26,7 @@
 //! | [`dmarc`] | is a message from whom it says, and what does that domain ask for? |
 //! | [`verdict`] | what becomes of a stranger's mail, and what is told of it? |
 //! | [`explain`] | why does this delivery wait? |
+//! | [`preflight`] | which rule of a mailbox provider would this message break? |
 //! | [`publish`] | what does a domain have to publish, and what does it publish instead? |
 
 #![forbid(unsafe_code)]
@@ -43,6 +44,7 @@ pub mod lockout;
 pub mod outage;
 pub mod ownership;
 pub mod plan;
+pub mod preflight;
 pub mod prepare;
 pub mod prove;
 pub mod publish;

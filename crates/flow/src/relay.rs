@@ -25,6 +25,7 @@ use crate::checking::{Client, Judges, Watch, Word, canonical};
 use crate::dispatch::{Command, Dispatcher};
 use crate::ending::Ending;
 use crate::insight::RelayInsight;
+use crate::preflight::{self, Candidate, Preflight};
 use crate::quotas::Quotas;
 use crate::receive::{self, Conclusion, Gate, Reception};
 use crate::submit::{Submission, find_room, push_once, take_custody};
@@ -48,6 +49,7 @@ pub struct Relay {
     gate: Arc<Gate>,
     meters: Arc<Meters>,
     watch: Arc<Watch>,
+    preflight: Arc<Preflight>,
     commands: mpsc::UnboundedSender<Command>,
     quotas: Arc<Quotas>,
     closing: Ending,
@@ -122,6 +124,7 @@ impl Relay {
             gate: Arc::default(),
             meters: Arc::default(),
             watch: Arc::default(),
+            preflight: Arc::default(),
             commands,
             quotas,
             closing: Ending::default(),
@@ -172,6 +175,7 @@ impl Relay {
             config: Arc::new(server_config(current, settings)),
             meters: self.meters.clone(),
             watch: self.watch.clone(),
+            preflight: self.preflight.clone(),
             closing: self.closing.clone(),
         }
     }
@@ -276,18 +280,26 @@ impl Relay {
             }
         }
         let recipients = ends;
-        let mut header = if principal.own_domains_only {
+        if principal.own_domains_only {
             owned::reverse_path(&self.doors, &principal, &reverse_path).await.map_err(SubmitTrouble::Refused)?;
-            HeaderWatch::keeping_header(JUDGED_HEADER_OCTETS_MAX)
-        } else {
-            HeaderWatch::new()
-        };
+        }
+        let keeps_header = preflight::keeps_header(&self.doors, Role::Local, Some(&principal)).await.map_err(SubmitTrouble::Refused)?;
+        let mut header = if keeps_header { HeaderWatch::keeping_header(JUDGED_HEADER_OCTETS_MAX) } else { HeaderWatch::new() };
         header.feed(&content);
         let facts = header.finish();
         owned::header(&self.doors, &principal, &facts).await.map_err(SubmitTrouble::Refused)?;
         if admit::hops(facts.hops).is_err() {
             return Err(SubmitTrouble::Loops(facts.hops));
         }
+        let candidate = Candidate {
+            principal: &principal,
+            role: Role::Local,
+            reverse_path: &reverse_path,
+            recipients: &recipients,
+            facts: &facts,
+            peer: None,
+        };
+        self.preflight.judge(&self.doors, &snapshot, candidate).await.map_err(SubmitTrouble::Refused)?;
         let mut staging = self.doors.spool.stage(Some(content.len() as u64)).await?;
         for chunk in content.chunks(64 * 1024) {
             if staging.append(chunk) {

@@ -6,6 +6,7 @@
 
 mod judges;
 mod mutations;
+mod published;
 mod simulated;
 
 use std::collections::BTreeSet;
@@ -53,7 +54,7 @@ enum Verdict {
 
 /// The whole list.
 fn all() -> impl Iterator<Item = &'static Mutation> {
-    mutations::ALL.iter().chain(judges::ALL).chain(simulated::ALL)
+    mutations::ALL.iter().chain(judges::ALL).chain(published::ALL).chain(simulated::ALL)
 }
 
 /// Runs all mutations, or those whose name contains an argument.

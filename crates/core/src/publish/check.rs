@@ -96,6 +96,12 @@ pub fn domain(facts: &Facts, asking: &mut Asking<'_>) -> Vec<Finding> {
     records.into_iter().map(|record| one(facts, record, asking)).collect()
 }
 
+/// Compares those records of a domain that somebody asks about.
+pub fn some(facts: &Facts, is_asked: impl Fn(&What) -> bool, asking: &mut Asking<'_>) -> Vec<Finding> {
+    let records = wanted(facts).into_iter().filter(|record| is_asked(&record.what));
+    records.map(|record| one(facts, record, asking)).collect()
+}
+
 fn one(facts: &Facts, record: Wanted, asking: &mut Asking<'_>) -> Finding {
     let mut finding = match (&record.what, &record.data) {
         (What::Proof, Data::Text(text)) => proof(&record, text, asking),

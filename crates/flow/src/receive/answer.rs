@@ -17,8 +17,9 @@ use postrider_smtp::{ForwardPath, Mailbox, Reply, ReversePath};
 
 use super::gate::network_of;
 use super::judge::Conclusion;
-use super::{Pace, Session, Transaction, reply};
+use super::{Pace, Reception, Session, Transaction, reply};
 use crate::checking::{Word, canonical};
+use crate::preflight::{self, Candidate};
 use crate::submit::{Submission, find_room, push_once, take_custody};
 use crate::{allowed, owned};
 
@@ -189,7 +190,11 @@ impl Session<'_> {
         {
             return self.refuse(&said(&reverse_path), reply);
         }
-        let keeps_header = bound.is_some();
+        let keeps_header = match preflight::keeps_header(&self.reception.doors, self.reception.settings.role, self.principal.as_ref()).await
+        {
+            Ok(keeps_header) => keeps_header,
+            Err(reply) => return self.refuse(&said(&reverse_path), reply),
+        };
         match self.judged_mail(&reverse_path, &parameters).await {
             Word::Go => {
                 self.transaction = Some(Transaction::new(reverse_path, parameters, keeps_header));
@@ -316,6 +321,9 @@ impl Session<'_> {
         if let Err(reply) = owned::header(&self.reception.doors, &submission.principal, &submission.facts).await {
             return self.refuse("end of data", reply);
         }
+        if let Err(reply) = judged_by_rules(self.reception, &submission).await {
+            return self.refuse("end of data", reply);
+        }
         let (submission, staged) = match self.judged_content(submission, staged).await {
             Ok(Conclusion::Take(submission, staged)) => (*submission, staged),
             Ok(Conclusion::Discard(id)) => return Verdict::AcceptWith(format!("Ok: queued as {id}").into()),
@@ -353,4 +361,17 @@ impl Session<'_> {
             tls: self.tls.as_ref().map(|tls| format!("{} {}", tls.version, tls.cipher).into()),
         }
     }
+}
+
+/// What mailbox providers would say of it.
+async fn judged_by_rules(reception: &Reception, submission: &Submission) -> Result<(), Reply> {
+    let candidate = Candidate {
+        principal: &submission.principal,
+        role: submission.role,
+        reverse_path: &submission.envelope.reverse_path,
+        recipients: &submission.recipients,
+        facts: &submission.facts,
+        peer: submission.peer,
+    };
+    reception.preflight.judge(&reception.doors, &reception.snapshot, candidate).await
 }

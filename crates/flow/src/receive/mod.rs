@@ -28,6 +28,7 @@ use crate::allowed::Meters;
 use crate::checking::{Judges, Watch};
 use crate::ending::Ending;
 use crate::patience::Patience;
+use crate::preflight::Preflight;
 use crate::{Doors, ListenerSettings, ReceiveLimits};
 pub(crate) use gate::{Gate, Pass};
 pub(crate) use judge::{Conclusion, judge};
@@ -55,6 +56,8 @@ pub(crate) struct Reception {
     pub(crate) meters: Arc<Meters>,
     /// Which milters work.
     pub(crate) watch: Arc<Watch>,
+    /// What is remembered of the rules of providers.
+    pub(crate) preflight: Arc<Preflight>,
     /// Turns true when no new work is taken.
     pub(crate) closing: Ending,
 }

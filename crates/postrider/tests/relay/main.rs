@@ -25,6 +25,7 @@ mod ownership;
 mod preparing;
 mod registry;
 mod reload;
+mod rules;
 mod secured;
 mod sendmail;
 mod shown;

@@ -1,0 +1,311 @@
+//! The rules of mailbox providers, asked about before custody (`core::preflight`): where a stream wants it, and nowhere else.
+//!
+//! **Promises.** A message is held back by what is known, never by silence: the DNS gets a short time, once for each domain in a while, and what it does not say breaks no
+//! rule. The registry's silence is a temporary trouble of ours. What is found is in the mail log, whatever becomes of the message.
+//!
+//! **Does badly.** While one message asks the DNS about a domain for the first time, others of the domain are judged without.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use postrider_core::plan;
+use postrider_core::preflight::reuse::Reuse;
+use postrider_core::preflight::{self, Breach, Facts, Mended, Served, Verdict, Wrong};
+use postrider_core::prepare::{self, Preparation, Subject};
+use postrider_core::publish::check::{self, Finding, State};
+use postrider_core::publish::{self, Face, PublicKey, What, print, sources};
+use postrider_core::route::table;
+use postrider_mail::dkim::SigningKey;
+use postrider_mail::{Fields, HeaderFacts};
+use postrider_model::doors::{Judged, Judgement, Principal, RegistryTrouble, Signer};
+use postrider_model::policy::{Snapshot, Stream, Strictness, Target};
+use postrider_model::{Recipient, Role, Timestamp};
+use postrider_smtp::{Domain, Reply, ReversePath};
+
+use crate::Doors;
+use crate::receive::reply;
+use crate::survey;
+
+/// How long the DNS may take; a client waits for its 250 meanwhile.
+const ASK_LIMIT: Duration = Duration::from_millis(1_500);
+
+/// How long it counts that all is well.
+const WELL_FOR: Duration = Duration::from_secs(600);
+
+/// How long it counts that something is wrong, or not known: who mends it wants to send.
+const WRONG_FOR: Duration = Duration::from_secs(60);
+
+/// Domains that are remembered.
+const DOMAINS_MAX: usize = 4_096;
+
+/// What is remembered between messages.
+#[derive(Default)]
+pub(crate) struct Preflight {
+    reuse: Mutex<Reuse>,
+    served: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// What was found, and until when it counts.
+    found: BTreeMap<String, (Served, Timestamp)>,
+    order: VecDeque<String>,
+}
+
+/// A message that is judged.
+pub(crate) struct Candidate<'a> {
+    pub(crate) principal: &'a Principal,
+    pub(crate) role: Role,
+    pub(crate) reverse_path: &'a ReversePath,
+    pub(crate) recipients: &'a [Recipient],
+    pub(crate) facts: &'a HeaderFacts,
+    pub(crate) peer: Option<IpAddr>,
+}
+
+/// Whether anybody judges the header of such mail: whose it is, or what providers would say of it.
+pub(crate) async fn keeps_header(doors: &Doors, role: Role, principal: Option<&Principal>) -> Result<bool, Reply> {
+    match principal {
+        Some(principal) if prepare::is_ours(role) => {
+            Ok(principal.own_domains_only || stream_of(doors, principal).await?.strictness != Strictness::Off)
+        }
+        Some(_) | None => Ok(false),
+    }
+}
+
+async fn stream_of(doors: &Doors, principal: &Principal) -> Result<Arc<Stream>, Reply> {
+    doors.registry.stream(&principal.tenant, &principal.stream).await.map_err(|trouble| silent(doors, &trouble))
+}
+
+fn silent(doors: &Doors, trouble: &RegistryTrouble) -> Reply {
+    doors.log.alarm(None, &trouble.to_string());
+    reply(451, (4, 3, 0), "cannot say now what is asked of this mail, try again later")
+}
+
+impl Preflight {
+    /// Judges a message; a refusal is the reply that its client hears.
+    pub(crate) async fn judge(&self, doors: &Doors, snapshot: &Snapshot, mail: Candidate<'_>) -> Result<(), Reply> {
+        if !prepare::is_ours(mail.role) {
+            return Ok(());
+        }
+        let stream = stream_of(doors, mail.principal).await?;
+        if stream.strictness == Strictness::Off {
+            return Ok(());
+        }
+        let breaches = self.breaches(doors, snapshot, &stream, &mail).await?;
+        tell(doors, mail.peer, &breaches);
+        match breaches.iter().find(|breach| breach.verdict == Verdict::Refused) {
+            Some(breach) => Err(breach.reply()),
+            None => Ok(()),
+        }
+    }
+
+    async fn breaches(&self, doors: &Doors, snapshot: &Snapshot, stream: &Stream, mail: &Candidate<'_>) -> Result<Vec<Breach>, Reply> {
+        let Principal { tenant, stream: stream_name, .. } = mail.principal;
+        let header = mail.facts.header.as_deref();
+        let sender = || mail.reverse_path.mailbox().and_then(|mailbox| mailbox.domain()).cloned();
+        let from = header.and_then(plan::author_domain).or_else(|| if mail.facts.from == 0 { sender() } else { None });
+        let voice = match &from {
+            Some(from) => Some(doors.registry.voice(tenant, from).await.map_err(|trouble| silent(doors, &trouble))?),
+            None => None,
+        };
+        let plan = header.map(|header| {
+            prepare::preparation(&Subject {
+                tenant,
+                stream_name,
+                stream,
+                domain: voice.as_ref().and_then(|voice| voice.domain()).map(|domain| &**domain),
+                reverse_path: mail.reverse_path,
+                header,
+                host_name: &snapshot.host_name,
+                has_keys: doors.tokens.is_some(),
+                has_web: snapshot.public_url.is_some(),
+            })
+        });
+        let plan = plan.filter(|_| prepare::concerns(mail.role, stream)).unwrap_or_default();
+        let signers = match &from {
+            Some(from) if doors.registry.signs() => {
+                doors.registry.signers(tenant, from).await.map_err(|trouble| silent(doors, &trouble))?
+            }
+            Some(_) | None => Vec::new(),
+        };
+        let return_path = plan.return_path.clone().or_else(sender);
+        let served = match &from {
+            Some(from) => {
+                let (path, path_is_ours) = (return_path.as_ref(), plan.return_path.is_some());
+                let asked = Asked { from, signers: &signers, path, path_is_ours, leaves_by_us: leaves_by_us(snapshot, mail) };
+                self.served(doors, snapshot, &asked).await
+            }
+            None => Served::default(),
+        };
+        let facts = Facts {
+            class: stream.class,
+            header,
+            content_octets: mail.facts.content_octets,
+            mended: mended(mail, stream, &plan),
+            from,
+            signers: signers.iter().filter_map(|signer| Domain::parse(&signer.domain).ok()).collect(),
+            return_path,
+            reused: self.is_reused(doors, mail, header),
+            served,
+        };
+        Ok(preflight::judge(&facts, stream.strictness))
+    }
+
+    fn is_reused(&self, doors: &Doors, mail: &Candidate<'_>, header: Option<&[u8]>) -> bool {
+        let Some(header) = header else { return false };
+        let Some(id) = Fields::of(header).find(|field| field.is("Message-ID")) else { return false };
+        let id = String::from_utf8_lossy(id.value.trim_ascii());
+        let mut reuse = self.reuse.lock().unwrap_or_else(PoisonError::into_inner);
+        reuse.see(&mail.principal.tenant, &id, header, doors.clock.now())
+    }
+
+    /// What the DNS has of it, as it was found a short time ago, or now.
+    async fn served(&self, doors: &Doors, snapshot: &Snapshot, asked: &Asked<'_>) -> Served {
+        let (key, now) = (asked.key(), doors.clock.now());
+        if let Some(known) = self.known().look(&key, now) {
+            return known;
+        }
+        // Nobody else waits for the same answer.
+        self.known().keep(key.clone(), Served::default(), now.after(WRONG_FOR));
+        let (served, is_well) = ask(doors, snapshot, asked).await;
+        let until = doors.clock.now().after(if is_well { WELL_FOR } else { WRONG_FOR });
+        self.known().keep(key, served.clone(), until);
+        served
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn look(&self, key: &str, now: Timestamp) -> Option<Served> {
+        // A clock that was set back must not keep an answer for ever.
+        let counts = |until: &Timestamp| now < *until && until.since(now) <= WELL_FOR;
+        self.found.get(key).filter(|(_, until)| counts(until)).map(|(served, _)| served.clone())
+    }
+
+    fn keep(&mut self, key: String, served: Served, until: Timestamp) {
+        if self.found.insert(key.clone(), (served, until)).is_none() {
+            self.order.push_back(key);
+        }
+        while self.order.len() > DOMAINS_MAX {
+            if let Some(oldest) = self.order.pop_front() {
+                self.found.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// What the DNS is asked about.
+struct Asked<'a> {
+    from: &'a Domain,
+    signers: &'a [Arc<Signer>],
+    /// The domain of the reverse-path that it will have.
+    path: Option<&'a Domain>,
+    /// It is one of our return paths, whose mail nobody else sends.
+    path_is_ours: bool,
+    /// Our own Sources send it.
+    leaves_by_us: bool,
+}
+
+impl Asked<'_> {
+    fn key(&self) -> String {
+        let keys =
+            self.signers.iter().flat_map(|signer| signer.keys.iter().map(move |(selector, _)| format!("{selector}.{}", signer.domain)));
+        let path = self.path.map(Domain::as_str).unwrap_or_default();
+        format!("{} {path} {} {} {}", self.from, self.path_is_ours, self.leaves_by_us, keys.collect::<Vec<_>>().join(" "))
+    }
+}
+
+async fn ask(doors: &Doors, snapshot: &Snapshot, asked: &Asked<'_>) -> (Served, bool) {
+    let faces: Vec<Face> = if asked.leaves_by_us { snapshot.sources.iter().map(Face::of).collect() } else { Vec::new() };
+    let relay = Domain::parse(&snapshot.host_name).unwrap_or_else(|_| asked.from.clone());
+    let facts = |domain: &Domain, keys: Vec<PublicKey>, return_path: Option<&Domain>| publish::Facts {
+        domain: domain.clone(),
+        keys,
+        return_path: return_path.cloned(),
+        relay: relay.clone(),
+        faces: faces.clone(),
+        proof: None,
+    };
+    let author = facts(asked.from, Vec::new(), asked.path.filter(|_| asked.path_is_ours));
+    // A sender's own domain may have other senders, whose terms stay.
+    let sender = asked.path.map(|path| if asked.path_is_ours { author.clone() } else { facts(path, Vec::new(), None) });
+    let sender = sender.filter(|_| asked.leaves_by_us);
+    let spf = if asked.path_is_ours { What::ReturnSpf } else { What::Spf };
+    // The author's own signature is the one that counts; it is the first.
+    let signer = asked.signers.first().and_then(|signer| {
+        let key = |(selector, key): &(Box<str>, SigningKey)| PublicKey { selector: selector.clone(), record: key.record().into() };
+        Domain::parse(&signer.domain).ok().map(|domain| facts(&domain, signer.keys.iter().map(key).collect(), None))
+    });
+    let (mail, keys, names) = survey(&doors.resolver, ASK_LIMIT, |asking| {
+        let mut mail = check::some(&author, |what| *what == What::Dmarc, asking);
+        mail.extend(sender.iter().flat_map(|sender| check::some(sender, |what| *what == spf, asking)).collect::<Vec<_>>());
+        let keys = signer.iter().flat_map(|signer| check::some(signer, |what| matches!(what, What::Key(_)), asking)).collect::<Vec<_>>();
+        let names: Vec<Finding> = faces.iter().map(|face| sources::source(face, asking)).collect();
+        (mail, keys, names)
+    })
+    .await;
+    let of = |what: &What| mail.iter().find(|finding| finding.what == *what).and_then(wrong);
+    // One that is well will do: verifiers take the key that they know, and another Source may send.
+    let all_wrong =
+        |findings: &[Finding]| findings.iter().map(wrong).collect::<Option<Vec<_>>>().and_then(|wrong| wrong.into_iter().next());
+    let served = Served { dmarc: of(&What::Dmarc), spf: of(&spf), keys: all_wrong(&keys), sources: all_wrong(&names) };
+    let is_well = mail.iter().chain(&keys).chain(&names).all(|finding| finding.state == State::Fine);
+    (served, is_well)
+}
+
+fn wrong(finding: &Finding) -> Option<Wrong> {
+    if !finding.state.is_wrong() {
+        return None;
+    }
+    let said =
+        format!("{}: {}", finding.name, if finding.said.is_empty() { finding.state.word().to_owned() } else { finding.said.join("; ") });
+    let mut remedy = finding.remedy.clone().unwrap_or_default();
+    if let Some(wanted) = &finding.wanted {
+        remedy = format!("{remedy}: {}", print::zone_line(wanted));
+    }
+    Some(Wrong { said, remedy })
+}
+
+/// Whether any of it goes from our own addresses, and not by a smart host or into a mailbox of ours.
+fn leaves_by_us(snapshot: &Snapshot, mail: &Candidate<'_>) -> bool {
+    let Principal { tenant, stream, .. } = mail.principal;
+    let what = table::Mail { message: None, tenant, stream, sender: Some(mail.reverse_path) };
+    let by_us = |way: Option<table::Way<'_>>| way.is_none_or(|way| matches!(way.target, Target::Mx));
+    mail.recipients.iter().any(|recipient| by_us(table::by_mail(&snapshot.routing, recipient.host(), &what)))
+}
+
+fn mended(mail: &Candidate<'_>, stream: &Stream, plan: &Preparation) -> Mended {
+    let lacks = plan::mend(mail.role, mail.facts);
+    Mended {
+        date: lacks.date,
+        from: lacks.from,
+        message_id: lacks.message_id,
+        mime_version: plan.mime_version,
+        one_click: plan.one_click.is_some(),
+        feedback_id: plan.feedback_id.is_some(),
+        doubles: stream.strictness >= Strictness::Mend,
+    }
+}
+
+/// A line for each rule that is broken and not mended; else one that all passed, which is only counted.
+fn tell(doors: &Doors, peer: Option<IpAddr>, breaches: &[Breach]) {
+    let mut passed = true;
+    for breach in breaches {
+        let judgement = match breach.verdict {
+            Verdict::Mended => continue,
+            Verdict::Warned => Judgement::Warned,
+            Verdict::Refused => Judgement::Rejected,
+        };
+        passed = false;
+        let judge = format!("provider-rule:{}", breach.rule.word());
+        doors.log.judged(&Judged { judge: &judge, judgement, peer, message: None, text: &breach.sentence() });
+    }
+    if passed {
+        doors.log.judged(&Judged { judge: "provider-rules", judgement: Judgement::Passed, peer, message: None, text: "" });
+    }
+}
