@@ -112,8 +112,8 @@ fn refusals(registry: &mut Registry, doors: &MetricsDoors) {
 
 /// Each domain by its name, as long as there is room for names.
 fn domains(registry: &mut Registry, records: &[DomainRecords]) {
-    let (published, named): (Family<Vec<(&'static str, String)>, Gauge>, Family<[(&'static str, &'static str); 1], Gauge>) =
-        Default::default();
+    let published: Family<Vec<(&'static str, String)>, Gauge> = Family::default();
+    let named: Family<[(&'static str, &'static str); 1], Gauge> = Family::default();
     let mut names: BTreeSet<&str> = BTreeSet::new();
     for found in records {
         let count = i64::try_from(found.count).unwrap_or(i64::MAX);

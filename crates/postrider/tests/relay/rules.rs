@@ -1,6 +1,6 @@
 //! The rules of mailbox providers, before mail is taken: warned, mended, refused, each with its remedy; and a DNS that is silent.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::harness::{Folder, Hop, Relay, Session, config};
 use crate::names::Names;
@@ -102,10 +102,12 @@ fn a_dns_that_is_silent_refuses_nothing_and_costs_two_seconds_at_most() {
     let silent: String = records.lines().map(|line| format!("!? {}\n", line.split(' ').next().unwrap())).collect();
     names.change(&format!("{silent}!? relay.test\n!? 25.2.0.192.in-addr.arpa\n"));
     for nth in 0..3 {
-        let began = Instant::now();
-        let reply = send(&relay, &format!("{GOOD}Message-ID: <{nth}@brand.example>\r\n"));
+        let mut session = Session::log_in(relay.address("submission"));
+        // Each reply has this time: the look-ups have 1.5 s of it, and a resolver's own limit would be a minute.
+        session.stream().set_read_timeout(Some(Duration::from_secs(4))).unwrap();
+        let content = format!("{GOOD}Message-ID: <{nth}@brand.example>\r\n\r\nhello");
+        let reply = session.send("ann@brand.example", "b@[127.0.0.1]", &content);
         assert!(reply.starts_with("250"), "{reply}");
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         hop.take();
     }
 }
