@@ -332,7 +332,8 @@ impl Relay {
         };
         let concluded = match &mut judges {
             Some(judges) => {
-                let concluded = receive::judge(&self.doors, judges, submission, staged, max).await;
+                let concluded =
+                    receive::judge(&self.doors, judges, submission, staged, receive::Terms { octets_max: max, returned: false }).await;
                 judges.part().await;
                 concluded?
             }

@@ -45,6 +45,8 @@ pub(crate) struct Judging<'a> {
     pub(crate) facts: HeaderFacts,
     /// It comes from a client of ours, whose header may be put right.
     pub(crate) is_ours: bool,
+    /// It comes back to a return path of ours.
+    pub(crate) returned: bool,
     /// The fields that it lacks, written out.
     pub(crate) lacking: &'a [u8],
     /// A message's limit.
@@ -74,7 +76,7 @@ impl From<SpoolTrouble> for Broken {
 impl Judges {
     /// Judges a content, and what belongs to it.
     pub(crate) async fn content(&mut self, judging: Judging<'_>, mut papers: Papers) -> Result<Checked, SpoolTrouble> {
-        let Judging { id, staged, facts, is_ours, lacking, octets_max } = judging;
+        let Judging { id, staged, facts, is_ours, returned, lacking, octets_max } = judging;
         if facts.header_octets > HEADER_OCTETS_MAX {
             return Ok(Checked::Refused(reply(552, (5, 3, 4), "the header is too long to be checked")));
         }
@@ -82,7 +84,7 @@ impl Judges {
         let spool = self.doors.spool.clone();
         let mut draft = Draft::open(&*spool, staged, facts).await?;
         if let Some(verifying) = self.snapshot.checking.verifying.filter(|_| self.is_stranger)
-            && let Word::Refuse(refusal) = self.verify(&verifying, id, &mut draft, &papers.reverse_path).await?
+            && let Word::Refuse(refusal) = self.verify(&verifying, id, &mut draft, returned).await?
         {
             return Ok(Checked::Refused(refusal));
         }

@@ -72,6 +72,8 @@ pub(crate) struct Judges {
     hello: String,
     address: Option<SocketAddr>,
     is_stranger: bool,
+    /// The reverse-path as the client said it.
+    said: ReversePath,
     listener: Box<str>,
     stream: StreamName,
     /// The message is to be thrown away; by whom.
@@ -113,6 +115,7 @@ impl Judges {
             hello: String::new(),
             address: None,
             is_stranger: false,
+            said: ReversePath::Null,
             listener: listener.into(),
             stream: StreamName::new(""),
             discard: None,
@@ -129,6 +132,7 @@ impl Judges {
     pub(crate) async fn mail(&mut self, client: &Client<'_>, stream: &StreamName, path: &ReversePath, parameters: &[String]) -> Word {
         (self.discard, self.hold) = (None, None);
         self.stream = stream.clone();
+        self.said = path.clone();
         self.know(client);
         let said = path.to_string();
         self.know_path(["mail_addr", "mail_host", "mail_mailer"], path.mailbox());

@@ -27,17 +27,18 @@ use super::{Judges, Word};
 const JUDGE: &str = "verify";
 
 impl Judges {
-    /// Verifies a draft, and tells in it what was found out.
+    /// Verifies a draft, and tells in it what was found out. What comes back to a return path of ours is refused by nobody's policy: its token was ours, servers send their
+    /// reports from where they like, and who reads them has our word on each.
     pub(super) async fn verify(
         &mut self,
         verifying: &Verifying,
         id: MessageId,
         draft: &mut Draft,
-        path: &ReversePath,
+        returned: bool,
     ) -> Result<Word, SpoolTrouble> {
         let Some(address) = self.address else { return Ok(Word::Go) };
         let client = address.ip().to_canonical();
-        let (sender, mail_from) = sender(path, &self.hello);
+        let (sender, mail_from) = sender(&self.said, &self.hello);
         let now = self.doors.clock.now();
         let identity = spf::Identity {
             client,
@@ -59,7 +60,7 @@ impl Judges {
         let dice = u8::try_from(self.doors.entropy.below(100)).unwrap_or(0);
         let dmarc = judge_dmarc(&author, &mail_from, &self.hello, &spf, &dkim, &policies, dice);
         let verdicts = Verdicts { spf, sender, untried: signed.count - dkim.len(), dkim, arc, dmarc, author };
-        let consequence = verdict::consequence(&verdicts, verifying.enforces);
+        let consequence = verdict::consequence(&verdicts, verifying.enforces && !returned);
         let judgement = match &consequence {
             Consequence::Take => Judgement::Verified,
             Consequence::TakeWarily => Judgement::Warned,

@@ -317,6 +317,7 @@ impl Session<'_> {
             Ok(staged) => staged,
             Err(trouble) => return self.refuse("end of data", spool_reply(&trouble)),
         };
+        let returned = transaction.returned;
         let submission = self.submission(transaction);
         if let Err(reply) = owned::header(&self.reception.doors, &submission.principal, &submission.facts).await {
             return self.refuse("end of data", reply);
@@ -324,7 +325,7 @@ impl Session<'_> {
         if let Err(reply) = judged_by_rules(self.reception, &submission).await {
             return self.refuse("end of data", reply);
         }
-        let (submission, staged) = match self.judged_content(submission, staged).await {
+        let (submission, staged) = match self.judged_content(submission, staged, returned).await {
             Ok(Conclusion::Take(submission, staged)) => (*submission, staged),
             Ok(Conclusion::Discard(id)) => return Verdict::AcceptWith(format!("Ok: queued as {id}").into()),
             Ok(Conclusion::Refuse(reply)) => return self.refuse("milter: end of data", reply),

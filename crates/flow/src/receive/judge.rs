@@ -81,10 +81,15 @@ impl Session<'_> {
     }
 
     /// The judges see the content. A yes is not said before they have spoken.
-    pub(super) async fn judged_content(&mut self, submission: Submission, staged: Staged) -> Result<Conclusion, SpoolTrouble> {
+    pub(super) async fn judged_content(
+        &mut self,
+        submission: Submission,
+        staged: Staged,
+        returned: bool,
+    ) -> Result<Conclusion, SpoolTrouble> {
         let octets_max = self.reception.limits.message_octets_max;
         let concluded = match &mut self.judges {
-            Some(judges) => judge(&self.reception.doors, judges, submission, staged, octets_max).await?,
+            Some(judges) => judge(&self.reception.doors, judges, submission, staged, Terms { octets_max, returned }).await?,
             None => Conclusion::Take(Box::new(submission), staged),
         };
         Ok(concluded.with_copies(&self.reception.snapshot, &self.reception.settings.name))
@@ -111,13 +116,22 @@ impl Conclusion {
     }
 }
 
+/// On what terms a submission is judged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// A message's limit.
+    pub(crate) octets_max: u64,
+    /// It comes back to a return path of ours.
+    pub(crate) returned: bool,
+}
+
 /// Lets the judges see a whole submission, and takes over what they changed.
 pub(crate) async fn judge(
     doors: &Doors,
     judges: &mut Judges,
     mut submission: Submission,
     staged: Staged,
-    octets_max: u64,
+    Terms { octets_max, returned }: Terms,
 ) -> Result<Conclusion, SpoolTrouble> {
     let id = new_id(doors);
     let reverse_path = submission.envelope.reverse_path.clone();
@@ -128,7 +142,7 @@ pub(crate) async fn judge(
     let mut lacking = Vec::new();
     let mend = plan::mend(submission.role, &facts);
     Lacking { envelope: &submission.envelope, id, at: id.accepted_at() }.complete(judges.snapshot(), mend, &mut lacking);
-    let content = Judging { id, staged, facts, is_ours, lacking: &lacking, octets_max };
+    let content = Judging { id, staged, facts, is_ours, returned, lacking: &lacking, octets_max };
     let taken = match judges.content(content, papers).await? {
         Checked::Taken(taken) => taken,
         Checked::Discarded => return Ok(Conclusion::Discard(id)),

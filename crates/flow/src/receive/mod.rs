@@ -31,7 +31,7 @@ use crate::patience::Patience;
 use crate::preflight::Preflight;
 use crate::{Doors, ListenerSettings, ReceiveLimits};
 pub(crate) use gate::{Gate, Pass};
-pub(crate) use judge::{Conclusion, judge};
+pub(crate) use judge::{Conclusion, Terms, judge};
 use transaction::Transaction;
 
 /// How long an idle session keeps its buffers: a busy client is back before, and 10,000 silent ones must cost little.

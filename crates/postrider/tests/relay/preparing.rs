@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use crate::harness::{Folder, Hop, Relay, Session, config};
 
 /// A relay whose one stream asks for these things, with the domain shop.example, and everything going to this port.
-fn start(hop: u16, asks: &str, more: &str) -> Relay {
+pub fn start(hop: u16, asks: &str, more: &str) -> Relay {
     let folder = Folder::new();
     folder.configure(&config(hop));
     let told = folder.said(&["dkim", "new", "shop.example", "--selector", "s"]);
@@ -20,7 +20,7 @@ fn start(hop: u16, asks: &str, more: &str) -> Relay {
     Relay::start_in(folder, &[])
 }
 
-fn to(port: u16) -> String {
+pub fn to(port: u16) -> String {
     format!(
         "[[smart_host]]\nname = \"hop\"\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n[[route]]\nname = \"all\"\nto = \"hop\"\n"
     )
@@ -47,7 +47,7 @@ fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> (String, St
 }
 
 /// One transaction to several recipients; the id.
-fn send(relay: &Relay, from: &str, to: &[&str], content: &str) -> String {
+pub fn send(relay: &Relay, from: &str, to: &[&str], content: &str) -> String {
     let mut session = Session::log_in(relay.address("submission"));
     assert!(session.say(&format!("MAIL FROM:<{from}>")).starts_with("250"));
     for to in to {
@@ -71,7 +71,7 @@ fn link(taken: &str) -> String {
     value.split("<https://mail.test").nth(1).unwrap().split('>').next().unwrap().to_owned()
 }
 
-const CONTENT: &str = "From: Shop <news@shop.example>\r\nTo: all@shop.example\r\nSubject: x\r\nBcc: secret@shop.example\r\nX-Internal-Id: 7\r\n\
+pub const CONTENT: &str = "From: Shop <news@shop.example>\r\nTo: all@shop.example\r\nSubject: x\r\nBcc: secret@shop.example\r\nX-Internal-Id: 7\r\n\
     X-Keep: 8\r\nContent-Type: text/plain\r\n\r\nhello";
 
 #[test]

@@ -7,6 +7,7 @@ use postrider_mail::dkim::{Algorithm, Signable, Signature, SigningKey, fields};
 
 use crate::harness::{Hop, Relay, Session, config};
 use crate::names::Names;
+use crate::preparing;
 
 const CONTENT: &str =
     "From: Ann <ann@b.example>\r\nTo: bob@there.example\r\nSubject: hello\r\nDate: x\r\nMessage-ID: <1@b.example>\r\n\r\nHello\r\n";
@@ -181,4 +182,38 @@ fn a_large_body_is_verified_too() {
     assert!(taken.len() > large.len(), "thirty million octets");
     assert!(send(&relay, &large.replacen("x y", "x z", 1)).starts_with("250"));
     assert!(told(&hop.take()).contains("dkim=fail reason=\"the body is another one\" header.d=b.example"));
+}
+
+#[test]
+fn what_comes_back_is_verified_and_refused_by_nobodys_policy() {
+    let hop = Hop::open(|rcpt| rcpt.contains("busy@").then_some("450 4.2.1 later"));
+    let names = Names::serve("b.example TXT v=spf1 -all\n_dmarc.b.example TXT v=DMARC1; p=reject");
+    let more = format!("{}[verify]\ndmarc = \"enforce\"\n", preparing::to(hop.port));
+    let mut relay = preparing::start(hop.port, "own_return_path = true", &more);
+    let path = relay.folder.data().join("postrider.toml");
+    let text = std::fs::read_to_string(&path).unwrap().replace("127.0.0.1:1\"", &format!("{}\"", names.address));
+    relay = Relay::start_in(
+        {
+            let folder = relay.kill();
+            folder.configure(&text);
+            folder
+        },
+        &[],
+    );
+    preparing::send(&relay, "bounces@shop.example", &["a@there.example", "busy@there.example"], preparing::CONTENT);
+    hop.take();
+    let token = hop.hear("MAIL FROM:").split('<').nth(1).unwrap().split('>').next().unwrap().to_owned();
+    // The control: other mail of this sender is refused.
+    let mut session = Session::open(relay.address("relay"));
+    let reply = session.send("ann@b.example", "postmaster@back.shop.example", CONTENT.trim_end());
+    assert!(reply.starts_with("550 5.7.1 rejected by the DMARC policy of b.example"), "{reply}");
+    let mut session = Session::open(relay.address("relay"));
+    let forged = format!("Authentication-Results: relay.test; dmarc=pass\r\n{}", CONTENT.trim_end());
+    assert!(session.send("ann@b.example", &token, &forged).starts_with("250"));
+    // It goes on from nobody, and SPF was about who sent it.
+    while !hop.hear("MAIL FROM:").starts_with("MAIL FROM:<>") {}
+    let taken = hop.take();
+    assert!(told(&taken).starts_with("relay.test; spf=fail smtp.mailfrom=ann@b.example; dkim=none; dmarc=fail"), "{taken}");
+    assert_eq!(taken.matches("Authentication-Results").count(), 1, "{taken}");
+    relay.mail.wait("warned id=");
 }
