@@ -66,7 +66,7 @@ pub const ALL: &[Mutation] = &[
         find: "domain.tenant.as_ref().is_none_or(|owner| owner == tenant)",
         replace: "domain.tenant.as_ref().is_none_or(|owner| owner.as_str() != tenant.as_str() || owner == tenant)",
         test: &["-p", "postrider", "--bin", "postrider"],
-        check: "registry::tests::the_closest_domain_of_the_tenant_signs_and_the_operator_beside_it",
+        check: "registry::file::tests::the_closest_domain_of_the_tenant_signs_and_the_operator_beside_it",
         says: "",
     },
     Mutation {
