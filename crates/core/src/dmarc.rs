@@ -8,8 +8,9 @@
 //! **Does badly.** Where organisations end is the Public Suffix List's word (RFC 7489 §3.2), as old as this program; a domain that the list does not know ends at its
 //! last dot but one. There are no reports yet.
 
-use postrider_mail::dmarc::{Policy, Said, read};
+use postrider_mail::dmarc::{Said, read};
 use postrider_mail::lookup::{Answer, Known, Question};
+use postrider_mail::records::DmarcPolicy as Policy;
 use postrider_mail::{Fields, mailboxes};
 use postrider_smtp::Domain;
 

@@ -3,7 +3,7 @@
 //! **Promises.** Nothing is refused but where policy says so, and then only what the domain in From asks to be refused, or what hides whom it is from. What the DNS
 //! did not tell refuses for now at most. SPF and DKIM alone refuse nothing: mail that was forwarded fails the first, mail of lists the second.
 
-use postrider_mail::dmarc::Policy;
+use postrider_mail::records::DmarcPolicy as Policy;
 use postrider_mail::results::Finding;
 use postrider_mail::{arc, dkim, spf};
 use postrider_smtp::{EnhancedStatus, Reply};

@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 
-use crate::dkim::tags::{Tags, unfolded};
 use crate::dkim::verify::{BASE64, Fault, Kind, MALFORMED, algorithm, is_name, key, key_question, own};
 use crate::dkim::{self, Algorithm, Canonical, Claim, Hashed, Rows, relaxed};
 use crate::header::{Field, Fields};
 use crate::lookup::{Known, Question};
+use crate::records::Tags;
+use crate::records::tags::unfolded;
 
 /// Sets of one chain (RFC 8617 §4.2.1).
 const SETS_MAX: usize = 50;
@@ -202,31 +203,30 @@ impl<'a> Chain<'a> {
 
 impl Seal {
     fn read(field: &Field<'_>, number: usize) -> Result<Self, &'static str> {
-        let text = std::str::from_utf8(field.value).map_err(|_| "a seal is malformed")?;
-        let tags = Tags::read(text).ok_or("a seal is malformed")?;
-        let name = |tag| tags.value(tag).map(str::to_lowercase).filter(|name| is_name(name)).ok_or("a seal is malformed");
+        let tags = Tags::parse(field.value).map_err(|_| "a seal is malformed")?;
+        let name = |tag| tags.get(tag).map(str::to_lowercase).filter(|name| is_name(name)).ok_or("a seal is malformed");
         // RFC 8617 §4.1.3: no list of fields, since all of the sets are sealed.
         if tags.get("h").is_some() {
             return Err("a seal is malformed");
         }
-        match (tags.value("cv").map(str::to_ascii_lowercase).as_deref(), number) {
+        match (tags.get("cv").map(str::to_ascii_lowercase).as_deref(), number) {
             (Some("none"), 1) | (Some("pass"), 2..) => {}
             (Some("fail"), _) => return Err("who sealed says that it was broken"),
             (_, _) => return Err("a seal is malformed"),
         }
-        let signature = tags.value("b").and_then(|signature| BASE64.decode(unfolded(signature)).ok()).ok_or("a seal is malformed")?;
-        Ok(Self { algorithm: algorithm(tags.value("a").unwrap_or_default()), signature, domain: name("d")?, selector: name("s")? })
+        let signature = tags.get("b").and_then(|signature| BASE64.decode(unfolded(signature)).ok()).ok_or("a seal is malformed")?;
+        Ok(Self { algorithm: algorithm(tags.get("a").unwrap_or_default()), signature, domain: name("d")?, selector: name("s")? })
     }
 }
 
 /// The number of the set that a field belongs to.
 fn number(field: &Field<'_>, is_results: bool) -> Option<usize> {
-    let text = std::str::from_utf8(field.value).ok()?;
     let value = if is_results {
+        let text = std::str::from_utf8(field.value).ok()?;
         let (name, value) = text.split_once(';')?.0.split_once('=')?;
         (name.trim_ascii() == "i").then(|| value.trim_ascii())?
     } else {
-        Tags::read(text)?.value("i")?
+        Tags::parse(field.value).ok()?.get("i")?
     };
     value.parse().ok().filter(|number| (1..=SETS_MAX).contains(number))
 }

@@ -1,35 +1,9 @@
-//! What a domain asks to be done with mail that is not its own (RFC 7489 §6.3): the record, read.
+//! What a domain asks to be done with mail that is not its own (RFC 7489 §6.3), as a receiver reads it: what makes no sense counts as if it were not there, where
+//! [`DmarcRecord`](crate::records::DmarcRecord) tells the domain's owner about it.
 //!
 //! **Does badly.** Reports are not written here, so who wants them is not read.
 
-use crate::dkim::tags::Tags;
-
-/// What is asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Policy {
-    /// Nothing.
-    #[default]
-    None,
-    /// To be wary of it.
-    Quarantine,
-    /// To refuse it.
-    Reject,
-}
-
-impl Policy {
-    /// Its word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Policy::None => "none",
-            Policy::Quarantine => "quarantine",
-            Policy::Reject => "reject",
-        }
-    }
-
-    fn read(word: &str) -> Option<Self> {
-        [Policy::None, Policy::Quarantine, Policy::Reject].into_iter().find(|policy| policy.word().eq_ignore_ascii_case(word))
-    }
-}
+use crate::records::{DmarcPolicy as Policy, Tags, is_dmarc};
 
 /// A record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,33 +33,32 @@ pub enum Said {
 
 /// Reads the TXT records of a name.
 pub fn read(texts: &[Vec<u8>]) -> Said {
-    let mut records = texts.iter().filter_map(|text| std::str::from_utf8(text).ok()).filter(|text| is_record(text));
+    let mut records = texts.iter().filter(|text| is_dmarc(text));
     match (records.next(), records.next()) {
         (Some(text), None) => record(text).map_or(Said::Nonsense, Said::Record),
         (None, _) | (Some(_), Some(_)) => Said::Nothing,
     }
 }
 
-fn is_record(text: &str) -> bool {
-    let first = text.split(';').next().unwrap_or_default();
-    first.split_once('=').is_some_and(|(name, value)| name.trim_ascii() == "v" && value.trim_ascii() == "DMARC1")
+fn policy(word: &str) -> Option<Policy> {
+    [Policy::None, Policy::Quarantine, Policy::Reject].into_iter().find(|policy| policy.word().eq_ignore_ascii_case(word))
 }
 
-fn record(text: &str) -> Option<Record> {
-    let tags = Tags::read(text)?;
-    let policy = match tags.value("p").map(Policy::read) {
+fn record(text: &[u8]) -> Option<Record> {
+    let tags = Tags::parse(text).ok()?;
+    let of_domain = match tags.get("p").map(policy) {
         Some(Some(policy)) => policy,
         // Who wants reports wants no harm (RFC 7489 §6.6.3, point 6).
-        Some(None) | None if tags.value("rua").is_some_and(|reports| reports.contains(':')) => Policy::None,
+        Some(None) | None if tags.get("rua").is_some_and(|reports| reports.contains(':')) => Policy::None,
         Some(None) | None => return None,
     };
-    let strict = |tag| tags.value(tag).is_some_and(|mode| mode.eq_ignore_ascii_case("s"));
+    let strict = |tag| tags.get(tag).is_some_and(|mode| mode.eq_ignore_ascii_case("s"));
     Some(Record {
-        policy,
-        subdomains: tags.value("sp").and_then(Policy::read).unwrap_or(policy),
+        policy: of_domain,
+        subdomains: tags.get("sp").and_then(policy).unwrap_or(of_domain),
         strict_dkim: strict("adkim"),
         strict_spf: strict("aspf"),
-        percent: tags.value("pct").and_then(|percent| percent.parse().ok()).filter(|percent| *percent <= 100).unwrap_or(100),
+        percent: tags.get("pct").and_then(|percent| percent.parse().ok()).filter(|percent| *percent <= 100).unwrap_or(100),
     })
 }
 

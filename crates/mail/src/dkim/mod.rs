@@ -17,7 +17,6 @@ mod body;
 mod key;
 mod record;
 mod sign;
-pub(crate) mod tags;
 pub(crate) mod verify;
 
 pub use body::{BodyHash, Canonical};

@@ -1,4 +1,4 @@
-//! What the DNS says of a key (RFC 6376 §3.6.1, RFC 8463 §4.2, RFC 8301).
+//! A key that the DNS tells, as a verifier takes it (RFC 6376 §6.1.2, RFC 8463 §4.2, RFC 8301).
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rsa;
@@ -6,8 +6,8 @@ use aws_lc_rs::signature::{ED25519, RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ON
 use base64::Engine;
 
 use super::Algorithm;
-use super::tags::{Tags, unfolded};
 use super::verify::{BASE64, Fault, Outcome};
+use crate::records::KeyRecord;
 
 /// The smallest RSA key whose signature counts (RFC 8301 §3.2).
 const RSA_BITS_MIN: u32 = 1024;
@@ -41,34 +41,24 @@ impl PublicKey {
     }
 
     fn read(text: &[u8]) -> Result<Self, Fault> {
-        let text = std::str::from_utf8(text).map_err(|_| NO_KEY)?;
-        let tags = Tags::read(text).ok_or(NO_KEY)?;
-        match tags.get("v") {
-            Some(version) if version.value != "DKIM1" || tags.first() != Some(version) => return Err(NO_KEY),
-            Some(_) | None => {}
-        }
-        let has = |name, word: &str| {
-            tags.value(name).is_none_or(|list| list.split(':').any(|one| one.trim_ascii() == word || one.trim_ascii() == "*"))
-        };
-        if !has("s", "email") {
+        let record = KeyRecord::parse(text).map_err(|_| NO_KEY)?;
+        if !record.is_for_mail() {
             return Err(Fault(Outcome::PermError, "the key is not for mail"));
         }
-        // An empty list names none (RFC 6376 §3.6.1).
-        if tags.get("h").is_some() && !has("h", "sha256") {
+        if !record.takes_sha256() {
             return Err(Fault(Outcome::PermError, "the key is not for SHA-256"));
         }
-        let octets = BASE64.decode(unfolded(tags.value("p").ok_or(NO_KEY)?)).map_err(|_| NO_KEY)?;
-        if octets.is_empty() {
+        if record.is_revoked() {
             return Err(Fault(Outcome::PermError, "the key was revoked"));
         }
-        let algorithm = match tags.value("k") {
-            None | Some("rsa") => Algorithm::RsaSha256,
-            Some("ed25519") => Algorithm::Ed25519Sha256,
-            Some(_) => return Err(Fault(Outcome::PermError, "the key is of an unknown kind")),
+        let octets = BASE64.decode(record.key.as_bytes()).map_err(|_| NO_KEY)?;
+        let algorithm = match &*record.kind {
+            "rsa" => Algorithm::RsaSha256,
+            "ed25519" => Algorithm::Ed25519Sha256,
+            _ => return Err(Fault(Outcome::PermError, "the key is of an unknown kind")),
         };
         check_size(algorithm, &octets)?;
-        let flag = |word: &str| tags.value("t").is_some_and(|flags| flags.split(':').any(|flag| flag.trim_ascii() == word));
-        Ok(Self { algorithm, octets, is_tested: flag("y"), is_strict: flag("s") })
+        Ok(Self { algorithm, octets, is_tested: record.is_a_test(), is_strict: record.is_strict() })
     }
 
     /// Whether a signature over these octets is this key's.

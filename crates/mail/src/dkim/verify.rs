@@ -11,10 +11,11 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::body::{BodyHash, Canonical};
 use super::record::PublicKey;
-use super::tags::{Tags, unfolded};
 use super::{Algorithm, relaxed};
 use crate::header::{Field, Fields};
 use crate::lookup::{Answer, Known, Question, ask};
+use crate::records::Tags;
+use crate::records::tags::unfolded;
 
 /// Signatures of one message that are tried; the first ones. Real mail has four, and a hundred would be a way to keep us busy.
 pub const SIGNATURES_MAX: usize = 10;
@@ -121,11 +122,10 @@ impl Claim {
     /// Reads the value of a field.
     pub(crate) fn read(value: &[u8], kind: Kind) -> Self {
         let mut claim = Self { domain: None, selector: None, beginning: None, terms: Err(MALFORMED) };
-        let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= FIELD_OCTETS_MAX);
-        let Some(tags) = text.and_then(Tags::read) else { return claim };
-        let name = |tag| tags.value(tag).map(str::to_lowercase).filter(|name| is_name(name));
+        let Some(tags) = Tags::parse(value).ok().filter(|_| value.len() <= FIELD_OCTETS_MAX) else { return claim };
+        let name = |tag| tags.get(tag).map(str::to_lowercase).filter(|name| is_name(name));
         (claim.domain, claim.selector) = (name("d"), name("s"));
-        let beginning = tags.value("b").map(unfolded).filter(|signature| signature.bytes().all(is_base64));
+        let beginning = tags.get("b").map(unfolded).filter(|signature| signature.bytes().all(is_base64));
         claim.beginning = beginning.map(|signature| signature.chars().take(8).collect());
         claim.terms = Terms::read(&tags, kind);
         if claim.terms.is_ok() && (claim.domain.is_none() || claim.selector.is_none()) {
@@ -180,14 +180,14 @@ impl Claim {
 
 impl Terms {
     fn read(tags: &Tags<'_>, kind: Kind) -> Result<Self, Fault> {
-        let needed = |tag| tags.value(tag).filter(|value| !value.is_empty()).ok_or(MALFORMED);
+        let needed = |tag| tags.get(tag).filter(|value| !value.is_empty()).ok_or(MALFORMED);
         if kind == Kind::Signature && needed("v")? != "1" {
             return Err(Fault(Outcome::Neutral, "the version is unknown"));
         }
         let algorithm = algorithm(needed("a")?)?;
-        let (header, body) = match tags.value("c").unwrap_or("simple/simple").split_once('/') {
+        let (header, body) = match tags.get("c").unwrap_or("simple/simple").split_once('/') {
             Some((header, body)) => (canonical(header)?, canonical(body)?),
-            None => (canonical(tags.value("c").unwrap_or_default())?, Canonical::Simple),
+            None => (canonical(tags.get("c").unwrap_or_default())?, Canonical::Simple),
         };
         let names: Vec<String> = needed("h")?.split(':').map(|name| name.trim_ascii().to_ascii_lowercase()).collect();
         if !names.iter().any(|name| name == "from") {
@@ -196,7 +196,7 @@ impl Terms {
         if kind == Kind::ArcMessage && names.iter().any(|name| name == "arc-seal") {
             return Err(Fault(Outcome::PermError, "it signs a seal"));
         }
-        let number = |tag| match tags.value(tag).map(str::parse::<u64>) {
+        let number = |tag| match tags.get(tag).map(str::parse::<u64>) {
             None => Ok(None),
             Some(Ok(number)) => Ok(Some(number)),
             Some(Err(_)) => Err(MALFORMED),
@@ -205,7 +205,7 @@ impl Terms {
         if expires.is_some_and(|expires| signed.is_some_and(|signed| expires <= signed)) {
             return Err(MALFORMED);
         }
-        let methods = tags.value("q").unwrap_or("dns/txt");
+        let methods = tags.get("q").unwrap_or("dns/txt");
         if !methods.split(':').any(|method| method.trim_ascii() == "dns/txt") {
             return Err(Fault(Outcome::Neutral, "the key stands where nobody looks"));
         }
@@ -218,7 +218,7 @@ impl Terms {
             body,
             length: number("l")?,
             names,
-            agent: tags.value("i").filter(|_| kind == Kind::Signature).map(str::to_lowercase),
+            agent: tags.get("i").filter(|_| kind == Kind::Signature).map(str::to_lowercase),
             expires,
         })
     }
@@ -340,8 +340,7 @@ fn write(field: &Field<'_>, form: Canonical, out: &mut Vec<u8>) {
 
 /// A signature's own field, as if its `b=` were empty.
 pub(crate) fn own(field: &Field<'_>, form: Canonical, out: &mut Vec<u8>) -> Option<()> {
-    let text = std::str::from_utf8(field.value).ok()?;
-    let span = Tags::read(text)?.get("b")?.span.clone();
+    let span = Tags::parse(field.value).ok()?.span("b")?;
     let value = [&field.value[..span.start], &field.value[span.end..]].concat();
     match form {
         Canonical::Relaxed => relaxed(field.name, &value, out),

@@ -1,6 +1,6 @@
 //! The record of a key, at `SELECTOR._domainkey.DOMAIN` (RFC 6376 §3.6.1).
 
-use super::tags::{TagTrouble, Tags, is_white, shown};
+use super::tags::{TagTrouble, Tags, is_white, shown, unfolded};
 
 /// Why a text is no record of a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +45,7 @@ impl KeyRecord {
             return Err(KeyRecordTrouble::Version);
         }
         let key = tags.get("p").ok_or(KeyRecordTrouble::NoKey)?;
-        let key: String = key.chars().filter(|letter| !is_white(*letter)).collect();
+        let key = unfolded(key);
         let key = key.trim_end_matches('=');
         if !key.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/')) {
             return Err(KeyRecordTrouble::NotBase64(shown(key)));

@@ -8,7 +8,7 @@
 mod dmarc;
 mod key;
 mod spf;
-mod tags;
+pub(crate) mod tags;
 
 pub use dmarc::{DmarcPolicy, DmarcRecord, DmarcTrouble, is_dmarc};
 pub use key::{KeyRecord, KeyRecordTrouble};
