@@ -152,7 +152,7 @@ async fn live(world: &Arc<World>, scenario: &Scenario, life: u32, next_change: &
     let doors = doors(world, &spool, counts);
     let snapshot = lock(&world.snapshot).clone();
     let relay = Relay::start(doors, snapshot, Arc::new(scenario.limits.clone()), true);
-    relay.listen(world.listener(), submission());
+    relay.listen(world.listener(), listener(scenario.strangers));
     for number in 0..scenario.clients.len() {
         tokio::spawn(clients::run(world.clone(), number));
     }
@@ -239,14 +239,14 @@ fn doors(world: &Arc<World>, spool: &Arc<EmbeddedSpool>, counts: Arc<SimNotebook
     }
 }
 
-fn submission() -> ListenerSettings {
+fn listener(strangers: bool) -> ListenerSettings {
     ListenerSettings {
-        name: "submission".into(),
-        role: Role::Submission,
+        name: if strangers { "relay" } else { "submission" }.into(),
+        role: if strangers { Role::Relay } else { Role::Submission },
         implicit_tls: false,
         starttls: false,
-        auth_in_clear: true,
-        auth_required: true,
+        auth_in_clear: !strangers,
+        auth_required: !strangers,
         proxies: Vec::new(),
         not_verified: Vec::new(),
         xclients: Vec::new(),

@@ -42,6 +42,10 @@ pub(super) fn check(evidence: &Evidence, found: &mut Found) {
                     }
                 }
             }
+            // Who looks their domains up finds that all of them may send; a DNS that fails is no "no".
+            Verdict::Refused(code @ 500..) if evidence.strangers => {
+                found.say("C1", format!("{} was refused for good: {code}", offered.token));
+            }
             Verdict::Broken | Verdict::Refused(_) => {
                 let sent = copies.range((offered.token.clone(), String::new())..).take_while(|((token, _), _)| *token == offered.token);
                 for ((token, recipient), copies) in sent {
@@ -159,7 +163,8 @@ fn contents(evidence: &Evidence, found: &mut Found) {
             continue;
         }
         match taken.content.strip_suffix(content.as_slice()) {
-            Some(head) if is_trace(head) => {}
+            Some(head) if is_trace(head) && !evidence.strangers => {}
+            Some(head) if evidence.strangers && is_told(head) => {}
             Some(head) => found.say("C1", format!("{token} arrived with a strange head: {:?}", String::from_utf8_lossy(head))),
             None => found.say("C1", format!("{token} arrived changed: {} octets, not {}", taken.content.len(), content.len())),
         }
@@ -171,6 +176,13 @@ fn contents(evidence: &Evidence, found: &mut Found) {
             found.say("C1", format!("{token} was sent to {recipient}, for whom it was not taken"));
         }
     }
+}
+
+/// One Received field, and what was found out about a stranger.
+fn is_told(head: &[u8]) -> bool {
+    let fields: Vec<_> = Fields::of(head).collect();
+    let [trace, told] = &fields[..] else { return false };
+    is_trace(trace.whole) && told.is("Authentication-Results") && [trace.whole, told.whole].concat() == head
 }
 
 /// One Received field, perhaps folded.

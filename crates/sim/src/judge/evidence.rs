@@ -58,6 +58,8 @@ pub struct Evidence {
     pub refused_to_open: Option<String>,
     /// The mails that clients sent, by client.
     pub mails: Vec<Vec<MailPlan>>,
+    /// The clients were strangers, and their mail was to be verified.
+    pub strangers: bool,
     /// The tenant that must not starve, and how long its mail may take.
     pub fair: Option<(String, u64)>,
     /// Domains where nothing is ever refused for good.
@@ -106,6 +108,7 @@ impl Evidence {
             left,
             refused_to_open,
             mails: scenario.clients.iter().map(|client| client.mails.clone()).collect(),
+            strangers: scenario.strangers,
             fair: scenario.fair.clone(),
             patient_domains: scenario.patient_domains(),
             give_up_ms: scenario.snapshot.retry.give_up.as_millis() as u64,

@@ -117,6 +117,7 @@ fn good() -> Evidence {
         left: Some(Vec::new()),
         refused_to_open: None,
         mails: vec![vec![plan("s@p0.example")]],
+        strangers: false,
         fair: Some(("shop".into(), 1_000)),
         patient_domains: BTreeSet::from(["p1.example".to_owned()]),
         give_up_ms: 60_000,
@@ -159,6 +160,7 @@ fn c1_sees_what_is_lost_changed_or_invented() {
     trips("C1", "and yet sent", |e| verdict(e, Verdict::Broken));
     trips("C1", "nobody ever handed in", |e| e.told[0].taken.token = Some("other".into()));
     trips("C1", "arrived changed", |e| e.told[0].taken.content.pop().map_or((), |_| ()));
+    trips("C1", "strange head", |e| e.strangers = true);
     trips("C1", "strange head", |e| e.told[0].taken.content.splice(..9, *b"Sneaked: ").for_each(drop));
     trips("C1", "for whom it was not taken", |e| e.told[0].taken.recipients.push("c@p1.example".into()));
     trips("C1", "with reverse-path", |e| e.told[0].taken.reverse_path = "x@p0.example".into());

@@ -137,6 +137,8 @@ pub fn scenario(name: &str, seed: u64, providers: Vec<ProviderPlan>, clients: Ve
         clear_ms: 0,
         // Give-up time, the grace of the last attempt, and a report's own life.
         drain_ms: 6 * 3_600_000,
+        strangers: false,
+        texts: Vec::new(),
         fair: None,
     }
 }

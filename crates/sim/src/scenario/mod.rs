@@ -58,6 +58,10 @@ pub struct Scenario {
     pub clear_ms: u64,
     /// How long after that the spool may take to drain.
     pub drain_ms: u64,
+    /// The clients are strangers, whose mail is verified (`[verify]`), not clients of ours.
+    pub strangers: bool,
+    /// TXT records.
+    pub texts: Vec<(Domain, String)>,
     /// A tenant whose mail must arrive within so many milliseconds of its 250, whatever others queue.
     pub fair: Option<(String, u64)>,
 }

@@ -15,7 +15,7 @@ use super::{World, lock};
 /// A client in a scenario.
 #[derive(Debug, Clone)]
 pub struct ClientPlan {
-    /// Its user name: a tenant, perhaps with `/stream`.
+    /// Its user name: a tenant, perhaps with `/stream`; empty for a stranger.
     pub user: String,
     /// Its address.
     pub address: IpAddr,

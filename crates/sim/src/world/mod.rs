@@ -115,6 +115,7 @@ impl World {
         let disk = SimDisk::new(switch.clone(), chance.fork(), scenario.disk_octets);
         let mut zones = Zones::new(chance.next());
         zones.ttl = scenario.dns_ttl;
+        scenario.texts.iter().for_each(|(name, text)| zones.text_records(name.clone(), &[text]));
         scenario.domains.iter().for_each(|(name, mx)| zones.domain(name.clone(), mx.clone()));
         let remotes: Vec<Remote> = scenario.providers.iter().map(|plan| Remote::new(plan, &mut zones, chance.next())).collect();
         let clients = scenario.clients.iter().map(|plan| Client::new(plan.clone())).collect();

@@ -121,6 +121,8 @@ impl Talk {
         }
         match expected {
             Expect::Greeting if good => self.say(out, "EHLO client.example", Expect::Hello),
+            // Without a name it is a stranger.
+            Expect::Hello if good && self.script.user.is_empty() => self.begin(out),
             Expect::Hello if good => {
                 let mut plain = vec![0];
                 plain.extend_from_slice(self.script.user.as_bytes());
