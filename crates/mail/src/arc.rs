@@ -19,6 +19,9 @@ use crate::records::tags::unfolded;
 /// Sets of one chain (RFC 8617 §4.2.1).
 const SETS_MAX: usize = 50;
 
+/// Octets of all fields of one chain. Each seal is over all sets before it, so a chain of a megabyte would be fifty to hash; real sets have two thousand.
+const OCTETS_MAX: usize = 256 * 1024;
+
 /// What a chain is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
@@ -92,11 +95,16 @@ impl<'a> Chain<'a> {
     /// Reads the chain of a header.
     pub fn of(header: &'a [u8]) -> Self {
         let mut found: BTreeMap<usize, Found<'a>> = BTreeMap::new();
+        let mut octets = 0;
         for field in Fields::of(header) {
             let is_results = field.is("ARC-Authentication-Results");
             let (is_message, is_seal) = (field.is("ARC-Message-Signature"), field.is("ARC-Seal"));
             if !is_results && !is_message && !is_seal {
                 continue;
+            }
+            octets += field.whole.len();
+            if octets > OCTETS_MAX {
+                return Self::broken("the chain is too long");
             }
             let Some(number) = number(&field, is_results) else { return Self::broken("a number is missing") };
             let set = found.entry(number).or_default();
@@ -319,6 +327,7 @@ mod tests {
             (format!("ARC-Seal: i=1; cv=none\r\n{good}"), BODY, Outcome::Fail, Some("a set is not whole")),
             (format!("ARC-Seal: cv=none\r\n{good}"), BODY, Outcome::Fail, Some("a number is missing")),
             (format!("ARC-Authentication-Results: i=51; x\r\n{good}"), BODY, Outcome::Fail, Some("a number is missing")),
+            (format!("ARC-Seal: i=1; x={}\r\n{good}", "y".repeat(300_000)), BODY, Outcome::Fail, Some("the chain is too long")),
             (sealed(51, &key, &usual), BODY, Outcome::Fail, Some("a number is missing")),
             (good.replace("i=3", "i=4"), BODY, Outcome::Fail, Some("a set is missing")),
             (sealed(2, &key, &|_| "none"), BODY, Outcome::Fail, Some("a seal is malformed")),
