@@ -43,6 +43,9 @@ pub const TEXT_RECORD_OCTETS_MAX: usize = 16 * 1024;
 /// Names of one address that are looked at; SPF looks at ten (RFC 7208 §4.6.4).
 pub const POINTERS_MAX: usize = 32;
 
+/// Look-ups under way for mail of strangers, over all sessions: half of the resolver's places, so that strangers whose DNS is silent never keep our own mail waiting.
+pub const VERIFYING_LOOKUPS_MAX: usize = 64;
+
 /// Names that keys of one message's signatures are looked for under; beyond it they count as not found now. A chain of ten sets with five signatures has fifteen.
 pub const SIGNATURE_KEYS_MAX: usize = 24;
 

@@ -21,7 +21,7 @@ use postrider_smtp::{Domain, Host, ReversePath};
 use tokio::time::{Instant, timeout_at};
 
 use super::draft::Draft;
-use super::{Judges, Word};
+use super::{Judges, Watch, Word};
 
 /// Who says it in the log.
 const JUDGE: &str = "verify";
@@ -53,7 +53,8 @@ impl Judges {
         let signed = Signed::of(&header);
         let spool = self.doors.spool.clone();
         let hashes = hashes(&*spool, &signed, draft).await?;
-        let asker = Asker { resolver: self.doors.resolver.clone(), until: Instant::now() + verifying.timeout };
+        let watch = self.watch.clone();
+        let asker = Asker { resolver: self.doors.resolver.clone(), watch, until: Instant::now() + verifying.timeout };
         let author = dmarc::author(&header);
         let (spf, keys, policies) = tokio::join!(asker.spf(&identity), asker.all(signed.questions()), asker.all(dmarc::questions(&author)));
         let (dkim, arc) = signed.judge(&header, &hashes, &keys, now);
@@ -178,6 +179,7 @@ fn judge_dmarc(
 /// Who asks the DNS, as long as there is time.
 struct Asker {
     resolver: Arc<dyn Resolver>,
+    watch: Arc<Watch>,
     until: Instant,
 }
 
@@ -207,7 +209,11 @@ impl Asker {
     }
 
     async fn ask(&self, question: &Question) -> Answer {
-        timeout_at(self.until, self.look_up(question)).await.unwrap_or(Answer::Failed)
+        let asked = async {
+            let _place = self.watch.look_ups.acquire().await;
+            self.look_up(question).await
+        };
+        timeout_at(self.until, asked).await.unwrap_or(Answer::Failed)
     }
 
     /// A name that is none has nothing.
@@ -242,5 +248,107 @@ impl Asker {
             Err(DnsTrouble::NoName { .. } | DnsTrouble::NoData { .. }) => Answer::Nothing,
             Err(DnsTrouble::Failed(_)) => Answer::Failed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use postrider_model::BoxFuture;
+    use postrider_model::doors::{AddressAnswer, AliasAnswer, MxAnswer, PointerAnswer, TextAnswer};
+    use postrider_model::limits::VERIFYING_LOOKUPS_MAX;
+    use postrider_smtp::Mailbox;
+
+    use super::*;
+
+    /// A DNS that is silent about everything, and counts who waits for it.
+    #[derive(Default)]
+    struct Silent {
+        waiting: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    struct Waiting<'a>(&'a AtomicUsize);
+
+    impl Drop for Waiting<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Silent {
+        fn wait<T: Send + 'static>(&self) -> BoxFuture<'_, Result<T, DnsTrouble>> {
+            Box::pin(async {
+                let now = self.waiting.fetch_add(1, Ordering::Relaxed) + 1;
+                self.most.fetch_max(now, Ordering::Relaxed);
+                let _waiting = Waiting(&self.waiting);
+                std::future::pending().await
+            })
+        }
+    }
+
+    impl Resolver for Silent {
+        fn mx(&self, _: &Domain) -> BoxFuture<'_, Result<MxAnswer, DnsTrouble>> {
+            self.wait()
+        }
+
+        fn addresses(&self, _: &Domain) -> BoxFuture<'_, Result<AddressAnswer, DnsTrouble>> {
+            self.wait()
+        }
+
+        fn family(&self, _: &Domain, _: bool) -> BoxFuture<'_, Result<AddressAnswer, DnsTrouble>> {
+            self.wait()
+        }
+
+        fn text(&self, _: &Domain) -> BoxFuture<'_, Result<TextAnswer, DnsTrouble>> {
+            self.wait()
+        }
+
+        fn pointers(&self, _: IpAddr) -> BoxFuture<'_, Result<PointerAnswer, DnsTrouble>> {
+            self.wait()
+        }
+
+        fn alias(&self, _: &Domain) -> BoxFuture<'_, Result<AliasAnswer, DnsTrouble>> {
+            self.wait()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_whose_dns_is_silent_take_a_part_of_the_places_for_a_part_of_the_time() {
+        let (silent, watch) = (Arc::new(Silent::default()), Arc::new(Watch::default()));
+        let began = Instant::now();
+        let mut sessions = tokio::task::JoinSet::new();
+        for _ in 0..300 {
+            let until = began + Duration::from_secs(15);
+            let asker = Asker { resolver: silent.clone(), watch: watch.clone(), until };
+            sessions.spawn(async move {
+                let client = "192.0.2.1".parse().unwrap();
+                let identity =
+                    spf::Identity { client, hello: "x", mail_from: "a@b.example", receiver: "mx.example", now: 0, explain: false };
+                let questions = (0..9).map(|nth| Question::Texts(format!("k{nth}.example"))).collect();
+                tokio::join!(asker.spf(&identity), asker.all(questions))
+            });
+        }
+        while let Some(ended) = sessions.join_next().await {
+            let (verdict, known) = ended.unwrap();
+            assert_eq!(verdict.outcome, spf::Outcome::TempError);
+            assert!(known.len() == 9 && known.values().all(|answer| *answer == Answer::Failed));
+        }
+        assert_eq!(began.elapsed(), Duration::from_secs(15), "all of a message's look-ups together");
+        assert_eq!((silent.most.load(Ordering::Relaxed), silent.waiting.load(Ordering::Relaxed)), (VERIFYING_LOOKUPS_MAX, 0));
+    }
+
+    #[test]
+    fn senders_as_spf_sees_them_and_as_they_are_told() {
+        let of = |text: &str| sender(&Mailbox::parse(text).map_or(ReversePath::Null, ReversePath::Mailbox), "mx.c.example");
+        let told = |text: &str| Sender::MailFrom(text.to_owned());
+        assert_eq!(of(""), (Sender::Hello("mx.c.example".into()), String::new()));
+        assert_eq!(of("a@B.example"), (told("a@b.example"), "a@b.example".into()));
+        assert_eq!(of("a@b\u{fc}cher.example"), (told("xn--bcher-kva.example"), "a@xn--bcher-kva.example".into()));
+        assert_eq!(of("\"a b\"@b.example"), (told("\"a b\"@b.example"), "\"a b\"@b.example".into()));
+        assert_eq!(of("a@[192.0.2.1]"), (told("a@[192.0.2.1]"), "a@[192.0.2.1]".into()));
     }
 }

@@ -1,17 +1,28 @@
-//! Which milters work: so that a failing one is told once, with what to do, and told again when it is back.
+//! What the judges of all sessions share: which milters work, so that a failing one is told once, with what to do, and told again when it is back; and the places
+//! for look-ups about strangers.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
+use postrider_model::limits::VERIFYING_LOOKUPS_MAX;
 use postrider_model::policy::{Milter, OnFailure};
+use tokio::sync::Semaphore;
 
 use super::conversation::Failure;
 use crate::Doors;
 
 /// Shared by all sessions of a relay.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Watch {
     failing: Mutex<BTreeSet<Box<str>>>,
+    /// Places for look-ups about strangers.
+    pub(super) look_ups: Semaphore,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self { failing: Mutex::default(), look_ups: Semaphore::new(VERIFYING_LOOKUPS_MAX) }
+    }
 }
 
 impl Watch {
