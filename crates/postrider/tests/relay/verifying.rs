@@ -127,6 +127,7 @@ fn a_domain_that_asks_for_it_is_followed_where_it_is_enforced_and_only_there() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a real program is watched; no simulation runs it")]
 fn a_dns_that_fails_or_is_silent_refuses_for_now_at_most_and_in_bounded_time() {
     let (hop, key) = (Hop::open(|_| None), key());
     for trouble in [Has::Failure, Has::Silence] {
