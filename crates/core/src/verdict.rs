@@ -6,7 +6,7 @@
 use postrider_mail::records::DmarcPolicy as Policy;
 use postrider_mail::results::Finding;
 use postrider_mail::{arc, dkim, spf};
-use postrider_smtp::{EnhancedStatus, Reply};
+use postrider_smtp::{Domain, EnhancedStatus, Reply};
 
 use crate::dmarc::{self, Author};
 
@@ -87,12 +87,13 @@ pub fn findings(verdicts: &Verdicts, client: &str) -> Vec<Finding> {
         properties: vec![property],
     });
     for signature in &verdicts.dkim {
-        let named = [("header.d", &signature.domain), ("header.s", &signature.selector), ("header.b", &signature.beginning)];
+        let (domain, selector) = (signature.domain.as_deref().map(a_labels), signature.selector.as_deref().map(a_labels));
+        let named = [("header.d", domain), ("header.s", selector), ("header.b", signature.beginning.clone())];
         findings.push(Finding {
             method: "dkim",
             result: signature.outcome.word(),
             reason: signature.reason.map(Into::into),
-            properties: named.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect(),
+            properties: named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
         });
     }
     if verdicts.untried > 0 {
@@ -117,6 +118,11 @@ pub fn findings(verdicts: &Verdicts, client: &str) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// A name as it may stand in a field of ASCII.
+fn a_labels(name: &str) -> String {
+    Domain::parse(name).map_or_else(|_| name.to_owned(), |domain| domain.to_ascii().into_owned())
 }
 
 /// The same in one line, for the mail log.

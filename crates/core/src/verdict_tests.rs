@@ -65,6 +65,9 @@ fn what_is_told() {
          dkim=fail reason=\"the body is another one\" header.d=b.example header.s=s header.b=\"AbCdEf/+\"; \
          dmarc=fail header.from=b.example policy.dmarc=reject"
     );
+    all.dkim[0].domain = Some("b\u{fc}cher.example".into());
+    assert!(told(&all).contains("header.d=xn--bcher-kva.example header.s=s"));
+    all.dkim[0].domain = Some("b.example".into());
     assert_eq!(summary(&all), "spf=softfail dkim=fail:b.example dmarc=fail:b.example policy=reject");
     all.dkim.clear();
     all.sender = Sender::Hello("mx.c.example".into());
