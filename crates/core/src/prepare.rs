@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use postrider_mail::{Field, Fields, words};
 use postrider_model::policy::{Preparing, SendingDomain, Stream, StreamClass, Strictness};
-use postrider_model::{Mend, Role, StreamName, TenantName};
+use postrider_model::{BodyType, Mend, Role, StreamName, TenantName};
 use postrider_smtp::{Domain, ReversePath};
 
 /// Fields that may stand once (RFC 5322 §3.6, RFC 2045 §3). Gmail refuses mail that doubles one.
@@ -58,6 +58,8 @@ pub struct Subject<'a> {
     pub has_keys: bool,
     /// We can be reached on the web.
     pub has_web: bool,
+    /// The body has a line of more than 998 octets; looked for only where [`mends_lines`] says so.
+    pub has_long_lines: bool,
 }
 
 /// What is done to a message.
@@ -71,6 +73,8 @@ pub struct Preparation {
     pub feedback_id: Option<String>,
     /// MIME-Version stands in front.
     pub mime_version: bool,
+    /// Parts that are not encoded are, because a line of the body is too long (RFC 5322 §2.1.1).
+    pub short_lines: bool,
     /// Fields that go, by their place in the header, counted from 0.
     pub removed: Vec<Removed>,
     /// What was asked for and cannot be done.
@@ -121,6 +125,11 @@ pub fn concerns(role: Role, stream: &Stream) -> bool {
     is_ours(role) && (stream.preparing != Preparing::default() || mends(stream))
 }
 
+/// Whether lines that are too long are encoded. Binary content has none, and travels otherwise.
+pub fn mends_lines(stream: &Stream, body: BodyType) -> bool {
+    mends(stream) && body != BodyType::BinaryMime
+}
+
 fn mends(stream: &Stream) -> bool {
     stream.strictness >= Strictness::Mend
 }
@@ -148,6 +157,7 @@ pub fn preparation(subject: &Subject<'_>) -> Preparation {
     }
     let says_mime = has("Content-Type") || has("Content-Transfer-Encoding");
     plan.mime_version = says_mime && !has("MIME-Version");
+    plan.short_lines = subject.has_long_lines;
     let mut said = BTreeSet::new();
     for (place, field) in fields.iter().enumerate() {
         let joined = (plan.one_click.is_some() && field.is("List-Unsubscribe")).then_some(Why::Joined);
@@ -198,6 +208,9 @@ impl Preparation {
         }
         if let Some(value) = &self.feedback_id {
             said.push(format!("Feedback-ID: {value} is added"));
+        }
+        if self.short_lines {
+            said.push("the text is encoded: a line of it is longer than 998 octets".to_owned());
         }
         for removed in &self.removed {
             said.push(match removed.why {

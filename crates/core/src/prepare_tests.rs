@@ -23,6 +23,7 @@ fn check(stream: &Stream, from: &str, header: &str) -> Preparation {
         host_name: "relay.example",
         has_keys: true,
         has_web: true,
+        has_long_lines: header.contains("X-Long"),
     })
 }
 
@@ -67,6 +68,7 @@ fn failures_come_back_to_the_domain_that_leads_to_us() {
             host_name: "relay.example",
             has_keys,
             has_web: true,
+            has_long_lines: false,
         });
         assert!(plan.return_path.is_none() && !plan.is_for_one() && plan.missing.len() == 1, "{plan:?}");
     }
@@ -135,6 +137,21 @@ fn what_is_said_twice_goes_once_and_what_differs_is_not_chosen_among() {
     ] {
         assert_eq!(check(&mending, "a@shop.example", header).mime_version, added, "{header}");
     }
+}
+
+#[test]
+fn lines_are_mended_where_the_stream_says_so() {
+    let (mending, plain) = (asking(|stream| stream.strictness = Strictness::Mend), asking(|stream| stream.preparing.feedback_id = true));
+    for (stream, body, looked) in [
+        (&mending, BodyType::SevenBit, true),
+        (&mending, BodyType::EightBitMime, true),
+        (&mending, BodyType::BinaryMime, false),
+        (&plain, BodyType::SevenBit, false),
+    ] {
+        assert_eq!(mends_lines(stream, body), looked, "{body:?}");
+    }
+    let plan = check(&mending, "a@shop.example", "X-Long: 1\r\n");
+    assert!(plan.short_lines && plan.words(Mend::default())[0].contains("998"));
 }
 
 #[test]

@@ -72,7 +72,8 @@ impl Making<'_> {
         }
         let (content, grown) = self.changed(content).await.map_err(fault)?;
         octets = octets.saturating_add_signed(grown) + head.len() as u64;
-        let Some(takes) = self.form.encoded_for else { return Ok(Outgoing { octets, head, content }) };
+        let mended = self.prepared.and_then(Prepared::encoded_for);
+        let Some(takes) = mended.or(self.form.encoded_for) else { return Ok(Outgoing { octets, head, content }) };
         if self.message.envelope.body != BodyType::BinaryMime {
             let content = Content::Streamed(Box::new(Recoded::new(takes, &head, content)));
             return Ok(Outgoing { octets, head: Vec::new(), content });

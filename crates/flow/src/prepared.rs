@@ -7,9 +7,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use postrider_core::plan;
 use postrider_core::prepare::{self, Preparation, Subject};
+use postrider_mail::encode::{LongLines, Takes};
 use postrider_mail::mend::Added;
 use postrider_mail::token::{Delivery, Subscription};
-use postrider_mail::{Fields, HeaderWatch};
+use postrider_mail::{Fields, HeaderWatch, header};
 use postrider_model::doors::SpoolTrouble;
 use postrider_model::policy::Snapshot;
 use postrider_model::{Content, Message, Trouble};
@@ -63,6 +64,10 @@ impl Prepared {
         let Some(header) = begun else {
             return Err(Trouble::TooLarge(format!("a header of more than {HEADER_OCTETS_MAX} octets cannot be prepared").into()));
         };
+        let (has_long_lines, content) = match prepare::mends_lines(&stream, message.envelope.body) {
+            true => looked_through(doors, message, content).await.map_err(|trouble| internal(trouble.to_string()))?,
+            false => (false, content),
+        };
         let from = plan::author_domain(&header).or_else(|| sender_domain(message));
         let voice = match &from {
             Some(from) => Some(doors.registry.voice(&message.tenant, from).await.map_err(|trouble| internal(trouble.to_string()))?),
@@ -78,6 +83,7 @@ impl Prepared {
             host_name: &snapshot.host_name,
             has_keys: doors.tokens.is_some(),
             has_web: snapshot.public_url.is_some(),
+            has_long_lines,
         });
         if way == Way::InHouse {
             plan.return_path = None;
@@ -88,6 +94,11 @@ impl Prepared {
     /// Whether each recipient has a transaction of its own.
     pub(crate) fn is_for_one(&self) -> bool {
         self.plan.is_for_one()
+    }
+
+    /// How the content goes, when its lines are too long for anybody.
+    pub(crate) fn encoded_for(&self) -> Option<Takes> {
+        self.plan.short_lines.then_some(Takes::ShortLines)
     }
 
     /// What is done, in words.
@@ -168,6 +179,29 @@ fn sender_domain(message: &Message) -> Option<Domain> {
     match message.envelope.reverse_path.mailbox().filter(|_| message.mend.from)?.host() {
         Host::Domain(domain) => Some(domain.clone()),
         Host::Literal(_) => None,
+    }
+}
+
+/// Whether the body has a line that is too long; and the content from its start again.
+async fn looked_through(doors: &Doors, message: &Message, content: Content) -> Result<(bool, Content), SpoolTrouble> {
+    let mut lines = LongLines::default();
+    match content {
+        Content::Held(octets) => {
+            lines.feed(header::split(&octets).1);
+            Ok((lines.found(), Content::Held(octets)))
+        }
+        Content::Streamed(mut source) => {
+            // The first chunk has the whole header, by the word of `begun`.
+            if let Some(first) = source.next().await? {
+                lines.feed(header::split(&first).1);
+            }
+            while !lines.found()
+                && let Some(chunk) = source.next().await?
+            {
+                lines.feed(&chunk);
+            }
+            Ok((lines.found(), doors.spool.open(message.id).await?.content))
+        }
     }
 }
 

@@ -115,7 +115,7 @@ fn lines_are_ours(octets: &[u8]) {
 
 /// Every split gives the same, no line of the header is lost but the one that is replaced, and what comes out is no longer than it may be.
 pub fn seven_bit(octets: &[u8]) {
-    for takes in [Takes::SevenBit, Takes::EightBit] {
+    for takes in [Takes::SevenBit, Takes::EightBit, Takes::ShortLines] {
         recoded(takes, octets);
     }
 }

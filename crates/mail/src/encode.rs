@@ -35,6 +35,42 @@ pub enum Takes {
     SevenBit,
     /// Any octets but NUL, in lines (RFC 6152).
     EightBit,
+    /// Lines of no more than 998 octets (RFC 5322 §2.1.1), whatever a part says of itself: every part that is not encoded yet is.
+    ShortLines,
+}
+
+/// Octets of a line that every server takes (RFC 5322 §2.1.1), its line end not counted.
+pub const SHORT_LINE_OCTETS: usize = 998;
+
+/// Looks whether any line is longer than [`SHORT_LINE_OCTETS`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LongLines {
+    octets: usize,
+    found: bool,
+}
+
+impl LongLines {
+    /// Takes the next octets.
+    pub fn feed(&mut self, mut octets: &[u8]) {
+        while !self.found && !octets.is_empty() {
+            let (line, rest) = match memchr(b'\n', octets) {
+                Some(at) => (&octets[..at], Some(&octets[at + 1..])),
+                None => (octets, None),
+            };
+            // The CR is counted, and stands before the LF.
+            self.octets += line.len();
+            self.found = self.octets > SHORT_LINE_OCTETS + 1;
+            if rest.is_some() {
+                self.octets = 0;
+            }
+            octets = rest.unwrap_or_default();
+        }
+    }
+
+    /// Whether there was one.
+    pub fn found(self) -> bool {
+        self.found
+    }
 }
 
 /// Quoted-printable in the making (RFC 2045 §6.7): CR LF stays a line end; every other CR, LF, control, `=`, octet above 126, and blank at a line's end is
@@ -313,8 +349,11 @@ impl Recoder {
         let field = |name: &str| Fields::of(header).find(|field| field.is(name)).map(|field| field.value);
         let (kind, encoding) = (field("Content-Type"), field("Content-Transfer-Encoding").map(word).unwrap_or_default());
         let is_binary = encoding == "binary";
-        let is_wide = is_binary || (encoding == "8bit" && self.takes == Takes::SevenBit);
-        let around = if self.takes == Takes::SevenBit { "7bit" } else { "8bit" };
+        let (is_wide, around) = match self.takes {
+            Takes::SevenBit => (is_binary || encoding == "8bit", "7bit"),
+            Takes::EightBit => (is_binary, "8bit"),
+            Takes::ShortLines => (is_binary || matches!(encoding.as_str(), "7bit" | "8bit"), "7bit"),
+        };
         let words = kind.map(word).unwrap_or_default();
         let new_encoding = match words.split_once('/') {
             Some(("multipart", "signed" | "encrypted")) => None,
@@ -344,7 +383,7 @@ impl Recoder {
         }
         if outermost && field("MIME-Version").is_none() {
             out.extend_from_slice(b"MIME-Version: 1.0\r\n");
-            if kind.is_none() {
+            if kind.is_none() && self.takes != Takes::ShortLines {
                 // RFC 1428 §2: nobody said which letters these are.
                 out.extend_from_slice(b"Content-Type: text/plain; charset=unknown-8bit\r\n");
             }

@@ -145,3 +145,51 @@ fn what_is_signed_stays_binary() {
     let signed = "MIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=s\r\nContent-Transfer-Encoding: binary\r\n\r\n--s\r\nContent-Transfer-Encoding: binary\r\n\r\na\nb\0\r\n--s--\r\n";
     assert_eq!(recoded(Takes::EightBit, signed.as_bytes()), signed.as_bytes());
 }
+
+#[test]
+fn long_lines_are_found_in_any_split() {
+    let line = |octets: usize| [vec![b'x'; octets], b"\r\n".to_vec()].concat();
+    for (content, found) in [
+        (line(998), false),
+        (line(999), true),
+        ([line(998), line(998)].concat(), false),
+        ([line(1), line(2_000), line(1)].concat(), true),
+        (vec![b'x'; 1_000], true),
+        (b"\r\n".repeat(2_000), false),
+        (Vec::new(), false),
+    ] {
+        for octets in [1, 7, 998, 4_096] {
+            let mut lines = LongLines::default();
+            content.chunks(octets).for_each(|chunk| lines.feed(chunk));
+            assert_eq!(lines.found(), found, "{} octets in slices of {octets}", content.len());
+        }
+    }
+}
+
+#[test]
+fn what_has_long_lines_is_encoded_and_comes_back() {
+    let long = "word ".repeat(500);
+    for (header, ending) in [
+        ("", "MIME-Version: 1.0\r\nContent-Transfer-Encoding: quoted-printable\r\n"),
+        ("MIME-Version: 1.0\r\nContent-Type: text/html\r\n", "Content-Transfer-Encoding: quoted-printable\r\n"),
+        (
+            "MIME-Version: 1.0\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: 7bit\r\n",
+            "Content-Transfer-Encoding: quoted-printable\r\n",
+        ),
+        (
+            "MIME-Version: 1.0\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: 8bit\r\n",
+            "Content-Transfer-Encoding: quoted-printable\r\n",
+        ),
+    ] {
+        let body = format!("{long}\r\n=x \r\n");
+        let out = recoded(Takes::ShortLines, format!("Subject: x\r\n{header}\r\n{body}").as_bytes());
+        let (head, quoted) = crate::header::split(&out);
+        assert!(String::from_utf8_lossy(head).ends_with(&format!("{ending}\r\n")), "{}", String::from_utf8_lossy(head));
+        assert!(quoted.split(|octet| *octet == b'\n').all(|line| line.len() <= 77));
+        assert_eq!(decoded(quoted), body.as_bytes());
+    }
+    let signed = format!("Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\n{long}\r\n--b--\r\n");
+    assert_eq!(recoded(Takes::ShortLines, signed.as_bytes()), signed.as_bytes(), "another's signature would break");
+    let encoded = "Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n";
+    assert_eq!(recoded(Takes::ShortLines, encoded.as_bytes()), encoded.as_bytes());
+}
