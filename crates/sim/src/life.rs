@@ -18,7 +18,7 @@ use crate::judge::{self, Evidence, Violation};
 use crate::scenario::{Change, How, Scenario, When};
 use crate::world::book::{JournalEvent, Outcome};
 use crate::world::{
-    EPOCH_MS, Fact, Phase, SimClock, SimEntropy, SimLog, SimNet, SimNotebook, SimRegistry, SimResolver, World, clients, lock,
+    EPOCH_MS, Fact, Phase, SimClock, SimEntropy, SimLog, SimNet, SimNotebook, SimRegistry, SimResolver, World, clients, lock, token_keys,
 };
 
 /// How often the world looks whether all is done: in bad weather, and in fine weather.
@@ -233,7 +233,7 @@ fn doors(world: &Arc<World>, spool: &Arc<EmbeddedSpool>, counts: Arc<SimNotebook
         registry: Arc::new(SimRegistry),
         log: Arc::new(SimLog(world.clone())),
         mailboxes: None,
-        tokens: None,
+        tokens: Some(Arc::new(token_keys())),
         suppressions: None,
         quotas: Some(counts),
     }

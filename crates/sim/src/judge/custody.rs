@@ -11,7 +11,7 @@ use super::evidence::{Copy, Evidence};
 use super::returns::{Report, lost_reports, reports};
 use crate::world::book::Outcome;
 use crate::world::clients::Wish;
-use crate::world::{Fact, Offered, Verdict};
+use crate::world::{Fact, Offered, RETURN_PATH, TOKENS_TENANT, Verdict, token_keys};
 
 pub(super) fn check(evidence: &Evidence, found: &mut Found) {
     let copies = evidence.copies();
@@ -168,7 +168,11 @@ fn contents(evidence: &Evidence, found: &mut Found) {
             Some(head) => found.say("C1", format!("{token} arrived with a strange head: {:?}", String::from_utf8_lossy(head))),
             None => found.say("C1", format!("{token} arrived changed: {} octets, not {}", taken.content.len(), content.len())),
         }
-        if taken.reverse_path != offered.reverse_path {
+        if offered.tenant == TOKENS_TENANT && !offered.reverse_path.is_empty() {
+            if !names_its_recipient(&taken.reverse_path, &taken.recipients, offered) {
+                found.say("C1", format!("{token} arrived with reverse-path <{}>, which is no token of its recipient", taken.reverse_path));
+            }
+        } else if taken.reverse_path != offered.reverse_path {
             found.say("C1", format!("{token} arrived with reverse-path <{}>, not <{}>", taken.reverse_path, offered.reverse_path));
         }
         let certain = matches!(offered.verdict, Verdict::Positive(_));
@@ -183,6 +187,16 @@ fn is_told(head: &[u8]) -> bool {
     let fields: Vec<_> = Fields::of(head).collect();
     let [trace, told] = &fields[..] else { return false };
     is_trace(trace.whole) && told.is("Authentication-Results") && [trace.whole, told.whole].concat() == head
+}
+
+/// Whether a return path's token stands for the one recipient of its transaction.
+fn names_its_recipient(path: &str, recipients: &[String], offered: &Offered) -> bool {
+    let token = path.strip_suffix(RETURN_PATH).and_then(|front| front.strip_suffix('@'));
+    let delivery = token.and_then(|token| token_keys().returned(token, RETURN_PATH));
+    let named = delivery.and_then(|delivery| offered.recipients.get(delivery.index as usize));
+    // A client that never heard its 250 to a recipient does not count it; the relay may.
+    let certain = matches!(offered.verdict, Verdict::Positive(_));
+    delivery.is_some() && recipients.len() == 1 && (!certain || named == recipients.first())
 }
 
 /// One Received field, perhaps folded.

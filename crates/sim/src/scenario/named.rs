@@ -8,6 +8,7 @@ use postrider_model::policy::{Rate, Verifying};
 
 use super::build::{ROOMY, client, domain, mail, provider, scenario};
 use super::{Change, End, How, Scenario, When};
+use crate::world::TOKENS_TENANT;
 use crate::world::clients::MailPlan;
 use crate::world::disk::{Crash, Failing, Loss};
 use crate::world::net::Reach;
@@ -22,7 +23,7 @@ pub fn named() -> Vec<Scenario> {
     all.extend(crashes());
     all.extend(disks());
     all.extend([tarpit_beside_healthy(), flood_beside_small(), reports(), dns_outage(), backlog(), large(), secret_limit(), rate()]);
-    all.extend([long_absence(), reload(), slow_queue()]);
+    all.extend([long_absence(), reload(), slow_queue(), tokens()]);
     all.extend(super::routes::named());
     all.extend([strangers("strangers are verified while the DNS fails", false), strangers("DMARC is enforced while the DNS fails", true)]);
     all
@@ -300,6 +301,27 @@ fn rate() -> Scenario {
     (policy.message_rate, policy.connection_rate, policy.connections_max) = (rate(10, 3), rate(6, 2), 2);
     scenario.snapshot = super::build::snapshot(&scenario.providers);
     scenario.ends = vec![End { when: When::After(100_000), how: How::Kill, down_ms: 100 }];
+    scenario
+}
+
+/// A return path for each recipient: each has a transaction of its own, and counts in every limit, over kills and power cuts; beside it mail that rides together.
+fn tokens() -> Scenario {
+    let crowd: Vec<String> = (0..40).map(|nth| format!("user{nth}@p1.example")).collect();
+    let crowd: Vec<&str> = crowd.iter().map(String::as_str).collect();
+    let mails = |count: u64| (0..count).map(|nth| mail(nth * 2_000, "sender@p0.example", &crowd)).collect::<Vec<_>>();
+    let mut scenario = scenario(
+        "a return path for each recipient",
+        15,
+        vec![provider(0), provider(1)],
+        vec![client(0, TOKENS_TENANT, mails(4)), client(1, "shop", mails(4))],
+    );
+    let policy = &mut scenario.providers[1].policy;
+    policy.message_rate = Some(Rate { count: 600, per: Duration::from_secs(60), burst: 5 });
+    (policy.messages_per_connection_max, policy.connections_max, policy.recipients_per_message_max) = (7, 3, 25);
+    scenario.snapshot = super::build::snapshot(&scenario.providers);
+    let end = |after, how| End { when: When::After(after), how, down_ms: 100 };
+    scenario.ends =
+        vec![end(1_500, How::Kill), end(2_500, How::Power(Loss::All)), end(3_000, How::Power(Loss::Sectors)), end(2_000, How::Drain)];
     scenario
 }
 

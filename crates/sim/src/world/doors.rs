@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postrider_mail::token::Keys;
 use postrider_model::doors::{
     AddressAnswer, AliasAnswer, Clock, DnsTrouble, Entropy, Judged, MailLog, MxAnswer, PointerAnswer, Principal, Registry, RegistryTrouble,
     Resolver, Secret, Signer, TextAnswer,
 };
-use postrider_model::policy::{Stream, Voice};
+use postrider_model::policy::{Preparing, SendingDomain, Stream, Voice};
 use postrider_model::{
     AttemptFacts, BoxFuture, CredentialName, Diagnosis, Message, MessageId, Outcome, Phase, Priority, Reason, Role, StreamName, TenantName,
     Timestamp, Trouble,
@@ -84,6 +85,17 @@ async fn after<T>(pause: Duration, value: T) -> T {
     value
 }
 
+/// The tenant whose failures come back to a token for each recipient.
+pub const TOKENS_TENANT: &str = "tokens";
+
+/// Where they come back.
+pub const RETURN_PATH: &str = "back.tokens.example";
+
+/// The keys of tokens.
+pub fn token_keys() -> Keys {
+    Keys::new(&[(1, [7; 32])]).expect("a ring of one")
+}
+
 /// Everybody whose secret is "secret"; the user is the tenant, and `tenant/stream` names a stream of it.
 pub struct SimRegistry;
 
@@ -100,12 +112,14 @@ impl Registry for SimRegistry {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
-    fn stream<'a>(&'a self, _: &'a TenantName, _: &'a StreamName) -> BoxFuture<'a, Result<Arc<Stream>, RegistryTrouble>> {
-        Box::pin(std::future::ready(Ok(Arc::default())))
+    fn stream<'a>(&'a self, tenant: &'a TenantName, _: &'a StreamName) -> BoxFuture<'a, Result<Arc<Stream>, RegistryTrouble>> {
+        let preparing = Preparing { own_return_path: tenant.as_str() == TOKENS_TENANT, ..Preparing::default() };
+        Box::pin(std::future::ready(Ok(Arc::new(Stream { preparing, ..Stream::default() }))))
     }
 
-    fn voice<'a>(&'a self, _: &'a TenantName, _: &'a Domain) -> BoxFuture<'a, Result<Voice, RegistryTrouble>> {
-        Box::pin(std::future::ready(Ok(Voice::Free(None))))
+    fn voice<'a>(&'a self, _: &'a TenantName, domain: &'a Domain) -> BoxFuture<'a, Result<Voice, RegistryTrouble>> {
+        let own = SendingDomain { name: domain.clone(), return_path: Domain::parse(RETURN_PATH).ok() };
+        Box::pin(std::future::ready(Ok(Voice::Free(Some(Arc::new(own))))))
     }
 
     fn renew<'a>(&'a self, principal: &'a Principal) -> BoxFuture<'a, Result<Option<Principal>, RegistryTrouble>> {

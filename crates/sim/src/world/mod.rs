@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 pub use acts::Phase;
 pub use book::{Book, Cause, Fact, JournalEvent, Offered, Verdict};
-pub use doors::{SimClock, SimEntropy, SimLog, SimRegistry, SimResolver};
+pub use doors::{RETURN_PATH, SimClock, SimEntropy, SimLog, SimRegistry, SimResolver, TOKENS_TENANT, token_keys};
 pub use net::SimNet;
 pub use notebook::SimNotebook;
 pub use talk::BreakAt;
