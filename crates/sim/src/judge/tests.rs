@@ -164,6 +164,10 @@ fn c1_sees_what_is_lost_changed_or_invented() {
     trips("C1", "strange head", |e| e.told[0].taken.content.splice(..9, *b"Sneaked: ").for_each(drop));
     trips("C1", "for whom it was not taken", |e| e.told[0].taken.recipients.push("c@p1.example".into()));
     trips("C1", "with reverse-path", |e| e.told[0].taken.reverse_path = "x@p0.example".into());
+    trips("C1", "no token of its recipient", |e| {
+        let Fact::Offered(offered) = &mut e.facts.iter_mut().find(|(_, fact)| matches!(fact, Fact::Offered(_))).unwrap().1 else { return };
+        offered.tenant = crate::world::TOKENS_TENANT.into();
+    });
     trips("C1", "and yet bounced", |e| e.told.push(report(40, "r", "X-Token: t", "a@p1.example", "s@p0.example")));
     // A report that came tells; a log line alone tells only where no report can come.
     let bounced = |e: &mut Evidence| {
