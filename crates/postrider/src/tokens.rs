@@ -48,7 +48,28 @@ fn make(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<Keys> {
     Keys::new(&[(1, key)]).map_err(|trouble| anyhow!(trouble))
 }
 
+/// A new key makes tokens from the next start on; the one that made them so far is still known, and what was before it goes.
+pub fn rotate(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<()> {
+    let shown = path.display();
+    open(path, entropy)?;
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read the keys of tokens in {shown}"))?;
+    let (number, before) = lines(&text).map_err(|why| anyhow!("{shown} does not hold keys of tokens: {why}"))?[0];
+    let mut fresh = [0; 32];
+    entropy.fill(&mut fresh);
+    let text = format!("{FIRST_LINE}\n{} {}\n{number} {}\n", number.wrapping_add(1), hex(&fresh), hex(&before));
+    let aside = path.with_extension("new");
+    let _ = fs::remove_file(&aside);
+    write_new(&aside, text.as_bytes())?;
+    fs::rename(&aside, path).with_context(|| format!("cannot replace {shown}"))?;
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all()).with_context(|| format!("cannot sync {shown}"))
+}
+
 fn read(text: &str) -> Result<Keys, String> {
+    Keys::new(&lines(text)?).map_err(|trouble| trouble.to_string())
+}
+
+/// The keys as they stand; at least one.
+fn lines(text: &str) -> Result<Vec<(u8, [u8; 32])>, String> {
     let mut lines = text.lines();
     match lines.next() {
         Some(FIRST_LINE) => {}
@@ -56,7 +77,8 @@ fn read(text: &str) -> Result<Keys, String> {
         _ => return Err("its first line is another one".to_owned()),
     }
     let keys: Option<Vec<(u8, [u8; 32])>> = lines.map(key).collect();
-    Keys::new(&keys.ok_or("a line is no number with 64 hexadecimal digits")?).map_err(|trouble| trouble.to_string())
+    let keys = keys.ok_or("a line is no number with 64 hexadecimal digits")?;
+    if keys.is_empty() { Err("a ring has one key or two".to_owned()) } else { Ok(keys) }
 }
 
 fn key(line: &str) -> Option<(u8, [u8; 32])> {
@@ -105,6 +127,12 @@ mod tests {
             assert!(refused.contains(said) && refused.contains("backup"), "{refused}");
         }
         fs::write(&path, &made).unwrap();
+        let known = |token: &str| open(&path, &SystemEntropy::new()).unwrap().returned(token, "b.example").is_some();
+        rotate(&path, &SystemEntropy::new()).unwrap();
+        let second = token(&open(&path, &SystemEntropy::new()).unwrap());
+        assert!(second != first && known(&first) && known(&second), "the key before is still known");
+        rotate(&path, &SystemEntropy::new()).unwrap();
+        assert!(!known(&first) && known(&second) && fs::metadata(&path).unwrap().mode() & 0o777 == 0o600);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(open(&path, &SystemEntropy::new()).unwrap_err().to_string().contains("chmod 600"));
         fs::remove_dir_all(&root).unwrap();

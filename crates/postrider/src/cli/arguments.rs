@@ -10,6 +10,7 @@ use super::domain::DomainArguments;
 use super::queue::QueueArguments;
 use super::registry::arguments::{ApplyArguments, KeyArguments, LimitArguments, StreamArguments, TenantArguments};
 use super::suppression::SuppressionArguments;
+use super::token::TokenArguments;
 use crate::bench::BenchArguments;
 
 /// Postrider, an SMTP relay.
@@ -60,6 +61,8 @@ pub enum Command {
     Dkim(DkimArguments),
     /// What a domain has to publish, and whether it does.
     Domain(DomainArguments),
+    /// Keys of return paths and links.
+    Token(TokenArguments),
     /// Read the spool's files; the relay must not run.
     Spool(SpoolArguments),
     /// Copy queue, configuration and keys to a directory, while the relay runs.

@@ -17,6 +17,7 @@ mod spool;
 mod status;
 mod suppression;
 mod surroundings;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ pub use arguments::{Arguments, ServeArguments};
 pub use client::Client;
 use dkim::{DkimArguments, DkimCommand};
 use registry::RegistryCommand;
+use token::{TokenArguments, TokenCommand};
 
 /// Does what was asked. An error is one sentence for the person at the terminal.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -41,6 +43,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Restore(wanted) => return backup::restore(data, &wanted).map(|()| ExitCode::SUCCESS),
         Command::Dkim(DkimArguments { command: DkimCommand::New(wanted) }) => return dkim::new(data, &wanted).map(|()| ExitCode::SUCCESS),
         Command::Domain(domain) => return domain::run(data, &domain),
+        Command::Token(TokenArguments { command: TokenCommand::Rotate }) => return token::rotate(data).map(|()| ExitCode::SUCCESS),
         Command::Spool(spool) => return spool::run(data, &spool),
         Command::Bench(bench) => return crate::own_relay::bench(bench).map(|()| ExitCode::SUCCESS),
         Command::Tenant(asked) => return in_registry(data, RegistryCommand::Tenant(asked.command)),
@@ -74,6 +77,7 @@ async fn ask(data: &std::path::Path, command: Command) -> anyhow::Result<()> {
         Command::Serve(_)
         | Command::Check(_)
         | Command::Dkim(_)
+        | Command::Token(_)
         | Command::Tenant(_)
         | Command::Stream(_)
         | Command::Key(_)

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use crate::harness::{Folder, Hop, Relay, Session, config};
+use crate::tls::Tls;
 
 /// A relay whose one stream asks for these things, with the domain shop.example, and everything going to this port.
 pub fn start(hop: u16, asks: &str, more: &str) -> Relay {
@@ -15,7 +16,7 @@ pub fn start(hop: u16, asks: &str, more: &str) -> Relay {
         "{}{}\n[[domain]]{section}\nreturn_path = \"back.shop.example\"\n{more}\n\
          [[tenant]]\nname = \"shop\"\n[[tenant.stream]]\nname = \"news\"\nclass = \"bulk\"\n{asks}\n",
         config(hop),
-        "[web]\nlisten = \"127.0.0.1:0\"\ntls = \"none\"\npublic_url = \"https://mail.test\"\n"
+        "[verify]\nstrangers = false\n[web]\nlisten = \"127.0.0.1:0\"\ntls = \"none\"\npublic_url = \"https://mail.test\"\n"
     ));
     Relay::start_in(folder, &[])
 }
@@ -28,8 +29,8 @@ pub fn to(port: u16) -> String {
 
 /// The listener for recipients.
 fn web(relay: &Relay) -> SocketAddr {
-    let line = relay.said.seen("unsubscribing on http://");
-    line.split("http://").nth(1).unwrap().split('/').next().unwrap().parse().unwrap()
+    let line = relay.said.seen("unsubscribing on http");
+    line.split("://").nth(1).unwrap().split('/').next().unwrap().parse().unwrap()
 }
 
 /// One request; the status and all that came.
@@ -253,4 +254,99 @@ fn keys_and_the_book_outlive_a_kill_and_are_part_of_a_backup() {
     std::fs::write(other.data().join("suppressions"), "nonsense\n").unwrap();
     let (said, _) = other.complained(&["serve"]);
     assert!(said.contains("who is not written to") && said.contains("backup"), "{said}");
+}
+
+#[test]
+fn the_link_is_answered_under_tls_with_the_relays_certificate_and_reloads_keep_it() {
+    let hop = Hop::open(|_| None);
+    let relay = start(hop.port, "one_click = true", &to(hop.port));
+    send(&relay, "news@shop.example", &["a@there.example"], CONTENT);
+    let path = link(&hop.take());
+    relay.signal("TERM");
+    let folder = relay.ended().2;
+    let file = folder.data().join("postrider.toml");
+    let secured = std::fs::read_to_string(&file).unwrap().replace("listen = \"127.0.0.1:0\"\ntls = \"none\"", "listen = \"127.0.0.1:0\"");
+    std::fs::write(&file, &secured).unwrap();
+    let relay = Relay::start_in(folder, &[]);
+    assert!(relay.said.seen("unsubscribing on https://").contains("/u/"));
+    let address = web(&relay);
+    let certificate = relay.folder.data().join("tls/certificate.pem");
+    let say = |text: String| Tls::trusting(TcpStream::connect(address).unwrap(), &certificate).exchange(&text);
+    let before = relay.holds();
+    // Who speaks no TLS, or breaks off, has ended its own connection.
+    for odd in ["GET / HTTP/1.1\r\n\r\n", "", "\x16\x03\x01"] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(odd.as_bytes()).unwrap();
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    assert!(say(format!("GET {path} HTTP/1.1\r\nHost: mail.test\r\n\r\n")).contains("<button"));
+    let word = "List-Unsubscribe=One-Click";
+    let told = say(format!("POST {path} HTTP/1.1\r\nHost: mail.test\r\nContent-Length: {}\r\n\r\n{word}", word.len()));
+    assert!(told.starts_with("HTTP/1.1 200") && told.contains("does not write to"), "{told}");
+    relay.await_holding(before);
+    // The beginning of links follows a reload; the listener needs a restart, and says so.
+    std::fs::write(&file, secured.replace("https://mail.test", "https://other.test:8443/mail/")).unwrap();
+    relay.folder.said(&["reload"]);
+    send(&relay, "news@shop.example", &["b@there.example"], CONTENT);
+    assert!(field(&hop.take(), "List-Unsubscribe").unwrap().starts_with("<https://other.test:8443/mail/u/"));
+    std::fs::write(&file, secured.replace("listen = \"127.0.0.1:0\"\n", "listen = \"127.0.0.1:0\"\ntls = \"none\"\n")).unwrap();
+    assert!(relay.folder.said(&["reload"]).contains("takes effect at the next start: [web]"));
+    for (wrong, said) in [
+        ("http://mail.test", "RFC 8058 wants https"),
+        ("https://", "is not the beginning of links"),
+        ("https://a.test/u?x", "is not the beginning"),
+    ] {
+        std::fs::write(&file, secured.replace("https://mail.test", wrong)).unwrap();
+        let (refused, _) = relay.folder.complained(&["reload"]);
+        assert!(refused.contains(said) && refused.contains("stays in force"), "{refused}");
+    }
+}
+
+#[test]
+fn a_failure_in_the_session_is_told_to_the_reverse_path_that_the_client_gave() {
+    let hop = Hop::open(|rcpt| rcpt.contains("nobody@").then_some("550 5.1.1 unknown"));
+    let relay = start(hop.port, "own_return_path = true", &to(hop.port));
+    send(&relay, "bounces@shop.example", &["nobody@there.example", "a@there.example"], CONTENT);
+    let (mut heard, mut reports) = (Vec::new(), 0);
+    while reports == 0 || heard.len() < 6 {
+        let line = hop.heard.recv_timeout(crate::harness::PATIENCE).unwrap();
+        if line.starts_with("MAIL") || line.starts_with("RCPT") {
+            reports += usize::from(line.starts_with("RCPT TO:<bounces@shop.example>"));
+            heard.push(line.trim_end().to_owned());
+        }
+    }
+    assert_eq!((reports, heard.iter().filter(|line| line.starts_with("MAIL FROM:<b-")).count()), (1, 2), "{heard:?}");
+    assert_eq!(heard.iter().filter(|line| line.starts_with("MAIL FROM:<>")).count(), 1, "{heard:?}");
+}
+
+#[test]
+fn a_long_line_is_encoded_where_the_stream_mends_and_left_elsewhere() {
+    let hop = Hop::open(|_| None);
+    let relay = start(hop.port, "rules = \"mend\"\n[[tenant.stream]]\nname = \"plain\"", &to(hop.port));
+    let long = "word ".repeat(300);
+    let content = format!("From: a@shop.example\r\nSubject: x\r\nSubject: x\r\n\r\n{long}\r\nshort");
+    send(&relay, "a@shop.example", &["b@there.example"], &content);
+    let taken = hop.take();
+    assert!(taken.lines().all(|line| line.len() <= 998) && taken.contains("Content-Transfer-Encoding: quoted-printable\r\n"), "{taken}");
+    assert_eq!(taken.matches("Subject: x").count(), 1, "one of two that say the same");
+    assert!(taken.contains("MIME-Version: 1.0") && taken.replace("=\r\n", "").contains(long.trim_end()), "{taken}");
+    assert!(taken.starts_with("DKIM-Signature:"));
+    let file = relay.folder.0.join("mail.eml");
+    std::fs::write(&file, content.replace("\r\n", "\n")).unwrap();
+    relay.folder.said(&[
+        "send",
+        "--from",
+        "a@shop.example",
+        "--to",
+        "b@there.example",
+        "--tenant",
+        "shop",
+        "--stream",
+        "plain",
+        "--file",
+        file.to_str().unwrap(),
+    ]);
+    let taken = hop.take();
+    assert!(taken.contains(&long) && taken.matches("Subject: x").count() == 2, "a plain stream goes as it came");
 }

@@ -50,6 +50,15 @@ impl Tls {
         self.flush();
     }
 
+    /// Says this, and hears all until the relay ends the session.
+    pub fn exchange(&mut self, text: &str) -> String {
+        self.write(text);
+        let mut heard = Vec::new();
+        // An end without close_notify is an end, too.
+        let _ = rustls::Stream::new(&mut self.connection, &mut self.stream).read_to_end(&mut heard);
+        String::from_utf8_lossy(&heard).into_owned()
+    }
+
     fn flush(&mut self) {
         while self.connection.wants_write() {
             self.connection.write_tls(&mut self.stream).unwrap();
