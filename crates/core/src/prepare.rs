@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 
+use postrider_mail::encoded::encoded;
 use postrider_mail::{Field, Fields, words};
 use postrider_model::policy::{Preparing, SendingDomain, Stream, StreamClass, Strictness};
 use postrider_model::{BodyType, Mend, Role, StreamName, TenantName};
@@ -58,6 +59,8 @@ pub struct Subject<'a> {
     pub has_keys: bool,
     /// We can be reached on the web.
     pub has_web: bool,
+    /// The header may hold letters beyond ASCII (RFC 6532).
+    pub smtputf8: bool,
     /// The body has a line of more than 998 octets; looked for only where [`mends_lines`] says so.
     pub has_long_lines: bool,
 }
@@ -77,6 +80,8 @@ pub struct Preparation {
     pub short_lines: bool,
     /// Fields that go, by their place in the header, counted from 0.
     pub removed: Vec<Removed>,
+    /// Fields that are written in encoded words (RFC 2047), by their place.
+    pub encoded: Vec<usize>,
     /// What was asked for and cannot be done.
     pub missing: Vec<&'static str>,
 }
@@ -159,10 +164,13 @@ pub fn preparation(subject: &Subject<'_>) -> Preparation {
     plan.mime_version = says_mime && !has("MIME-Version");
     plan.short_lines = subject.has_long_lines;
     let mut said = BTreeSet::new();
+    let encodes = mends(subject.stream) && !subject.smtputf8 && !subject.header.is_ascii();
     for (place, field) in fields.iter().enumerate() {
         let joined = (plan.one_click.is_some() && field.is("List-Unsubscribe")).then_some(Why::Joined);
         if let Some(why) = joined.or_else(|| goes(subject.stream, &mut said, field)) {
             plan.removed.push(Removed { place, name: String::from_utf8_lossy(field.name).into_owned(), why });
+        } else if encodes && encoded(field.name, field.value).is_some() {
+            plan.encoded.push(place);
         }
     }
     plan
@@ -208,6 +216,12 @@ impl Preparation {
         }
         if let Some(value) = &self.feedback_id {
             said.push(format!("Feedback-ID: {value} is added"));
+        }
+        if !self.encoded.is_empty() {
+            said.push(format!(
+                "{} fields are written in encoded words: the header holds letters beyond ASCII, without SMTPUTF8",
+                self.encoded.len()
+            ));
         }
         if self.short_lines {
             said.push("the text is encoded: a line of it is longer than 998 octets".to_owned());

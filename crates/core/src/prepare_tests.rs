@@ -23,6 +23,7 @@ fn check(stream: &Stream, from: &str, header: &str) -> Preparation {
         host_name: "relay.example",
         has_keys: true,
         has_web: true,
+        smtputf8: header.contains("X-Wide"),
         has_long_lines: header.contains("X-Long"),
     })
 }
@@ -68,6 +69,7 @@ fn failures_come_back_to_the_domain_that_leads_to_us() {
             host_name: "relay.example",
             has_keys,
             has_web: true,
+            smtputf8: false,
             has_long_lines: false,
         });
         assert!(plan.return_path.is_none() && !plan.is_for_one() && plan.missing.len() == 1, "{plan:?}");
@@ -152,6 +154,17 @@ fn lines_are_mended_where_the_stream_says_so() {
     }
     let plan = check(&mending, "a@shop.example", "X-Long: 1\r\n");
     assert!(plan.short_lines && plan.words(Mend::default())[0].contains("998"));
+}
+
+#[test]
+fn letters_beyond_ascii_are_encoded_where_the_envelope_does_not_carry_them() {
+    let (mending, plain) = (asking(|stream| stream.strictness = Strictness::Mend), asking(|stream| stream.preparing.feedback_id = true));
+    let header = "From: Ü <a@b.example>\r\nSubject: x\r\nX-A: ü\r\nTo: ü@b.example\r\nBcc: Ö <c@d.example>\r\n";
+    let plan = check(&mending, "a@shop.example", header);
+    assert_eq!((plan.encoded.as_slice(), removed(&plan)), (&[0, 2][..], vec![(4, Why::Blind)]));
+    assert!(plan.words(Mend::default()).iter().any(|said| said.starts_with("2 fields are written in encoded words")));
+    assert!(check(&mending, "a@shop.example", &format!("{header}X-Wide: 1\r\n")).encoded.is_empty());
+    assert!(check(&plain, "a@shop.example", header).encoded.is_empty());
 }
 
 #[test]

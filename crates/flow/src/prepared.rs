@@ -8,6 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use postrider_core::plan;
 use postrider_core::prepare::{self, Preparation, Subject};
 use postrider_mail::encode::{LongLines, Takes};
+use postrider_mail::encoded::encoded;
 use postrider_mail::mend::Added;
 use postrider_mail::token::{Delivery, Subscription};
 use postrider_mail::{Fields, HeaderWatch, header};
@@ -83,6 +84,7 @@ impl Prepared {
             host_name: &snapshot.host_name,
             has_keys: doors.tokens.is_some(),
             has_web: snapshot.public_url.is_some(),
+            smtputf8: message.envelope.smtputf8,
             has_long_lines,
         });
         if way == Way::InHouse {
@@ -137,9 +139,9 @@ impl Prepared {
         Some(format!("{}/u/{token}", snapshot.public_url.as_deref()?))
     }
 
-    /// A content without the fields that go, and by how many octets it grew (it shrank, if anything).
+    /// A content without the fields that go, and with those that are encoded, and by how many octets it grew.
     pub(crate) async fn content(&self, content: Content) -> Result<(Content, i64), SpoolTrouble> {
-        if self.plan.removed.is_empty() {
+        if self.plan.removed.is_empty() && self.plan.encoded.is_empty() {
             return Ok((content, 0));
         }
         match content {
@@ -162,10 +164,20 @@ impl Prepared {
     fn without(&self, octets: &Bytes) -> (Bytes, i64) {
         let mut out = BytesMut::with_capacity(octets.len());
         let (mut used, mut going) = (0, self.plan.removed.iter().map(|removed| removed.place).peekable());
+        let mut encoding = self.plan.encoded.iter().peekable();
         for (place, field) in Fields::of(octets).enumerate() {
             used += field.whole.len();
-            if going.next_if_eq(&place).is_none() {
-                out.put_slice(field.whole);
+            let gone = going.next_if_eq(&place).is_some();
+            let value = encoding.next_if_eq(&&place).and_then(|_| encoded(field.name, field.value));
+            match value {
+                _ if gone => {}
+                None => out.put_slice(field.whole),
+                Some(value) => {
+                    out.put_slice(field.name);
+                    out.put_slice(b":");
+                    out.put_slice(&value);
+                    out.put_slice(b"\r\n");
+                }
             }
         }
         out.put_slice(&octets[used..]);

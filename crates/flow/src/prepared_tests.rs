@@ -74,3 +74,15 @@ async fn a_header_is_read_whole_or_known_to_be_too_long() {
     let (header, _) = begun(in_pieces(b"A: 1\r\nB: 2", 3)).await.unwrap();
     assert_eq!(header.unwrap(), &b"A: 1\r\nB: 2"[..], "a content may end in its header");
 }
+
+#[tokio::test]
+async fn fields_are_encoded_in_their_place() {
+    let content = "A: 1\r\nSubject: ü\r\n folded\r\nB: ü\r\n\r\nSubject: ü\r\n".as_bytes();
+    let plan = Preparation { encoded: vec![1], removed: without(&[2]).plan.removed, ..Preparation::default() };
+    let prepared = Prepared { plan, from: None };
+    let expected = "A: 1\r\nSubject: =?utf-8?B?w7w=?= folded\r\n\r\nSubject: ü\r\n".as_bytes();
+    for octets in [1, 9, 100] {
+        let (streamed, by) = prepared.content(in_pieces(content, octets)).await.unwrap();
+        assert_eq!((all(streamed).await, by), (expected.to_vec(), expected.len() as i64 - content.len() as i64));
+    }
+}

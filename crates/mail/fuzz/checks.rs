@@ -298,3 +298,19 @@ pub fn token(octets: &[u8]) {
     );
     assert_eq!(ring.unsubscribes(&token), Some(subscription));
 }
+
+/// What is encoded is ASCII, one field, and shows a reader no other addresses; what is not is left.
+pub fn encoded(octets: &[u8]) {
+    use postrider_mail::encoded::encoded;
+    use postrider_mail::mailboxes;
+    for name in ["Subject", "To"] {
+        let Some(new) = encoded(name.as_bytes(), octets) else { continue };
+        assert!(new.is_ascii() && !octets.is_ascii());
+        let field = [name.as_bytes(), b":", &new, b"\r\n"].concat();
+        let fields: Vec<_> = Fields::of(&field).collect();
+        assert!(fields.len() == 1 && fields[0].whole == field, "{:?}", String::from_utf8_lossy(&field));
+        if name == "To" && !octets.contains(&b'\r') && !octets.contains(&b'\n') {
+            assert_eq!(mailboxes(&new), mailboxes(octets), "{:?}", String::from_utf8_lossy(octets));
+        }
+    }
+}

@@ -20,6 +20,7 @@ pub mod dmarc;
 pub mod dsn;
 pub mod edit;
 pub mod encode;
+pub mod encoded;
 pub mod header;
 pub mod lookup;
 mod mailboxes;

@@ -104,3 +104,8 @@ fn results_corpus() {
 fn token_corpus() {
     check("token", checks::token);
 }
+
+#[test]
+fn encoded_corpus() {
+    check("encoded", checks::encoded);
+}

@@ -332,6 +332,12 @@ fn a_long_line_is_encoded_where_the_stream_mends_and_left_elsewhere() {
     assert_eq!(taken.matches("Subject: x").count(), 1, "one of two that say the same");
     assert!(taken.contains("MIME-Version: 1.0") && taken.replace("=\r\n", "").contains(long.trim_end()), "{taken}");
     assert!(taken.starts_with("DKIM-Signature:"));
+    send(&relay, "a@shop.example", &["b@there.example"], "From: Jürgen <a@shop.example>\r\nSubject: Grüße\r\n\r\nx");
+    let header = hop.take().split("\r\n\r\n").next().unwrap().to_owned();
+    assert!(
+        header.is_ascii() && header.contains("From: =?utf-8?B?SsO8cmdlbg==?= <a@shop.example>") && header.contains("Subject: =?utf-8?B?"),
+        "{header}"
+    );
     let file = relay.folder.0.join("mail.eml");
     std::fs::write(&file, content.replace("\r\n", "\n")).unwrap();
     relay.folder.said(&[
