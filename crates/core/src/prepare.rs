@@ -35,6 +35,10 @@ const ONCE: [&str; 15] = [
     "Feedback-ID",
 ];
 
+/// Fields that no stream may have taken away: without them the message is another one, or none (RFC 5322 §3.6, RFC 2045 §3).
+pub const KEPT: [&str; 10] =
+    ["Date", "From", "Sender", "To", "Subject", "Message-ID", "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "Received"];
+
 /// Fields of ours for our own use; they leave with nothing that is prepared.
 const OWN_PREFIX: &str = "x-postrider-";
 
@@ -245,7 +249,8 @@ fn goes(stream: &Stream, said: &mut BTreeSet<Vec<u8>>, field: &Field<'_>) -> Opt
         return Some(Why::Blind);
     }
     let begins = |prefix: &str| field.name.get(..prefix.len()).is_some_and(|name| name.eq_ignore_ascii_case(prefix.as_bytes()));
-    if begins(OWN_PREFIX) || stream.preparing.strips.iter().any(|prefix| begins(prefix)) {
+    let strips = || stream.preparing.strips.iter().any(|prefix| begins(prefix)) && !KEPT.iter().any(|name| field.is(name));
+    if begins(OWN_PREFIX) || strips() {
         return Some(Why::Internal);
     }
     let once = mends(stream) && ONCE.iter().any(|name| field.is(name));

@@ -121,6 +121,10 @@ fn fields_that_are_nobodys_business_go_and_no_others() {
     let header = "BCC: c@d.example\r\nX-Internal-Id: 1\r\nX-Interna: 2\r\nx-campaign: 3\r\nX-Postrider-Tag: 4\r\nResent-Bcc: e@f.example\r\nBcc-Note: 5\r\n";
     let plan = check(&stream, "a@shop.example", header);
     assert_eq!(removed(&plan), [(0, Why::Blind), (1, Why::Internal), (3, Why::Internal), (4, Why::Internal), (5, Why::Blind)]);
+    let greedy = asking(|stream| stream.preparing.strips = vec!["".into(), "f".into()]);
+    let names: Vec<String> =
+        check(&greedy, "a@shop.example", &format!("{USUAL}X-A: 1\r\n")).removed.into_iter().map(|one| one.name).collect();
+    assert_eq!(names, ["X-A"], "what makes it a message stays, whatever the registry says");
     assert!(!plan.is_for_one());
 }
 

@@ -304,6 +304,10 @@ fn read_stream(section: &Section<'_>) -> Stream {
 fn field_name(value: &toml::de::DeValue<'_>) -> Read<Box<str>> {
     let name = values::text(value)?;
     let plain = (1..=64).contains(&name.len()) && name.bytes().all(|octet| matches!(octet, 33..=57 | 59..=126));
+    let begins = |kept: &&&str| kept.get(..name.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(&name));
+    if let Some(kept) = postrider_core::prepare::KEPT.iter().find(begins) {
+        return Err(format!("{name:?} would take {kept} away, and leave no message"));
+    }
     if plain {
         Ok(name.to_ascii_lowercase().into())
     } else {

@@ -104,6 +104,15 @@ fn each_fault_is_told_with_its_line() {
             "postrider.toml:3: credential.secret_sha256: expected 64 hexadecimal digits (the SHA-256 of the secret), found 3 letters",
         ),
         ("[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:25\"", "postrider.toml:1: listener.role: the key is missing"),
+        (
+            "[[tenant]]\nname = \"a\"\n[[tenant.stream]]\nname = \"b\"\nstrips = [\"fro\"]",
+            "postrider.toml:5: tenant.stream.strips: \"fro\" would take From away, and leave no message",
+        ),
+        (
+            "[web]\npublic_url = \"http://a.example\"\nlisten = \"127.0.0.1:443\"",
+            "postrider.toml:2: web.public_url: \"http://a.example\" is not the beginning of links, such as \"https://mail.example.com\"; RFC 8058 wants https",
+        ),
+        ("[web]\npublic_url = \"https://a.example\"", "postrider.toml:2: web.public_url: nobody would answer there: set listen, too"),
         ("listener = []", "postrider.toml:1: listener: at least one is needed"),
         (
             "[[source]]\nname = \"a\"\nproxy = \"socks5://proxy.example:1080\"",
