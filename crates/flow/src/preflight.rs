@@ -121,6 +121,9 @@ impl Preflight {
                 host_name: &snapshot.host_name,
                 has_keys: doors.tokens.is_some(),
                 has_web: snapshot.public_url.is_some(),
+                // No rule asks how letters and lines are encoded.
+                smtputf8: false,
+                has_long_lines: false,
             })
         });
         let plan = plan.filter(|_| prepare::concerns(mail.role, stream)).unwrap_or_default();
