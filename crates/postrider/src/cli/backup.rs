@@ -1,6 +1,6 @@
 //! `backup` and `restore`: the data directory, copied while the relay runs, and put back.
 //!
-//! **Promises.** A copy has every message acknowledged before the backup began and not ended by then, the configuration, and the certificate with its key.
+//! **Promises.** A copy has every message acknowledged before the backup began and not ended by then, the configuration, the registry, and all keys.
 //! It is checked before it is called done, and so is what is put back. Neither overwrites anything.
 //!
 //! **Never** stops mail: the relay gives no space back while it is copied, and takes that leave away when the disk gets full.
@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use postrider_http::wire;
+use postrider_records::db::{Database as _, Sqlite};
 use postrider_spool::inspect;
 
 use super::arguments::{BackupArguments, RestoreArguments};
@@ -25,6 +26,8 @@ use crate::shown::{Clean, octets, say};
 
 /// Where the keys that sign are, from the data directory on.
 const KEYS: &str = "dkim";
+/// Where the registry and its key stand in a copy.
+const REGISTRY: [&str; 2] = ["registry.db", "registry.key"];
 /// What a folder with a copy is known by, and what it says.
 const LABEL: &str = "BACKUP";
 
@@ -71,6 +74,7 @@ fn copy_held(told: &wire::Backup, target: &Path) -> anyhow::Result<u64> {
     let mut copied = copy_settings(Path::new(&places.configuration), Path::new(&places.certificate), Path::new(&places.key), target)?;
     let (from, to) = (Path::new(&places.spool), target.join("spool"));
     let data = from.parent().unwrap_or(Path::new("."));
+    copied += copy_registry(&Config::load(Path::new(&places.configuration), data)?, data, target)?;
     copied += copy_decisions(&DataDirectory::new(data), target)? + copy_keys(data, target)?;
     for folder in ["log", "contents", "journal"] {
         folder_at(&to.join(folder))?;
@@ -113,6 +117,46 @@ fn copy_keys(from: &Path, target: &Path) -> anyhow::Result<u64> {
     Ok(copied)
 }
 
+/// The registry as it is at one instant, and the key that opens its private keys. One that stands on a server is copied by the server's own means.
+fn copy_registry(config: &Config, data: &Path, target: &Path) -> anyhow::Result<u64> {
+    let (file, key) = (data.join(&config.registry.file), data.join(&config.registry.key));
+    let mut copied = 0;
+    if config.registry.postgresql.is_some() {
+        say("the registry stands in PostgreSQL and is not in this copy: pg_dump copies it; its key is")?;
+    } else if file.exists() {
+        let to = target.join(REGISTRY[0]);
+        // The engine takes an empty file; this one is closed to others from its first octet on.
+        write(&mut io::empty(), &to, 0)?;
+        let database = Sqlite::open(&file).with_context(|| format!("cannot open the registry {}", file.display()))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().build().context("cannot start")?;
+        if let Some(copying) = database.copy_to(&to) {
+            runtime.block_on(copying).with_context(|| format!("cannot copy the registry {}", file.display()))?;
+        }
+        let made = File::open(&to)?;
+        made.sync_all()?;
+        copied += made.metadata()?.len();
+    }
+    if key.exists() {
+        copied += copy(&key, &target.join(REGISTRY[1]), u64::MAX).with_context(|| format!("cannot copy {}", key.display()))?;
+    }
+    Ok(copied)
+}
+
+/// Puts the registry and its key where the configuration has them.
+fn put_registry_back(from: &Path, data: &Path) -> anyhow::Result<u64> {
+    let config = Config::load(&data.join(FILE_NAME), data)?;
+    let mut copied = 0;
+    for (name, to) in REGISTRY.into_iter().zip([&config.registry.file, &config.registry.key]) {
+        match copy(&from.join(name), &data.join(to), u64::MAX) {
+            Ok(count) => copied += count,
+            Err(trouble) if trouble.kind() == io::ErrorKind::NotFound => {}
+            Err(trouble) if trouble.kind() == io::ErrorKind::AlreadyExists => say(format_args!("{} is there already and stays", data.join(to).display()))?,
+            Err(trouble) => return Err(trouble).with_context(|| format!("cannot put {name} back")),
+        }
+    }
+    Ok(copied)
+}
+
 /// From a directory where no relay runs.
 fn copy_resting(data: &Path, target: &Path, config: Option<&Path>) -> anyhow::Result<u64> {
     let directory = DataDirectory::new(data);
@@ -123,7 +167,7 @@ fn copy_resting(data: &Path, target: &Path, config: Option<&Path>) -> anyhow::Re
     let file = config.map_or_else(|| directory.config_file(), PathBuf::from);
     let read = Config::load(&file, data)?;
     let mut copied = copy_settings(&file, &read.certificate, &read.key, target)? + copy_decisions(&directory, target)?;
-    copied += copy_keys(data, target)?;
+    copied += copy_keys(data, target)? + copy_registry(&read, data, target)?;
     for folder in ["log", "contents", "journal"] {
         copied += copy_folder(&directory.spool(false).join(folder), &target.join("spool").join(folder))?;
     }
@@ -198,7 +242,7 @@ pub fn restore(data: &Path, arguments: &RestoreArguments) -> anyhow::Result<()> 
         }
         copied += copy(&from.join(name), &data.join(name), u64::MAX).with_context(|| format!("cannot copy {name}"))?;
     }
-    copied += copy_decisions(&DataDirectory::new(from), data)? + copy_keys(from, data)?;
+    copied += copy_decisions(&DataDirectory::new(from), data)? + copy_keys(from, data)? + put_registry_back(from, data)?;
     sound(&aside)?;
     fs::rename(&aside, directory.spool(false)).context("cannot give the spool its name")?;
     sync_folder(data)?;

@@ -68,6 +68,24 @@ fn a_tenant_is_added_sends_and_is_stopped_while_the_relay_runs() {
 }
 
 #[test]
+fn a_copy_holds_the_registry_and_what_opens_it() {
+    let hop = Hop::open(|_| None);
+    let relay = Relay::start(&config(hop.port));
+    relay.folder.said(&["tenant", "add", "shop", "--sends-as", "anybody"]);
+    relay.folder.said(&["domain", "add", "brand.example", "--tenant", "shop"]);
+    let (user, proof) = key(&relay.folder, &["--tenant", "shop"]);
+    let copy = relay.folder.0.join("copy").display().to_string();
+    relay.folder.said(&["backup", &copy]);
+    assert_eq!(mode(&relay.folder.0.join("copy/registry.db")), 0o600);
+    let other = Folder::new();
+    other.said(&["restore", &copy]);
+    let relay = Relay::start_in(other, &[]);
+    let mut session = Session::open(relay.address("submission"));
+    assert!(session.say(&proof).starts_with("235"), "the key {user} is as good as before");
+    assert!(relay.folder.said(&["domain", "list"]).contains("brand.example"));
+}
+
+#[test]
 fn a_file_says_what_there_is_to_be() {
     let folder = Folder::new();
     std::fs::create_dir_all(folder.data()).unwrap();
