@@ -11,6 +11,8 @@ import time
 import unittest
 import uuid
 
+import authres
+import authres.dmarc
 import dkim
 import dns.exception
 import dns.resolver
@@ -109,6 +111,9 @@ ZONE = (
     + record("long", "v=spf1 " + "ip4:192.0.2.1 " * 4_000 + "-all")
 )
 
+# A reader of Authentication-Results that is not ours.
+READER = authres.FeatureContext(authres.dmarc)
+
 CLIENTS = ("192.0.2.1", "198.51.100.9", "203.0.113.5", "2001:db8::7", "2001:db8:9::9", "::ffff:192.0.2.1")
 
 
@@ -118,8 +123,8 @@ def results(mail):
     assert len(fields) == 1, mail[:3000]
     text = fields[0].decode().strip()
     found = {}
-    for method, result in re.findall(r"; (spf|dkim|dmarc|arc)=(\w+)", text):
-        found.setdefault(method, result)
+    for each in READER.parse(text).results:
+        found.setdefault(each.method, each.result)
     return found, text
 
 
@@ -273,6 +278,27 @@ class Verify(unittest.TestCase):
                     found, text = results(self.deliver(self.message(), sender=sent, client=client, hello=hello))
                     self.assertEqual(found["spf"], expected, f"{domain} {client}: {text}")
                     self.assertIn("smtp.mailfrom=" if sent else "smtp.helo=host.test", text)
+
+    def test_nobody_writes_a_result_of_his_own(self):
+        says = "; dkim=pass header.d=bank.test; dmarc=pass header.from=bank.test"
+        field = f"Authentication-Results: relay.test{says}\r\n"
+        signature = f"DKIM-Signature: v=1; a=rsa-sha256; d=evil.test{says.replace(';', ',')}; s=s; h=from; bh=AAAA; b=AAAA\r\n"
+        author = f'From: "a{says}" <a@evilbrand.test>\r\n'
+        for sender, head in [
+            ('"a; dkim=pass header.d=bank.test"@evilbrand.test', ""),
+            ("a@evilbrand.test", field),
+            ("a@evilbrand.test", field.replace(" relay", "\r\n (\\)) RELAY")),
+            ("a@evilbrand.test", field.replace("relay.test", '"relay.\\test"')),
+            ("a@evilbrand.test", signature),
+            ("a@evilbrand.test", author),
+        ]:
+            mail = self.deliver(head.encode() + self.message(sender="a@evilbrand.test"), sender=sender)
+            _, text = results(mail)
+            read = READER.parse(text)
+            passing = [each for each in read.results if each.result == "pass" and each.method in ("dkim", "dmarc")]
+            # Its SPF passes, for its own domain.
+            self.assertEqual([str(each) for each in passing if "bank.test" in str(each)], [], f"{sender!r} {head!r}: {text}")
+            self.assertEqual(mail.lower().count(b"authentication-results"), 1, mail)
 
     def test_dmarc(self):
         private = self.keys["one"].read_bytes()
