@@ -20,6 +20,7 @@ use postrider_core::route::table;
 use postrider_mail::dkim::SigningKey;
 use postrider_mail::{Fields, HeaderFacts};
 use postrider_model::doors::{Judged, Judgement, Principal, RegistryTrouble, Signer};
+use postrider_model::limits::JUDGED_HEADER_OCTETS_MAX;
 use postrider_model::policy::{Snapshot, Stream, Strictness, Target};
 use postrider_model::{Recipient, Role, Timestamp};
 use postrider_smtp::{Domain, Reply, ReversePath};
@@ -90,7 +91,7 @@ impl Preflight {
             return Ok(());
         }
         let stream = stream_of(doors, mail.principal).await?;
-        if stream.strictness == Strictness::Off {
+        if stream.strictness == Strictness::Off || !was_kept(mail.facts) {
             return Ok(());
         }
         let breaches = self.breaches(doors, snapshot, &stream, &mail).await?;
@@ -202,6 +203,11 @@ impl Known {
     }
 }
 
+/// Whether there is a header to judge. One that is not there although it is short was not asked for when it came: the stream was changed meanwhile.
+fn was_kept(facts: &HeaderFacts) -> bool {
+    facts.header.is_some() || facts.header_octets > JUDGED_HEADER_OCTETS_MAX as u64
+}
+
 /// What the DNS is asked about.
 struct Asked<'a> {
     from: &'a Domain,
@@ -310,5 +316,38 @@ fn tell(doors: &Doors, peer: Option<IpAddr>, breaches: &[Breach]) {
     }
     if passed {
         doors.log.judged(&Judged { judge: "provider-rules", judgement: Judgement::Passed, peer, message: None, text: "" });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postrider_mail::HeaderWatch;
+
+    use super::*;
+
+    #[test]
+    fn a_header_that_nobody_kept_is_not_called_too_long() {
+        let content = format!("Subject: x\r\n{}\r\n", "X: y\r\n".repeat(50_000));
+        for (content, keeps, kept) in [("Subject: x\r\n\r\n", true, true), ("Subject: x\r\n\r\n", false, false), (&*content, true, true)] {
+            let mut watch = if keeps { HeaderWatch::keeping_header(JUDGED_HEADER_OCTETS_MAX) } else { HeaderWatch::new() };
+            watch.feed(content.as_bytes());
+            assert_eq!(was_kept(&watch.finish()), kept, "{keeps} {}", content.len());
+        }
+    }
+
+    #[test]
+    fn what_was_found_counts_for_its_time_and_is_bounded() {
+        let mut known = Known::default();
+        let at = |seconds: u64| Timestamp::from_millis(seconds * 1_000);
+        let wrong = Served { dmarc: Some(Wrong { said: "x".into(), remedy: "y".into() }), ..Served::default() };
+        known.keep("a".into(), wrong.clone(), at(1_060));
+        for (now, found) in [(1_000, true), (1_059, true), (1_060, false), (2_000, false), (100, false)] {
+            assert_eq!(known.look("a", at(now)).is_some(), found, "{now}");
+        }
+        for nth in 0..DOMAINS_MAX {
+            known.keep(format!("d{nth}"), wrong.clone(), at(1_060));
+        }
+        assert_eq!((known.found.len(), known.order.len()), (DOMAINS_MAX, DOMAINS_MAX));
+        assert!(known.look("a", at(1_000)).is_none(), "the oldest is forgotten");
     }
 }

@@ -52,6 +52,7 @@ fn mail_that_breaks_a_rule_is_refused_with_the_record_to_paste() {
         (format!("{}Message-ID: <1@brand.example>\r\n", GOOD.replace("Subject: x", "Subject: other")), "554 5.6.0 rule message-id-reuse"),
         (format!("{}Message-ID: <3@brand.example>\r\n", GOOD.replace("<https:", "<http:")), "550 5.7.1 rule one-click (Gmail, Yahoo)"),
         (format!("{GOOD}Message-ID: 4\r\n"), "554 5.6.0 rule message-id"),
+        (format!("{GOOD}Message-ID: <6@brand.example>\r\nX-Long: {}\r\n", "x\r\n ".repeat(80_000)), "554 5.6.0 rule header-size"),
         (
             format!("{}Message-ID: <5@brand.example>\r\n", GOOD.replace("<ann@brand.example>", "ann@brand.example, bob@brand.example")),
             "554 5.6.0 rule from",
