@@ -40,7 +40,7 @@ const STRICT: [&str; 17] = [
 /// The value of a field, its leading blank included, in ASCII; `None` where it is so already, or cannot be.
 pub fn encoded(name: &[u8], value: &[u8]) -> Option<Vec<u8>> {
     let is = |listed: &&str| name.eq_ignore_ascii_case(listed.as_bytes());
-    if value.is_ascii() || STRICT.iter().any(|listed| is(&listed)) {
+    if value.is_ascii() || STRICT.iter().any(is) {
         return None;
     }
     // A fold goes, and the blank behind it stays (RFC 5322 §2.2.3).
@@ -49,7 +49,7 @@ pub fn encoded(name: &[u8], value: &[u8]) -> Option<Vec<u8>> {
     let text = text.trim();
     let mut out = String::with_capacity(2 * text.len() + 16);
     out.push(' ');
-    match OF_ADDRESSES.iter().any(|listed| is(&listed)) {
+    match OF_ADDRESSES.iter().any(is) {
         true => addresses(text, &mut out)?,
         false => free_text(text, &mut out),
     }
