@@ -189,10 +189,10 @@ fn a_large_body_is_verified_too() {
 fn what_comes_back_is_verified_and_refused_by_nobodys_policy() {
     let hop = Hop::open(|rcpt| rcpt.contains("busy@").then_some("450 4.2.1 later"));
     let names = Names::serve("b.example TXT v=spf1 -all\n_dmarc.b.example TXT v=DMARC1; p=reject");
-    let more = format!("{}[verify]\ndmarc = \"enforce\"\n", preparing::to(hop.port));
-    let mut relay = preparing::start(hop.port, "own_return_path = true", &more);
+    let mut relay = preparing::start(hop.port, "own_return_path = true", &preparing::to(hop.port));
     let path = relay.folder.data().join("postrider.toml");
     let text = std::fs::read_to_string(&path).unwrap().replace("127.0.0.1:1\"", &format!("{}\"", names.address));
+    let text = text.replace("strangers = false", "dmarc = \"enforce\"");
     relay = Relay::start_in(
         {
             let folder = relay.kill();
