@@ -150,7 +150,9 @@ fn put_registry_back(from: &Path, data: &Path) -> anyhow::Result<u64> {
         match copy(&from.join(name), &data.join(to), u64::MAX) {
             Ok(count) => copied += count,
             Err(trouble) if trouble.kind() == io::ErrorKind::NotFound => {}
-            Err(trouble) if trouble.kind() == io::ErrorKind::AlreadyExists => say(format_args!("{} is there already and stays", data.join(to).display()))?,
+            Err(trouble) if trouble.kind() == io::ErrorKind::AlreadyExists => {
+                say(format_args!("{} is there already and stays", data.join(to).display()))?
+            }
             Err(trouble) => return Err(trouble).with_context(|| format!("cannot put {name} back")),
         }
     }
