@@ -43,7 +43,7 @@ impl RelayUnderTest for OwnRelay {
     fn start(&self, plan: &StartPlan) -> anyhow::Result<Box<dyn RunningRelay>> {
         let data = plan.dir.join("data");
         let file = plan.dir.join("postrider.toml");
-        let keys = if plan.signed { signing(&data)? } else { String::new() };
+        let keys = if plan.signed { signing(&data, plan.prepared)? } else { String::new() };
         fs::write(&file, config(plan) + &keys).with_context(|| format!("cannot write {}", file.display()))?;
         let said = plan.dir.join("serve.log");
         let log = File::options().create(true).append(true).open(&said)?;
@@ -59,7 +59,7 @@ impl RelayUnderTest for OwnRelay {
     }
 }
 
-/// A configuration for the bench: one listener that takes the world's domains, everything else as it comes.
+/// A configuration for the bench: one listener that takes the world's domains, and strangers who are not verified; everything else as it comes.
 fn config(plan: &StartPlan) -> String {
     let domains: Vec<String> = (0..plan.world.domains).map(|number| format!("\"d{number}.{ZONE}\"")).collect();
     let sessions = plan.sessions + 100;
@@ -69,7 +69,7 @@ fn config(plan: &StartPlan) -> String {
          [[listener]]\nname = \"bench\"\naddress = \"127.0.0.1:0\"\nrole = \"{role}\"\ntls = \"{}\"\n\n\
          [limits]\nmessage_size_max = {}\nsessions_max = {sessions}\nsessions_per_network_max = {sessions}\n\n\
          [delivery]\nsmtp_port = {}\nconnections_out_max = {}\n\n[dns]\nservers = [\"{}\"]\nipv6 = false\n\n\
-         [log]\nformat = \"json\"\nmail_log = \"mail.log\"\n",
+         [log]\nformat = \"json\"\nmail_log = \"mail.log\"\n\n[verify]\nstrangers = false\n",
         domains.join(", "),
         if plan.tls || plan.signed { "starttls" } else { "none" },
         plan.message_bytes_max.max(1 << 20),
@@ -80,7 +80,7 @@ fn config(plan: &StartPlan) -> String {
 }
 
 /// Keys for the world's domains, once, and a client that needs no proof: what is relayed is not signed.
-fn signing(data: &Path) -> anyhow::Result<String> {
+fn signing(data: &Path, prepared: bool) -> anyhow::Result<String> {
     let arguments = NewArguments { domain: ZONE.to_owned(), selector: "bench".to_owned(), json: false };
     let files = if data.join("dkim").join(ZONE).exists() {
         ["rsa", "ed25519"].map(|end| format!("bench-{end}: dkim/{ZONE}/bench-{end}.pem")).to_vec()
@@ -88,7 +88,19 @@ fn signing(data: &Path) -> anyhow::Result<String> {
         fs::DirBuilder::new().mode(0o700).create(data)?;
         dkim::make(data, &arguments)?.into_iter().map(|key| format!("{}: {}", key.selector, key.file)).collect()
     };
-    Ok(format!("[[credential]]\nuser = \"bench\"\nnetworks = [\"127.0.0.0/8\"]\n\n[[domain]]\nname = \"{ZONE}\"\nkeys = {files:?}\n"))
+    let (return_path, stream) = match prepared {
+        false => (String::new(), String::new()),
+        true => (
+            format!("return_path = \"back.{ZONE}\"\n"),
+            format!(
+                "[web]\nlisten = \"127.0.0.1:0\"\ntls = \"none\"\npublic_url = \"https://mail.{ZONE}\"\n\n[[tenant]]\nname = \"bench\"\n[[tenant.stream]]\n\
+                 name = \"bulk\"\nclass = \"bulk\"\nown_return_path = true\none_click = true\nfeedback_id = true\nrules = \"warn\"\n"
+            ),
+        ),
+    };
+    Ok(format!(
+        "[[credential]]\nuser = \"bench\"\nnetworks = [\"127.0.0.0/8\"]\n\n[[domain]]\nname = \"{ZONE}\"\nkeys = {files:?}\n{return_path}\n{stream}"
+    ))
 }
 
 /// The end of what a child said, for an error.

@@ -55,6 +55,9 @@ pub struct BenchArguments {
     /// With --start: the relay signs each message with an RSA and an Ed25519 key.
     #[arg(long, requires = "start")]
     pub signed: bool,
+    /// With --signed: the stream is a bulk one with a return path, a link and a Feedback-ID for each recipient, and the rules of providers are looked at.
+    #[arg(long, requires = "signed")]
+    pub prepared: bool,
     /// Put another relay through the same work in the same call, run by run in turn. Alone, only that one is measured.
     #[arg(long, value_enum, conflicts_with = "direct")]
     pub against: Option<Rival>,
@@ -172,6 +175,7 @@ impl BenchArguments {
             octets: self.size,
             warmup_octets: self.size,
             signed: self.signed,
+            prepared: self.prepared,
             personality: match self.personality {
                 SinkChoice::Normal => Personality::Normal,
                 SinkChoice::Down => Personality::Down,

@@ -47,6 +47,8 @@ pub struct Case {
     pub warmup_octets: usize,
     /// Whether the relay signs.
     pub signed: bool,
+    /// Whether its stream asks for all that can be done, and judges.
+    pub prepared: bool,
     /// All sinks' behaviour.
     pub personality: Personality,
     /// Another behaviour of the last sink.
@@ -97,6 +99,7 @@ impl Case {
             message_bytes_max: self.octets as u64 + 65_536,
             tls: false,
             signed: self.signed,
+            prepared: self.prepared,
         }
     }
 

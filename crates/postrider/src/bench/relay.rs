@@ -24,6 +24,8 @@ pub struct StartPlan {
     pub tls: bool,
     /// Whether it signs what it takes, with an RSA and an Ed25519 key.
     pub signed: bool,
+    /// Whether its stream asks for all that can be done, and judges.
+    pub prepared: bool,
 }
 
 /// A kind of relay that can be started.

@@ -171,11 +171,15 @@ async fn known(config: &Config, data: &Path) -> anyhow::Result<(Vec<Publisher>, 
 }
 
 fn load(data: &Path, file: Option<&Path>) -> anyhow::Result<Config> {
-    let file = file.map_or_else(|| DataDirectory::new(data).config_file(), Path::to_owned);
-    if !file.exists() {
-        bail!("there is no configuration {}: name it with --config, or the data directory with --data", file.display());
+    let named = file.map_or_else(|| DataDirectory::new(data).config_file(), Path::to_owned);
+    // Before the first start there may be a registry, and no configuration yet.
+    if !named.exists() && file.is_none() && data.is_dir() {
+        return Ok(Config::defaults(data));
     }
-    Ok(Config::load(&file, data)?)
+    if !named.exists() {
+        bail!("there is no configuration {}: name it with --config, or the data directory with --data", named.display());
+    }
+    Ok(Config::load(&named, data)?)
 }
 
 /// The domains of this name, or all.

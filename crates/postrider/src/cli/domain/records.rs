@@ -1,6 +1,7 @@
 //! The records that a domain has to publish, in the forms that people publish them in.
 
 use postrider_core::publish::{Data, Facts, Hidden, Wanted, print, wanted};
+use postrider_smtp::Domain;
 use serde::Serialize;
 
 use crate::shown::{json, say};
@@ -77,6 +78,12 @@ fn in_words(facts: &Facts) -> String {
         "A form that adds {domain} by itself wants the short name, another one the full name. Where {domain} has an SPF or a DMARC record already, it stays the only one:
 `postrider domain check {domain}` says what to change in it, and whether all is there."
     );
+    if is_stand_in(&facts.relay) {
+        words += &format!(
+            "\nCAREFUL: the relay has no name of its own yet, and these records would lead to {}. Set host_name under [relay] to the name that its address has in the DNS, and print them again.",
+            facts.relay
+        );
+    }
     for face in &facts.faces {
         if let Err(hidden) = face.address {
             let why = match hidden {
@@ -91,4 +98,10 @@ fn in_words(facts: &Facts) -> String {
         }
     }
     words
+}
+
+/// A name that leads nowhere but to the machine that says it.
+fn is_stand_in(relay: &Domain) -> bool {
+    let name = relay.to_ascii();
+    !name.contains('.') || name.ends_with(".localdomain") || name.ends_with(".localhost")
 }
