@@ -35,9 +35,6 @@ CREATE TABLE allowance (
     messages_per_day BIGINT, recipients_per_second BIGINT, recipients_per_hour BIGINT, recipients_per_day BIGINT,
     recipients_per_message BIGINT, message_octets BIGINT, beyond TEXT NOT NULL, PRIMARY KEY (tenant, credential));
 CREATE TABLE meter (holder TEXT PRIMARY KEY, counts TEXT NOT NULL);
-CREATE TABLE suppression (
-    tenant TEXT NOT NULL, stream TEXT NOT NULL, mailbox TEXT NOT NULL, reason TEXT NOT NULL, at_ms BIGINT NOT NULL,
-    message TEXT NOT NULL, PRIMARY KEY (tenant, stream, mailbox));
 INSERT INTO registry (one, format, version) VALUES (1, 1, 1);
 ";
 
