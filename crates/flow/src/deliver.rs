@@ -220,15 +220,17 @@ impl Attempts {
         let started_at = self.doors.clock.now();
         let Opened { message, content } = opened;
         let Some(held) = suppressed::without(&self.doors, &self.snapshot, &message, held).await else { return Attempted::HandedBack };
-        let mut parcel = held.parcel().clone();
+        let one;
+        let mut parcel = held.parcel();
         let made = match Prepared::of(&self.doors, &self.snapshot, &message, content, self.way()).await {
             Ok((prepared, content)) => {
                 if parcel.deliveries.len() > 1 && prepared.as_ref().is_some_and(Prepared::is_for_one) {
                     // Permits count transactions: the rest is lent anew, one recipient a parcel.
                     self.doors.spool.lend_singly(&message.tenant, &message.stream);
-                    parcel.deliveries.truncate(1);
+                    one = first_of(parcel);
+                    parcel = &one;
                 }
-                self.make(session, &parcel, Opened { message: message.clone(), content }, prepared.as_ref()).await
+                self.make(session, parcel, Opened { message: message.clone(), content }, prepared.as_ref()).await
             }
             Err(trouble) => Made::Failed(self.diagnose_here(trouble)),
         };
@@ -291,7 +293,7 @@ impl Attempts {
         let outcomes = verdicts.into_iter().map(|(lent, judgement, told)| {
             let outcome = match told {
                 Ok(reply) => Outcome::Delivered { reply },
-                Err(diagnosis) => self.fail(&parcel, &message, lent, judgement.fate, diagnosis),
+                Err(diagnosis) => self.fail(parcel, &message, lent, judgement.fate, diagnosis),
             };
             (lent.index, outcome)
         });
@@ -300,7 +302,7 @@ impl Attempts {
             loan: parcel.loan,
             message: message.id,
             at: self.doors.clock.now(),
-            report: returns::report(&self.doors, &self.snapshot, &message, &parcel, &outcomes, Taker { handed, host: facts.host.clone() })
+            report: returns::report(&self.doors, &self.snapshot, &message, parcel, &outcomes, Taker { handed, host: facts.host.clone() })
                 .await,
             attempt: Some(facts),
             outcomes,
@@ -546,6 +548,12 @@ fn feedback<'a>(judgements: impl Iterator<Item = &'a Judgement>, connected: bool
         }
     }
     sum
+}
+
+/// The parcel of its first recipient alone.
+fn first_of(parcel: &Parcel) -> Parcel {
+    let deliveries = parcel.deliveries.iter().take(1).copied().collect();
+    Parcel { deliveries, ..parcel.clone() }
 }
 
 /// Settles, and says so in the mail log. What has no outcome waits again, as before. What a spool does not take leaves the mail as the log has it: the guard hands the loan back.

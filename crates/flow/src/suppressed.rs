@@ -18,7 +18,7 @@ const NO_ANSWER_PAUSE: Duration = Duration::from_secs(60);
 
 /// The parcel without those who are suppressed, which are settled; `None` when nothing is left to be done with it now.
 pub(crate) async fn without(doors: &Doors, snapshot: &Snapshot, message: &Message, mut held: Held) -> Option<Held> {
-    if doors.suppressions.is_none() || message.arrival.role == Role::Report {
+    if doors.suppressions.as_ref().is_none_or(|book| book.are_none()) || message.arrival.role == Role::Report {
         return Some(held);
     }
     let outcomes = match of_parcel(doors, message, &held).await {

@@ -230,11 +230,12 @@ impl Suppressions for Book {
         mailbox: &'a SuppressedMailbox,
     ) -> BoxFuture<'a, Result<Option<Arc<Suppression>>, SuppressionTrouble>> {
         let known = self.inside.known.read().unwrap_or_else(PoisonError::into_inner);
-        let found = match known.is_empty() {
-            true => None,
-            false => known.get(&(tenant.clone(), stream.clone(), mailbox.clone())).cloned(),
-        };
+        let found = known.get(&(tenant.clone(), stream.clone(), mailbox.clone())).cloned();
         Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn are_none(&self) -> bool {
+        self.inside.known.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     fn list<'a>(

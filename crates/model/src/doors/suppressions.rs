@@ -19,6 +19,11 @@ pub trait Suppressions: Send + Sync {
         mailbox: &'a SuppressedMailbox,
     ) -> BoxFuture<'a, Result<Option<Arc<Suppression>>, SuppressionTrouble>>;
 
+    /// Whether there is none at all, as far as is known without asking: then nobody is asked about.
+    fn are_none(&self) -> bool {
+        false
+    }
+
     /// Those after `after`, in their order, at most `max`.
     fn list<'a>(
         &'a self,
