@@ -33,16 +33,16 @@ def peers():
 
 
 class Overlay:
-    """`shared` is a directory that both sides see under the same path."""
+    """`shared` is a directory that both sides see under the same path. With `host_name`, that is what the system says it is called."""
 
-    def __init__(self, name, network=False):
+    def __init__(self, name, network=False, host_name=None):
         assert os.geteuid() == 0, "mount and network namespaces need root: run this as root, or by `cargo xtask interop`, which uses sudo"
         self.folder = Folder(name)
         self.shared = self.folder.path / "shared"
         for part in ("layer", "shared"):
             (self.folder.path / part).mkdir(mode=0o755)
         # Its end of input is the end of all in there: `cat` is the first process, and the others go with it.
-        command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *(["--net"] if network else [])]
+        command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *(["--net"] if network else []), *(["--uts"] if host_name else [])]
         command += ["sh", "-c", SET_UP, str(self.folder.path)]
         self.holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if self.holder.stdout.readline() != "ready\n":
@@ -51,10 +51,13 @@ class Overlay:
             self.stop()
             raise AssertionError(f"no namespaces with an overlay here (a container may forbid them; use a machine or a virtual one): {said}")
         self.pid = int(pathlib.Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text().split()[0])
-        self.enter = ["nsenter", f"--target={self.pid}", "--mount", "--pid", *(["--net"] if network else []), "--root", "--wd"]
+        self.enter = ["nsenter", f"--target={self.pid}", "--mount", "--pid", *(["--net"] if network else []), *(["--uts"] if host_name else [])]
+        self.enter += ["--root", "--wd"]
         # Root in there as seen from here.
         self.root = pathlib.Path(f"/proc/{self.pid}/root")
         self.started = []
+        if host_name:
+            self.run("hostname", host_name)
 
     def unpack(self, *names):
         """Lays Debian packages over the machine, their files only; no script of theirs is run."""
