@@ -26,6 +26,7 @@ use crate::publishing::{self, Publisher};
 use crate::registry::open_book;
 use crate::shown::say;
 
+use super::registry::tell_relay;
 pub use records::{Form, tell as tell_records};
 use registered::{ListArguments, OneDomain};
 pub use report::sentence;
@@ -149,11 +150,15 @@ async fn check(data: &Path, wanted: &DomainCheckArguments) -> anyhow::Result<Exi
     let domains = chosen(all, wanted.domain.as_deref(), wanted.tenant.as_deref())?;
     let looks = look(&config, &domains, LOOK_LIMIT).await?;
     report::tell(&looks, wanted.json)?;
-    // What was found out need not wait for the relay's own look.
+    // What was found out need not wait for the relay's own look: who reads that all is well sends, and is not to be refused.
+    let mut news = false;
     for (domain, look) in domains.iter().zip(&looks) {
         if let (Some(book), Some(tenant)) = (&book, &domain.tenant) {
-            book.found(tenant, &domain.facts.domain, &publishing::found(&Standing::of(&look.findings))).await?;
+            news |= book.found(tenant, &domain.facts.domain, &publishing::found(&Standing::of(&look.findings))).await?;
         }
+    }
+    if news {
+        tell_relay(data).await;
     }
     Ok(status(looks.iter().flat_map(|look| &look.findings)))
 }
