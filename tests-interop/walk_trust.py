@@ -19,7 +19,7 @@ from harness.postfix import Postfix
 
 # Those for documentation and private ones would be held against the mail (RCVD_ILLEGAL_IP), and are told apart by the relay. Nothing leaves the namespaces.
 SERVER, MX, NAMES, STRANGER = "11.0.2.25", "11.0.2.10", "11.0.2.53", "11.0.2.77"
-HOST, FRIEND, BRAND = "mail.brand.example", "friend@inbox.example", "brand.example"
+HOST, FRIEND, BRAND, POSTMASTER = "mail.brand.example", "friend@inbox.example", "brand.example", "postmaster@brand.example"
 
 # Everybody's names, and those of a machine that may send mail, whatever its relay is: A, PTR, the domain's MX. The rest is printed.
 ZONE = f"""\
@@ -148,6 +148,14 @@ Content-Transfer-Encoding: 7bit
 ORDER = "Hello Pat, thank you for your order 1042. The two chairs and the table leave our house on Thursday, and should reach you by Saturday."
 NEWS = "Hello Pat, these are the news of October: the workshop in the old mill is open again, and the autumn catalogue is at the print shop."
 
+LATE = """\
+From: Mail Delivery System <MAILER-DAEMON@mx.inbox.example>
+Subject: Undelivered mail
+Auto-Submitted: auto-replied
+
+The mailbox is full.
+"""
+
 
 class Trust(unittest.TestCase):
     @classmethod
@@ -186,7 +194,7 @@ class Trust(unittest.TestCase):
         world.start("opendmarc", "-f", "-c", base / "opendmarc.conf", log="opendmarc.log")
         for port in (8891, 8893):
             wait_for(f"the milter at {port}", lambda port=port: cls.dials(world, "127.0.0.1", port))
-        cls.mx = Postfix(["inbox.example", BRAND], [FRIEND], hostname="mx.inbox.example", more=STRICT, inside=world).start()
+        cls.mx = Postfix(["inbox.example", BRAND], [FRIEND, POSTMASTER], hostname="mx.inbox.example", more=STRICT, inside=world).start()
         with open(world.root / "etc/spamassassin/local.cf", "a") as file:
             file.write(SPAMASSASSIN)
         for name, text in RSPAMD.items():
@@ -246,6 +254,7 @@ class Trust(unittest.TestCase):
         self.what_bulk_needs()
         self.bulk()
         self.one_click()
+        self.a_late_failure_comes_back()
         self.a_stranger_is_not_trusted()
 
     def first_start(self):
@@ -353,6 +362,16 @@ class Trust(unittest.TestCase):
         said = self.world.run("curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "-d", "List-Unsubscribe=One-Click", link).stdout
         self.assertEqual(said, b"200")
         self.assertIn(FRIEND, self.sh("postrider suppression list --tenant shop --stream bulk"))
+
+    def a_late_failure_comes_back(self):
+        """What a server tells after it took the mail, to the return path: the message is done, so it is the domain's postmaster who hears of it."""
+        reverse_path = email.message_from_bytes(self.news)["Return-Path"].strip("<>")
+        (self.world.shared / "late").write_text(LATE)
+        words = f"swaks --local-interface {MX} --server {HOST} --helo mx.inbox.example --from '<>' --data @{self.world.shared}/late"
+        self.sh(f"{words} --to {reverse_path}", self.world)
+        (mail,) = self.mx.wait_for_mail(POSTMASTER)
+        self.assertIn(b"The mailbox is full.", mail)
+        self.assertIn("550 5.1.1", self.sh(f"{words} --to b-guessed@bounce.{BRAND}", self.world, status=None))
 
     def a_stranger_is_not_trusted(self):
         (self.world.shared / "forged").write_text(MAIL.format(to=FRIEND, subject="Not ours", text=ORDER))

@@ -18,7 +18,7 @@ use postrider_model::doors::{Principal, Registry, RegistryTrouble, Secret, Shown
 use postrider_model::policy::{ReturnPath, Stream, Voice};
 use postrider_model::{BoxFuture, StreamName, TenantName};
 use postrider_records::{Own, SqlRegistry};
-use postrider_smtp::Domain;
+use postrider_smtp::{Domain, Mailbox};
 
 /// Both, one over the other.
 pub struct LayeredRegistry {
@@ -119,7 +119,7 @@ impl Registry for LayeredRegistry {
                 return Ok(Some(found));
             }
             let found = self.book.is_return_path(domain).await?;
-            Ok(found.then(|| Arc::new(ReturnPath { domain: domain.clone(), bounces_to: None })))
+            Ok(found.then(|| Arc::new(ReturnPath { domain: domain.clone(), bounces_to: postmaster_above(domain) })))
         })
     }
 
@@ -128,8 +128,33 @@ impl Registry for LayeredRegistry {
     }
 }
 
+/// Who hears of failures whose message is here no more: the postmaster of the author's domain, which the registry's return paths are right below. Every domain that has mail
+/// has one, while the mail of the relay's own name often ends nowhere.
+fn postmaster_above(return_path: &Domain) -> Option<Mailbox> {
+    let name = return_path.to_ascii();
+    let (_, above) = name.split_once('.')?;
+    Mailbox::parse(&format!("postmaster@{above}")).ok()
+}
+
 /// The author's domain, and those who sign everything beside it.
 fn with_those_for_all(own: Option<Arc<Signer>>, for_all: Vec<Arc<Signer>>) -> Vec<Arc<Signer>> {
     let more: Vec<Arc<Signer>> = for_all.into_iter().filter(|signer| own.as_ref().is_none_or(|own| own.domain != signer.domain)).collect();
     own.into_iter().chain(more).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_failures_have_a_reader() {
+        for (return_path, postmaster) in [
+            ("bounce.brand.example", Some("postmaster@brand.example")),
+            ("bounce.news.brand.example", Some("postmaster@news.brand.example")),
+            ("bounce", None),
+        ] {
+            let found = postmaster_above(&Domain::parse(return_path).unwrap());
+            assert_eq!(found, postmaster.map(|name| Mailbox::parse(name).unwrap()), "{return_path}");
+        }
+    }
 }
