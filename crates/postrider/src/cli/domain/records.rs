@@ -41,7 +41,12 @@ struct DomainView {
 pub fn tell(facts: &Facts, form: Form) -> anyhow::Result<()> {
     let records = wanted(facts);
     match form {
-        Form::Zone => say(print::zone(&records).trim_end())?,
+        Form::Zone => {
+            if is_stand_in(&facts.relay) {
+                say(format_args!("; {}", careful(facts)))?;
+            }
+            say(print::zone(&records).trim_end())?;
+        }
         Form::Table => {
             say(print::table(&facts.domain, &records))?;
             say(in_words(facts))?;
@@ -79,10 +84,7 @@ fn in_words(facts: &Facts) -> String {
 `postrider domain check {domain}` says what to change in it, and whether all is there."
     );
     if is_stand_in(&facts.relay) {
-        words += &format!(
-            "\nCAREFUL: the relay has no name of its own yet, and these records would lead to {}. Set host_name under [relay] to the name that its address has in the DNS, and print them again.",
-            facts.relay
-        );
+        words += &format!("\n{}", careful(facts));
     }
     for face in &facts.faces {
         if let Err(hidden) = face.address {
@@ -98,6 +100,13 @@ fn in_words(facts: &Facts) -> String {
         }
     }
     words
+}
+
+fn careful(facts: &Facts) -> String {
+    format!(
+        "CAREFUL: the relay has no name of its own yet, and these records would lead to {}. Set host_name under [relay] to the name that its address has in the DNS, and print them again.",
+        facts.relay
+    )
 }
 
 /// A name that leads nowhere but to the machine that says it.
