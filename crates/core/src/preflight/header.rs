@@ -166,7 +166,7 @@ fn of_bulk(facts: &Facts<'_>, fields: &[Field<'_>], breach: &mut impl FnMut(Rule
             (true, None) => "List-Unsubscribe-Post is missing, so the link is not one click",
             (true, Some(_)) => "List-Unsubscribe-Post does not say List-Unsubscribe=One-Click",
         };
-        let remedy = "write both fields (RFC 8058), or have the relay write them: one_click = true for the stream";
+        let remedy = "write both fields (RFC 8058), or have the relay write them: one_click = true for the stream, and [web] public_url for the relay";
         breach(Rule::OneClick, facts.mended.one_click, said.to_owned(), remedy.to_owned());
     }
     if !fields.iter().any(|field| field.is("Feedback-ID")) {

@@ -13,14 +13,15 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use postrider_core::publish::check::{self, Finding, State};
 use postrider_core::publish::drift::Standing;
-use postrider_core::publish::{Face, sources};
+use postrider_core::publish::{Face, What, sources};
 use postrider_edge::{DnsResolver, ResolverSettings};
 use postrider_flow::survey;
+use postrider_model::Role;
 use postrider_model::doors::Resolver;
 use postrider_records::Book;
 use postrider_smtp::Domain;
 
-use crate::config::Config;
+use crate::config::{Config, ListenerConfig};
 use crate::data::DataDirectory;
 use crate::publishing::{self, Publisher};
 use crate::registry::open_book;
@@ -148,7 +149,11 @@ async fn check(data: &Path, wanted: &DomainCheckArguments) -> anyhow::Result<Exi
         )?;
     }
     let domains = chosen(all, wanted.domain.as_deref(), wanted.tenant.as_deref())?;
-    let looks = look(&config, &domains, LOOK_LIMIT).await?;
+    let mut looks = look(&config, &domains, LOOK_LIMIT).await?;
+    if let Some(note) = unheard(&config) {
+        let returns = looks.iter_mut().flat_map(|look| &mut look.findings).filter(|finding| finding.what == What::ReturnMx);
+        returns.for_each(|finding| finding.said.push(note.to_owned()));
+    }
     report::tell(&looks, wanted.json)?;
     // What was found out need not wait for the relay's own look: who reads that all is well sends, and is not to be refused.
     let mut news = false;
@@ -161,6 +166,15 @@ async fn check(data: &Path, wanted: &DomainCheckArguments) -> anyhow::Result<Exi
         tell_relay(data).await;
     }
     Ok(status(looks.iter().flat_map(|look| &look.findings)))
+}
+
+/// What is worth knowing where failures that come back find nobody. No fault: something else may listen there, and hand them on.
+fn unheard(config: &Config) -> Option<&'static str> {
+    let reached = |listener: &ListenerConfig| listener.settings.role == Role::Relay && !listener.address.ip().is_loopback();
+    (!config.listeners.iter().any(reached)).then_some(
+        "no relay listener is reached from elsewhere, so failures that servers tell later do not come back: \
+         give the [[listener]] with role = \"relay\" the address \"0.0.0.0:25\" (docs/preparing.md)",
+    )
 }
 
 /// The domains of the configuration and of the registry, where there is one.

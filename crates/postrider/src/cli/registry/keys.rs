@@ -119,5 +119,12 @@ async fn add(desk: &Desk, wanted: &KeyAddArguments) -> anyhow::Result<()> {
         return Ok(say(json(&view)?)?);
     }
     say(format_args!("user    {}\nsecret  {}\n", made.user, made.secret))?;
-    Ok(say(format_args!("It sends as {tenant}, stream {stream}. The secret is shown this once; only its SHA-256 is kept."))?)
+    say(format_args!("It sends as {tenant}, stream {stream}. The secret is shown this once; only its SHA-256 is kept."))?;
+    let asks = desk.book.stream(&tenant, &stream).await?.is_some_and(|record| record.stream.preparing.one_click);
+    if asks && desk.config.snapshot.public_url.is_none() {
+        say(
+            "note: the stream asks for one-click unsubscribe, and its mail goes without until the configuration has [web] public_url (docs/preparing.md)",
+        )?;
+    }
+    Ok(())
 }
