@@ -1,6 +1,6 @@
 //! `domain`: what a domain has to publish, and whether it does.
 
-use crate::harness::{Folder, Relay, config};
+use crate::harness::{Folder, Hop, Relay, Session, config};
 use crate::names::Names;
 
 /// A relay with one domain with keys and a return path, and a Source whose address strangers see.
@@ -214,4 +214,38 @@ fn a_domain_that_is_added_is_its_tenants_once_the_dns_proves_it() {
     assert!(rotated.contains("a new pair of keys") && rotated.contains("._domainkey"), "{rotated}");
     folder.said(&["domain", "remove", "brand.example", "--tenant", "shop"]);
     assert_eq!(folder.said(&["domain", "list"]), "");
+}
+
+#[test]
+fn who_reads_that_all_is_well_sends_and_hears_of_late_failures() {
+    let names = Names::serve(OWN_NAMES);
+    let hop = Hop::open(|_| None);
+    let config = names.section(&config(hop.port));
+    let relay = Relay::start(&format!("{config}[verify]\nstrangers = false\n{}", crate::preparing::to(hop.port)));
+    let folder = &relay.folder;
+    folder.said(&["tenant", "add", "shop"]);
+    let view = serde_json::from_str(&folder.said(&["domain", "add", "brand.example", "--tenant", "shop", "--json"])).unwrap();
+    let (_, proof) = crate::registry::key(folder, &["--tenant", "shop"]);
+    let mut session = Session::open(relay.address("submission"));
+    assert!(session.say(&proof).starts_with("235"));
+    let said = session.say("MAIL FROM:<a@brand.example>");
+    assert!(said.starts_with("550 5.7.1") && said.contains("postrider domain check brand.example"), "{said}");
+    names.change(&format!("{OWN_NAMES}{}", lines_of(&view).join("\n")));
+    let said = folder.said(&["domain", "check", "brand.example"]);
+    assert!(said.contains("All is well.") && said.contains("no relay listener is reached from elsewhere"), "{said}");
+    assert!(session.send("a@brand.example", "b@there.example", "From: a@brand.example\r\n\r\nhello").starts_with("250"));
+    let reverse_path = hop.hear("MAIL FROM:").split(['<', '>']).nth(1).unwrap().to_owned();
+    assert!(reverse_path.ends_with("@bounce.brand.example"), "{reverse_path}");
+    assert!(hop.take().contains("d=brand.example;"));
+    for _ in 0..2_000 {
+        if relay.waiting() == 0 {
+            break;
+        }
+    }
+    // The message is here no more, and nobody said who reads of it.
+    let mut stranger = Session::open(relay.address("relay"));
+    assert!(stranger.send("", &reverse_path, "From: MAILER-DAEMON@there.example\r\n\r\nThe mailbox is full.").starts_with("250"));
+    while !hop.hear("RCPT TO:").starts_with("RCPT TO:<postmaster@brand.example>") {}
+    let told = folder.said(&["key", "add", "--tenant", "shop", "--stream", "bulk"]);
+    assert!(told.contains("until the configuration has [web] public_url"), "{told}");
 }
