@@ -39,7 +39,11 @@ struct Hour {
 
 /// What one credential has done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct History(VecDeque<Hour>);
+pub struct History {
+    hours: VecDeque<Hour>,
+    /// The hour in which its jump was told: whoever releases it then has looked at that hour.
+    told: Option<u64>,
+}
 
 impl History {
     /// Mail to so many was accepted.
@@ -55,10 +59,18 @@ impl History {
         *count = count.saturating_add(1);
     }
 
-    /// Why it should go slowly; `None`: it is used as ever.
+    /// Its jump was told, and is not told again in this hour. The next one counts this hour as usual.
+    pub fn tell(&mut self, now: Timestamp) {
+        self.told = Some(now.millis() / HOUR_MS);
+    }
+
+    /// Why it should go slowly; `None`: it is used as ever, or a person was told in this hour already.
     pub fn jump(&self, now: Timestamp) -> Option<String> {
-        let current = self.0.back().filter(|hour| hour.number == now.millis() / HOUR_MS)?;
-        let before = || self.0.iter().filter(|hour| hour.number < current.number);
+        if self.told == Some(now.millis() / HOUR_MS) {
+            return None;
+        }
+        let current = self.hours.back().filter(|hour| hour.number == now.millis() / HOUR_MS)?;
+        let before = || self.hours.iter().filter(|hour| hour.number < current.number);
         let age = before().next().map_or(0, |first| current.number - first.number);
         let busiest = before().map(|hour| hour.recipients).max().unwrap_or(0);
         if age >= HISTORY_HOURS && current.recipients > RECIPIENTS_FEW && current.recipients / VOLUME_TIMES > busiest {
@@ -76,8 +88,8 @@ impl History {
 
     /// What is worth keeping.
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        for Hour { number, recipients, delivered, refused } in &self.0 {
+        let mut text = self.told.map_or_else(String::new, |hour| format!("told {hour};"));
+        for Hour { number, recipients, delivered, refused } in &self.hours {
             let _ = write!(text, "{number} {recipients} {delivered} {refused};");
         }
         text
@@ -87,11 +99,20 @@ impl History {
     pub fn parse(text: &str) -> Self {
         let mut history = Self::default();
         for entry in text.split(';') {
+            if let Some(hour) = entry.strip_prefix("told ") {
+                history.told = hour.parse().ok();
+                continue;
+            }
             let numbers: Vec<u64> = entry.split(' ').map_while(|word| word.parse().ok()).collect();
             let [number, recipients, delivered, refused] = numbers[..] else { continue };
             let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-            if history.0.back().is_none_or(|last| last.number < number) && history.0.len() < HOURS_MAX as usize {
-                history.0.push_back(Hour { number, recipients: small(recipients), delivered: small(delivered), refused: small(refused) });
+            if history.hours.back().is_none_or(|last| last.number < number) && history.hours.len() < HOURS_MAX as usize {
+                history.hours.push_back(Hour {
+                    number,
+                    recipients: small(recipients),
+                    delivered: small(delivered),
+                    refused: small(refused),
+                });
             }
         }
         history
@@ -99,13 +120,13 @@ impl History {
 
     fn hour(&mut self, now: Timestamp) -> &mut Hour {
         let number = now.millis() / HOUR_MS;
-        self.0.retain(|hour| hour.number + HOURS_MAX > number);
-        if self.0.back().is_none_or(|last| last.number < number) {
-            self.0.push_back(Hour { number, ..Hour::default() });
+        self.hours.retain(|hour| hour.number + HOURS_MAX > number);
+        if self.hours.back().is_none_or(|last| last.number < number) {
+            self.hours.push_back(Hour { number, ..Hour::default() });
         }
-        let last = self.0.len() - 1;
+        let last = self.hours.len() - 1;
         // A clock that was set back counts in the newest hour there is.
-        &mut self.0[last]
+        &mut self.hours[last]
     }
 }
 
@@ -151,13 +172,29 @@ mod tests {
     }
 
     #[test]
+    fn who_was_released_is_not_braked_again_for_the_same_hour() {
+        let mut history = History::default();
+        (0..48).for_each(|hour| history.accepted(100, at(hour)));
+        history.accepted(5_000, at(48));
+        assert!(history.jump(at(48)).is_some());
+        history.tell(at(48));
+        history.accepted(5_000, at(48));
+        let mut history = History::parse(&history.text());
+        assert_eq!(history.jump(at(48)), None, "a person has looked");
+        history.accepted(20_000, at(49));
+        assert_eq!(history.jump(at(49)), None, "that hour is usual now");
+        history.accepted(200_000, at(49));
+        assert!(history.jump(at(49)).is_some(), "and this one is not");
+    }
+
+    #[test]
     fn memory_is_a_week_whatever_comes() {
         let mut history = History::default();
         (0..1_000).for_each(|hour| history.accepted(1, at(hour)));
-        assert_eq!(history.0.len(), HOURS_MAX as usize);
+        assert_eq!(history.hours.len(), HOURS_MAX as usize);
         assert_eq!(history.jump(at(2_000)), None, "nothing happened in this hour");
         for broken in ["", ";", "1 2 3", "1 2 3 x;", "5 1 1 1;4 1 1 1;", "99999999999999999999 1 1 1"] {
-            assert!(History::parse(broken).0.len() <= 1, "{broken}");
+            assert!(History::parse(broken).hours.len() <= 1, "{broken}");
         }
     }
 }

@@ -50,7 +50,7 @@ pub(crate) fn new_id(doors: &Doors) -> MessageId {
     MessageId::new(doors.clock.now(), octets)
 }
 
-/// Finds room for the submission under its allowances, and gives the stream's own time to it.
+/// Finds room for the submission under its allowances; what has none now waits. It is counted before custody, so what the spool then refuses has counted, too.
 ///
 /// # Errors
 /// When it is refused for now.

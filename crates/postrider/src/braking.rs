@@ -58,6 +58,15 @@ impl Uses {
         other.collect()
     }
 
+    /// A person was told of this one.
+    fn told(&self, user: &CredentialName) {
+        let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((history, changed)) = histories.get_mut(user) {
+            history.tell(self.clock.now());
+            *changed = true;
+        }
+    }
+
     /// Those that were used since the last question: why they should be braked, and what is to be kept.
     fn looked_at(&self) -> Vec<(CredentialName, Option<String>, String)> {
         let now = self.clock.now();
@@ -136,7 +145,9 @@ pub async fn look(registry: &SqlRegistry, uses: &Uses, relay: &Relay) {
     let mut counted = relay.changed_meters();
     for (user, jump, text) in uses.looked_at() {
         if let Some(why) = jump {
-            brake(registry, &user, &why).await;
+            if brake(registry, &user, &why).await {
+                uses.told(&user);
+            }
         }
         counted.push((format!("{USE}{user}"), text));
     }
@@ -147,23 +158,28 @@ pub async fn look(registry: &SqlRegistry, uses: &Uses, relay: &Relay) {
     }
 }
 
-async fn brake(registry: &SqlRegistry, user: &CredentialName, why: &str) {
-    let known = match registry.renew(user.as_str()).await {
-        Ok(known) => known,
-        Err(trouble) => return tracing::error!("ALARM the key {user} should be braked ({why}), and cannot be: {trouble}"),
-    };
-    match known {
-        None => tracing::error!("ALARM the credential {user} of the configuration is used as never before: {why}"),
+/// Whether a person was told, and need not be again.
+async fn brake(registry: &SqlRegistry, user: &CredentialName, why: &str) -> bool {
+    let cannot =
+        |trouble: &dyn std::fmt::Display| tracing::error!("ALARM the key {user} should be braked ({why}), and cannot be: {trouble}");
+    match registry.renew(user.as_str()).await {
+        Err(trouble) => {
+            cannot(&trouble);
+            return false;
+        }
+        Ok(None) => tracing::error!("ALARM the credential {user} of the configuration is used as never before: {why}"),
         // A person has not looked yet.
-        Some(principal) if principal.allowances.as_ref().is_some_and(|allowances| allowances.braked.is_some()) => {}
-        Some(_) => match registry.book().set_credential(user, CredentialState::Braked, why).await {
-            Ok(()) => {
-                let _ = registry.refresh().await;
-                tracing::error!(
-                    "ALARM the key {user} is braked to a message a second: {why}. `postrider key release {user}` lets it go on, `postrider key revoke {user}` ends it"
-                );
+        Ok(Some(principal)) if principal.allowances.as_ref().is_some_and(|allowances| allowances.braked.is_some()) => {}
+        Ok(Some(_)) => {
+            if let Err(trouble) = registry.book().set_credential(user, CredentialState::Braked, why).await {
+                cannot(&trouble);
+                return false;
             }
-            Err(trouble) => tracing::error!("ALARM the key {user} should be braked ({why}), and cannot be: {trouble}"),
-        },
+            let _ = registry.refresh().await;
+            tracing::error!(
+                "ALARM the key {user} is braked to a message a second: {why}. `postrider key release {user}` lets it go on, `postrider key revoke {user}` ends it"
+            );
+        }
     }
+    true
 }

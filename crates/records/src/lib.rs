@@ -1,7 +1,7 @@
 //! What is kept in SQL: the registry of who may send.
 //!
 //! **Promises.** A change is on stable storage when it is told, whole or not at all, and counted: whoever holds something in memory asks for the count
-//! ([`Book::version`]) and knows whether it is still true. Secrets of credentials stand here as SHA-256 only (they are 256 random bits), private keys sealed under a key that
+//! ([`Book::version`]) and knows whether it is still true. Secrets of credentials stand here as SHA-256 only (they are 260 random bits), private keys sealed under a key that
 //! stands elsewhere ([`seal`]). Both engines pass the same suite.
 //!
 //! **Never** decides what a client may do: it says what is written, and `core` judges. Never sees the spool: mail waits there whatever happens here.

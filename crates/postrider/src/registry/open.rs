@@ -91,15 +91,23 @@ pub async fn open_registry(config: &RegistryConfig, data: &Path) -> anyhow::Resu
     Ok(registry)
 }
 
-/// A file for its owner alone, when it is not there. Gives whether it was made.
+/// A file for its owner alone, when it is not there: whole, or not under its name at all, whatever ends us and whoever makes it beside us. Gives whether it was made.
 fn make(path: &Path, octets: &[u8]) -> std::io::Result<bool> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let mut file = match file {
-        Err(trouble) if trouble.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
-        other => other?,
-    };
+    if path.exists() {
+        return Ok(false);
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let aside = PathBuf::from(name);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
     file.write_all(octets)?;
     file.sync_all()?;
+    let linked = std::fs::hard_link(&aside, path);
+    std::fs::remove_file(&aside)?;
+    match linked {
+        Err(trouble) if trouble.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
+        other => other?,
+    }
     if let Some(folder) = path.parent() {
         std::fs::File::open(folder)?.sync_all()?;
     }

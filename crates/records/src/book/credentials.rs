@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ipnet::IpNet;
 use postrider_model::{CredentialName, StreamName, TenantName, Timestamp};
 
@@ -95,11 +93,9 @@ impl CredentialRecord {
 }
 
 impl Book {
-    /// Makes a credential with 256 random bits for its secret.
+    /// Makes a credential with 260 random bits for its secret: letters and digits alone, so that no shell and no option parser takes it for something else.
     pub async fn add_credential(&self, new: &NewCredential) -> Result<Made, DatabaseTrouble> {
-        let mut octets = [0; 32];
-        self.entropy.fill(&mut octets);
-        let secret = URL_SAFE_NO_PAD.encode(octets);
+        let secret = self.letters(52);
         let user = format!("pk-{}", self.letters(20));
         let networks: Vec<String> = new.networks.iter().map(ToString::to_string).collect();
         let values = vec![
