@@ -144,10 +144,10 @@ pub async fn watch(registry: Arc<SqlRegistry>, uses: Arc<Uses>, relay: Arc<Relay
 pub async fn look(registry: &SqlRegistry, uses: &Uses, relay: &Relay) {
     let mut counted = relay.changed_meters();
     for (user, jump, text) in uses.looked_at() {
-        if let Some(why) = jump {
-            if brake(registry, &user, &why).await {
-                uses.told(&user);
-            }
+        if let Some(why) = jump
+            && brake(registry, &user, &why).await
+        {
+            uses.told(&user);
         }
         counted.push((format!("{USE}{user}"), text));
     }
