@@ -12,11 +12,12 @@ use postrider_http::wire;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Runtime;
 
-use crate::bench::relay::{RelayCounts, RelayProbe, RelayUnderTest, RunningRelay, StartPlan};
+use crate::bench::relay::{OWN_PASSWORD, OWN_USER, RelayCounts, RelayProbe, RelayUnderTest, RunningRelay, StartPlan};
 use crate::bench::world::ZONE;
 use crate::bench::{BenchArguments, run_with};
 use crate::cli::Client;
 use crate::cli::dkim::{self, NewArguments};
+use crate::registry::{hex, sha256};
 
 /// How long a start may take; a large spool is recovered in it.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -43,8 +44,14 @@ impl RelayUnderTest for OwnRelay {
     fn start(&self, plan: &StartPlan) -> anyhow::Result<Box<dyn RunningRelay>> {
         let data = plan.dir.join("data");
         let file = plan.dir.join("postrider.toml");
-        let keys = if plan.signed { signing(&data, plan.prepared)? } else { String::new() };
-        fs::write(&file, config(plan) + &keys).with_context(|| format!("cannot write {}", file.display()))?;
+        let mut text = config(plan);
+        if plan.signed || plan.login {
+            text += &client(plan.login);
+        }
+        if plan.signed {
+            text += &signing(&data, plan.prepared)?;
+        }
+        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         let said = plan.dir.join("serve.log");
         let log = File::options().create(true).append(true).open(&said)?;
         let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
@@ -63,7 +70,8 @@ impl RelayUnderTest for OwnRelay {
 fn config(plan: &StartPlan) -> String {
     let domains: Vec<String> = (0..plan.world.domains).map(|number| format!("\"d{number}.{ZONE}\"")).collect();
     let sessions = plan.sessions + 100;
-    let role = if plan.signed { "submission" } else { "relay" };
+    // What is relayed is not signed, and nobody proves itself there.
+    let role = if plan.signed || plan.login { "submission" } else { "relay" };
     format!(
         "[relay]\nhost_name = \"relay.{ZONE}\"\nrelay_domains = [{}]\n\n\
          [[listener]]\nname = \"bench\"\naddress = \"127.0.0.1:0\"\nrole = \"{role}\"\ntls = \"{}\"\n\n\
@@ -79,7 +87,16 @@ fn config(plan: &StartPlan) -> String {
     )
 }
 
-/// Keys for the world's domains, once, and a client that needs no proof: what is relayed is not signed.
+/// The client of a listener for submission: known by its password, or by its address alone.
+fn client(login: bool) -> String {
+    let proof = match login {
+        true => format!("secret_sha256 = \"{}\"", hex(&sha256(OWN_PASSWORD.as_bytes()))),
+        false => "networks = [\"127.0.0.0/8\"]".to_owned(),
+    };
+    format!("[[credential]]\nuser = \"{OWN_USER}\"\n{proof}\n\n")
+}
+
+/// Keys for the world's domains, once.
 fn signing(data: &Path, prepared: bool) -> anyhow::Result<String> {
     let arguments = NewArguments { domain: ZONE.to_owned(), selector: "bench".to_owned(), json: false };
     let files = if data.join("dkim").join(ZONE).exists() {
@@ -98,9 +115,7 @@ fn signing(data: &Path, prepared: bool) -> anyhow::Result<String> {
             ),
         ),
     };
-    Ok(format!(
-        "[[credential]]\nuser = \"bench\"\nnetworks = [\"127.0.0.0/8\"]\n\n[[domain]]\nname = \"{ZONE}\"\nkeys = {files:?}\n{return_path}\n{stream}"
-    ))
+    Ok(format!("[[domain]]\nname = \"{ZONE}\"\nkeys = {files:?}\n{return_path}\n{stream}"))
 }
 
 /// The end of what a child said, for an error.

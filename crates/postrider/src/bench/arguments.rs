@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::generator::LoadPlan;
 use super::load::Case;
+use super::relay::{OWN_PASSWORD, OWN_USER};
 use super::sink::Personality;
 use super::world::{World, ZONE};
 
@@ -28,6 +29,17 @@ pub enum SinkChoice {
     Tempfail,
     /// Answer 421 to every connection.
     Busy,
+}
+
+/// What is done to mail that is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SignedChoice {
+    /// Signatures.
+    Bare,
+    /// Signatures, and all that a stream can ask for.
+    Prepared,
+    /// The same, from sessions under TLS with AUTH.
+    Whole,
 }
 
 /// Another relay for the same work.
@@ -52,12 +64,13 @@ pub struct BenchArguments {
     /// Start this relay on a fresh spool for each run, and stop it.
     #[arg(long)]
     pub start: bool,
-    /// With --start: the relay signs each message with an RSA and an Ed25519 key.
-    #[arg(long, requires = "start")]
-    pub signed: bool,
-    /// With --signed: the stream is a bulk one with a return path, a link and a Feedback-ID for each recipient, and the rules of providers are looked at.
-    #[arg(long, requires = "signed")]
-    pub prepared: bool,
+    /// With --start: sessions come under STARTTLS and prove themselves with AUTH PLAIN.
+    #[arg(long, requires = "start", conflicts_with = "user")]
+    pub secured: bool,
+    /// With --start: all that a trusted sender's mail gets: --secured sessions, an RSA and an Ed25519 signature, a return path, a link and a Feedback-ID
+    /// for each recipient, and the rules of providers looked at. `--signed=bare`: the two signatures alone, `--signed=prepared`: all but --secured.
+    #[arg(long, value_enum, requires = "start", num_args = 0..=1, require_equals = true, default_missing_value = "whole")]
+    pub signed: Option<SignedChoice>,
     /// Put another relay through the same work in the same call, run by run in turn. Alone, only that one is measured.
     #[arg(long, value_enum, conflicts_with = "direct")]
     pub against: Option<Rival>,
@@ -174,8 +187,8 @@ impl BenchArguments {
             warmup: self.warmup,
             octets: self.size,
             warmup_octets: self.size,
-            signed: self.signed,
-            prepared: self.prepared,
+            signed: self.signed.is_some(),
+            prepared: self.signed.is_some_and(|choice| choice != SignedChoice::Bare),
             personality: match self.personality {
                 SinkChoice::Normal => Personality::Normal,
                 SinkChoice::Down => Personality::Down,
@@ -231,8 +244,16 @@ impl BenchArguments {
             one_at_a_time: false,
             pipelining: !self.no_pipelining,
             from: self.from.clone(),
-            login: self.user.clone().zip(self.password.clone()),
+            tls: self.secured(),
+            login: match self.secured() {
+                true => Some((OWN_USER.to_owned(), OWN_PASSWORD.to_owned())),
+                false => self.user.clone().zip(self.password.clone()),
+            },
         }
+    }
+
+    fn secured(&self) -> bool {
+        self.secured || self.signed == Some(SignedChoice::Whole)
     }
 
     /// Names and addresses, where not given with these defaults.
@@ -261,7 +282,7 @@ impl BenchArguments {
         };
         let rate = case.plan.rate.map(|rate| format!(", {rate} messages per second")).unwrap_or_default();
         format!(
-            "{} messages of {} octets, {} recipients each, {} domains on {} sinks{kind}{rate}, {} sessions{}, {} runs",
+            "{} messages of {} octets, {} recipients each, {} domains on {} sinks{kind}{rate}, {} sessions{}{}{}, {} runs",
             self.queue.unwrap_or(case.messages),
             case.octets,
             case.plan.recipients,
@@ -269,6 +290,12 @@ impl BenchArguments {
             world.sinks,
             case.plan.sessions,
             if case.plan.pipelining { "" } else { " without PIPELINING" },
+            if case.plan.tls { " under TLS with AUTH" } else { "" },
+            match (case.signed, case.prepared) {
+                (false, _) => "",
+                (true, false) => ", signed twice",
+                (true, true) => ", signed twice and prepared",
+            },
             self.runs
         )
     }
@@ -330,9 +357,28 @@ mod tests {
             "--direct --queue 5",
             "--start --tls",
             "--start --user x",
+            "--signed",
+            "--start --signed=loud",
+            "--start --secured --user x --password y",
             "--runs 0",
         ] {
             assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn signed_is_the_whole_way_unless_it_says_less() {
+        for (line, tls, signed, prepared) in [
+            ("--start", false, false, false),
+            ("--start --secured", true, false, false),
+            ("--start --signed=bare", false, true, false),
+            ("--start --signed=bare --secured", true, true, false),
+            ("--start --signed=prepared", false, true, true),
+            ("--start --signed", true, true, true),
+        ] {
+            let case = parse(line).expect("legal").case(1);
+            assert_eq!((case.plan.tls, case.signed, case.prepared), (tls, signed, prepared), "{line}");
+            assert_eq!(case.plan.login.is_some(), tls, "{line}");
         }
     }
 

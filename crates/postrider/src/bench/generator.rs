@@ -6,7 +6,7 @@
 //!
 //! Never: keeps messages (see [`Content`]), or opens a session that its plan did not name.
 //!
-//! Does badly: plain text only; `AUTH PLAIN` is sent in the clear, to loopback.
+//! Does badly: `AUTH PLAIN` is sent in the clear where the plan has no TLS, and any certificate will do where it has: both ends are on this machine.
 
 use std::io::{self, IoSlice, Write as _};
 use std::net::SocketAddr;
@@ -19,9 +19,11 @@ use anyhow::{Context, bail};
 use base64::Engine as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::content::{Content, OWN_OCTETS};
 use super::ledger::{Ledger, Token};
+use super::tls::Tls;
 use super::world::World;
 
 /// How often one message is tried after transient refusals, and a session opened after it broke.
@@ -54,6 +56,8 @@ pub struct LoadPlan {
     pub pipelining: bool,
     /// The reverse-path.
     pub from: String,
+    /// Whether sessions are secured with STARTTLS.
+    pub tls: bool,
     /// User and password for AUTH PLAIN.
     pub login: Option<(String, String)>,
 }
@@ -73,6 +77,7 @@ pub struct Refusals {
 #[derive(Debug)]
 struct Work {
     plan: LoadPlan,
+    tls: Option<Tls>,
     content: Content,
     ledger: Arc<Ledger>,
     next: AtomicUsize,
@@ -98,6 +103,7 @@ pub fn generate(
     let threads = plan.threads.clamp(1, plan.sessions.max(1));
     let work = Arc::new(Work {
         plan: plan.clone(),
+        tls: plan.tls.then(Tls::new).transpose()?,
         content: Content::new(octets),
         ledger: Arc::clone(ledger),
         next: AtomicUsize::new(first),
@@ -223,10 +229,54 @@ impl Message {
     }
 }
 
+/// What a session is spoken over.
+enum Line {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Line {
+    async fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Line::Plain(stream) => stream.read(room).await,
+            Line::Tls(stream) => stream.read(room).await,
+        }
+    }
+
+    async fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
+        match self {
+            Line::Plain(stream) => stream.write_all(octets).await,
+            Line::Tls(stream) => stream.write_all(octets).await,
+        }
+    }
+
+    /// What was written is on its way: TLS may have kept the last of it.
+    async fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Line::Plain(_) => Ok(()),
+            Line::Tls(stream) => stream.flush().await,
+        }
+    }
+
+    /// Writes two parts with one call where the socket takes them.
+    async fn write_both(&mut self, first: &[u8], second: &[u8]) -> io::Result<()> {
+        let parts = [IoSlice::new(first), IoSlice::new(second)];
+        let written = match self {
+            Line::Plain(stream) => stream.write_vectored(&parts).await?,
+            Line::Tls(stream) => stream.write_vectored(&parts).await?,
+        };
+        if written < first.len() {
+            self.write_all(&first[written..]).await?;
+        }
+        let second_written = written.saturating_sub(first.len());
+        if second_written < second.len() { self.write_all(&second[second_written..]).await } else { Ok(()) }
+    }
+}
+
 /// One open session.
 struct Session<'a> {
     work: &'a Work,
-    stream: TcpStream,
+    line: Line,
     replies: Replies,
     pipelining: bool,
 }
@@ -248,17 +298,34 @@ impl<'a> Session<'a> {
     async fn try_open(work: &'a Work, target: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(target).await?;
         stream.set_nodelay(true)?;
-        let mut session = Self { work, stream, replies: Replies::default(), pipelining: false };
+        let mut session = Self { work, line: Line::Plain(stream), replies: Replies::default(), pipelining: false };
         session.expect(220).await?;
-        session.stream.write_all(b"EHLO generator.bench.test\r\n").await?;
-        let offered = session.expect(250).await?;
+        let mut offered = session.say("EHLO generator.bench.test", 250).await?;
+        if let Some(tls) = &work.tls {
+            session.say("STARTTLS", 220).await?;
+            session = session.secured(tls).await?;
+            offered = session.say("EHLO generator.bench.test", 250).await?;
+        }
         session.pipelining = work.plan.pipelining && offered;
         if let Some((user, password)) = &work.plan.login {
             let initial = base64::engine::general_purpose::STANDARD.encode(format!("\0{user}\0{password}"));
-            session.stream.write_all(format!("AUTH PLAIN {initial}\r\n").as_bytes()).await?;
-            session.expect(235).await?;
+            session.say(&format!("AUTH PLAIN {initial}"), 235).await?;
         }
         Ok(session)
+    }
+
+    async fn secured(self, tls: &Tls) -> io::Result<Self> {
+        let line = match self.line {
+            Line::Plain(stream) => Line::Tls(Box::new(tls.secure_async(stream).await?)),
+            secured @ Line::Tls(_) => secured,
+        };
+        Ok(Self { line, ..self })
+    }
+
+    /// Says a command that must be answered so; tells whether PIPELINING was offered.
+    async fn say(&mut self, command: &str, code: u16) -> io::Result<bool> {
+        self.line.write_all(format!("{command}\r\n").as_bytes()).await?;
+        self.expect(code).await
     }
 
     /// Reads one reply that must have this code; tells whether a line of it named PIPELINING.
@@ -269,6 +336,7 @@ impl<'a> Session<'a> {
 
     /// Reads one reply; gives its code.
     async fn reply(&mut self) -> io::Result<u16> {
+        self.line.flush().await?;
         loop {
             if let Some(code) = self.replies.take()? {
                 return Ok(code);
@@ -277,7 +345,7 @@ impl<'a> Session<'a> {
             if room.is_empty() {
                 return Err(io::Error::other("a reply line without end"));
             }
-            let read = tokio::time::timeout(REPLY_WAIT, self.stream.read(room)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            let read = tokio::time::timeout(REPLY_WAIT, self.line.read(room)).await.map_err(|_| io::ErrorKind::TimedOut)??;
             if read == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -290,8 +358,7 @@ impl<'a> Session<'a> {
         let decided = self.envelope(&message.commands).await?;
         if decided != 354 {
             if decided != 421 {
-                self.stream.write_all(b"RSET\r\n").await?;
-                self.expect(250).await?;
+                self.say("RSET", 250).await?;
             }
             return Ok(decided);
         }
@@ -309,7 +376,7 @@ impl<'a> Session<'a> {
         let mut refusal = None;
         let mut last = 0;
         if self.pipelining {
-            self.stream.write_all(commands).await?;
+            self.line.write_all(commands).await?;
         }
         for command in commands.split_inclusive(|&octet| octet == b'\n') {
             // After a refusal the rest of a lockstep dialogue is not said.
@@ -317,7 +384,7 @@ impl<'a> Session<'a> {
                 if refusal.is_some() {
                     break;
                 }
-                self.stream.write_all(command).await?;
+                self.line.write_all(command).await?;
             }
             last = self.reply().await?;
             if last >= 400 {
@@ -334,29 +401,19 @@ impl<'a> Session<'a> {
 
     async fn content(&mut self, own: &[u8]) -> io::Result<()> {
         let content = &self.work.content;
-        write_both(&mut self.stream, own, &content.head).await?;
+        self.line.write_both(own, &content.head).await?;
         for _ in 0..content.repeats {
-            self.stream.write_all(&content.block).await?;
+            self.line.write_all(&content.block).await?;
         }
-        self.stream.write_all(&content.tail).await
+        self.line.write_all(&content.tail).await
     }
 
     async fn quit(&mut self) {
         // The work is done; how the relay says good-bye does not matter.
-        if self.stream.write_all(b"QUIT\r\n").await.is_ok() {
+        if self.line.write_all(b"QUIT\r\n").await.is_ok() {
             let _ = self.reply().await;
         }
     }
-}
-
-/// Writes two parts with one call where the socket takes them.
-async fn write_both(stream: &mut TcpStream, first: &[u8], second: &[u8]) -> io::Result<()> {
-    let written = stream.write_vectored(&[IoSlice::new(first), IoSlice::new(second)]).await?;
-    if written < first.len() {
-        stream.write_all(&first[written..]).await?;
-    }
-    let second_written = written.saturating_sub(first.len());
-    if second_written < second.len() { stream.write_all(&second[second_written..]).await } else { Ok(()) }
 }
 
 /// Cuts what was read into replies (RFC 5321 §4.2.1).

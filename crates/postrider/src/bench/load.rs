@@ -97,7 +97,8 @@ impl Case {
             sessions: self.plan.sessions,
             connections_out: self.connections_out,
             message_bytes_max: self.octets as u64 + 65_536,
-            tls: false,
+            tls: self.plan.tls,
+            login: self.plan.login.is_some(),
             signed: self.signed,
             prepared: self.prepared,
         }

@@ -5,6 +5,12 @@ use std::path::PathBuf;
 
 use super::world::World;
 
+/// Whom a started relay knows, for sessions that prove themselves. It listens on loopback, for the time of a run.
+pub const OWN_USER: &str = "bench";
+
+/// What that user proves itself with.
+pub const OWN_PASSWORD: &str = "on loopback only";
+
 /// What a relay needs to know to take its place between generator and sinks.
 #[derive(Debug, Clone)]
 pub struct StartPlan {
@@ -22,6 +28,8 @@ pub struct StartPlan {
     pub message_bytes_max: u64,
     /// Whether STARTTLS must be offered (any certificate will do).
     pub tls: bool,
+    /// Whether sessions prove themselves as [`OWN_USER`].
+    pub login: bool,
     /// Whether it signs what it takes, with an RSA and an Ed25519 key.
     pub signed: bool,
     /// Whether its stream asks for all that can be done, and judges.

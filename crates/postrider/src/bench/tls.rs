@@ -1,4 +1,4 @@
-//! The client's side of TLS for sessions that the bench holds open: any certificate will do, since both ends are on this machine.
+//! The client's side of TLS: any certificate will do, since both ends are on this machine.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -44,6 +44,19 @@ impl Tls {
             connection.complete_io(&mut stream).context("the TLS handshake failed")?;
         }
         Ok(StreamOwned::new(connection, stream))
+    }
+}
+
+impl Tls {
+    /// The same, for a session of the generator.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn secure_async(
+        &self,
+        stream: tokio::net::TcpStream,
+    ) -> std::io::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
+        tokio_rustls::TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), stream).await
     }
 }
 
