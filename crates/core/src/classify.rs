@@ -89,6 +89,7 @@ pub fn classify_trouble(trouble: &Trouble) -> Judgement {
         | Trouble::Unsupported(_)
         | Trouble::TooLarge(_)
         | Trouble::Binary(_)
+        | Trouble::Unsignable(_)
         | Trouble::Operator(_)
         | Trouble::Suppressed(_) => (Fate::Bounce, Blame::Message),
         Trouble::DnsFailed(..) => (Fate::Defer, Blame::Site),

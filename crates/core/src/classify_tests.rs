@@ -97,6 +97,7 @@ fn trouble_bounces_only_by_name() {
         (Trouble::Operator(name()), (Bounce, Message)),
         (Trouble::TooLarge(name()), (Bounce, Message)),
         (Trouble::Binary(name()), (Bounce, Message)),
+        (Trouble::Unsignable(name()), (Bounce, Message)),
         (Trouble::Suppressed(name()), (Bounce, Message)),
     ] {
         let judgement = classify_trouble(&trouble);

@@ -22,6 +22,7 @@ fn message(reverse_path: &str, recipients: &[&str]) -> Message {
         deadline: None,
         release_at: None,
         mend: Default::default(),
+        body_hash: None,
         held: None,
         recipients: recipients.iter().map(|text| Recipient::new(Mailbox::parse(text).unwrap())).collect(),
         content_octets: 0,

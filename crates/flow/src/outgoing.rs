@@ -5,6 +5,7 @@
 
 use postrider_core::plan::Form;
 use postrider_mail::dkim::Signable;
+use postrider_mail::encode::Takes;
 use postrider_model::doors::SpoolTrouble;
 use postrider_model::{BodyType, Content, Message, Trouble};
 
@@ -40,19 +41,22 @@ impl Making<'_> {
     /// Makes it. Only one error says that the message itself cannot go.
     pub(crate) async fn outgoing(&self, content: Content) -> Result<Outgoing, Trouble> {
         let mut outgoing = self.unsigned(content).await?;
-        if !sign::concerns(self.doors, self.message) {
+        if !sign::concerns(self.doors, self.message.arrival.role) {
             return Ok(outgoing);
         }
-        let mut signable = Signable::new();
-        signable.feed(&outgoing.head);
+        let known = self.message.body_hash.filter(|_| self.encoded_for().is_none());
+        let mut signable = known.map_or_else(Signable::new, Signable::of_known_body);
+        let mut header_is_over = signable.feed(&outgoing.head);
         if let Content::Held(octets) = &outgoing.content {
             signable.feed(octets);
         } else {
             match self.unsigned(self.opened().await?).await?.content {
                 Content::Held(octets) => _ = signable.feed(&octets),
                 Content::Streamed(mut source) => {
-                    while let Some(chunk) = source.next().await.map_err(fault)? {
-                        signable.feed(&chunk);
+                    while !(header_is_over && known.is_some())
+                        && let Some(chunk) = source.next().await.map_err(fault)?
+                    {
+                        header_is_over = signable.feed(&chunk);
                     }
                 }
             }
@@ -72,8 +76,7 @@ impl Making<'_> {
         }
         let (content, grown) = self.changed(content).await.map_err(fault)?;
         octets = octets.saturating_add_signed(grown) + head.len() as u64;
-        let mended = self.prepared.and_then(Prepared::encoded_for);
-        let Some(takes) = mended.or(self.form.encoded_for) else { return Ok(Outgoing { octets, head, content }) };
+        let Some(takes) = self.encoded_for() else { return Ok(Outgoing { octets, head, content }) };
         if self.message.envelope.body != BodyType::BinaryMime {
             let content = Content::Streamed(Box::new(Recoded::new(takes, &head, content)));
             return Ok(Outgoing { octets, head: Vec::new(), content });
@@ -82,6 +85,11 @@ impl Making<'_> {
         let octets = measured.ok_or_else(|| Trouble::Binary(recode::NOT_ENCODABLE.into()))?;
         let (again, _) = self.changed(self.opened().await?).await.map_err(fault)?;
         Ok(Outgoing { octets, head: Vec::new(), content: Content::Streamed(Box::new(Recoded::new(takes, &head, again))) })
+    }
+
+    /// How its body is written anew, where it does not leave as it is stored.
+    fn encoded_for(&self) -> Option<Takes> {
+        self.prepared.and_then(Prepared::encoded_for).or(self.form.encoded_for)
     }
 
     /// The content with its header as it leaves, and by how many octets it grew, the empty line not counted.

@@ -102,6 +102,7 @@ mod tests {
             recipients: Vec::new(),
             content_octets: 0,
             mend: Mend { empty_line, ..Mend::default() },
+            body_hash: None,
             held: None,
         }
     }

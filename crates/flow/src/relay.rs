@@ -8,9 +8,7 @@ use postrider_core::admit;
 use postrider_core::local::{self, Resolved};
 use postrider_core::rewrite::Whose;
 use postrider_core::suspend::Suspensions;
-use postrider_mail::HeaderWatch;
 use postrider_model::doors::{Insight, Listener, NetTrouble, Principal, Receipt, SpoolDesk, SpoolTrouble, Suspension};
-use postrider_model::limits::JUDGED_HEADER_OCTETS_MAX;
 use postrider_model::policy::{LOCAL_LISTENER, Snapshot};
 use postrider_model::{BodyType, Envelope, Protocol, Recipient, ReportWishes, Role};
 use postrider_smtp::data::BareNewline;
@@ -25,11 +23,11 @@ use crate::checking::{Client, Judges, Watch, Word, canonical};
 use crate::dispatch::{Command, Dispatcher};
 use crate::ending::Ending;
 use crate::insight::RelayInsight;
-use crate::preflight::{self, Candidate, Preflight};
+use crate::preflight::{Candidate, Preflight};
 use crate::quotas::Quotas;
 use crate::receive::{self, Conclusion, Gate, Reception};
-use crate::submit::{Submission, find_room, push_once, take_custody};
-use crate::{Doors, ListenerSettings, ReceiveLimits, allowed, owned};
+use crate::submit::{Submission, find_room, push_once, take_custody, watch};
+use crate::{Doors, ListenerSettings, ReceiveLimits, allowed, owned, sign};
 
 /// How long a listener rests after a fault of the socket, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -283,11 +281,11 @@ impl Relay {
         if principal.own_domains_only {
             owned::reverse_path(&self.doors, &principal, &reverse_path).await.map_err(SubmitTrouble::Refused)?;
         }
-        let keeps_header = preflight::keeps_header(&self.doors, Role::Local, Some(&principal)).await.map_err(SubmitTrouble::Refused)?;
-        let mut header = if keeps_header { HeaderWatch::keeping_header(JUDGED_HEADER_OCTETS_MAX) } else { HeaderWatch::new() };
-        header.feed(&content);
-        let facts = header.finish();
+        let mut watch = watch(&self.doors, Role::Local, Some(&principal)).await.map_err(SubmitTrouble::Refused)?;
+        watch.feed(&content);
+        let facts = watch.finish();
         owned::header(&self.doors, &principal, &facts).await.map_err(SubmitTrouble::Refused)?;
+        sign::header(&self.doors, Role::Local, &facts).map_err(SubmitTrouble::Refused)?;
         if admit::hops(facts.hops).is_err() {
             return Err(SubmitTrouble::Loops(facts.hops));
         }

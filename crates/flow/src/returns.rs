@@ -121,6 +121,7 @@ impl Composer<'_> {
             release_at: None,
             recipients: ends.into_iter().map(Recipient::new).collect(),
             mend: Mend::default(),
+            body_hash: None,
             held: None,
             content_octets: content.len() as u64,
         };

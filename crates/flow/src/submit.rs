@@ -4,14 +4,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use postrider_core::{plan, times};
-use postrider_mail::HeaderFacts;
+use postrider_mail::{HeaderFacts, HeaderWatch};
 use postrider_model::doors::{Judged, Judgement, OnHold, Principal, Receipt, SpoolTrouble, Staged};
+use postrider_model::limits::JUDGED_HEADER_OCTETS_MAX;
 use postrider_model::{Arrival, Envelope, Message, MessageId, Protocol, Recipient, Role, Timestamp};
 use postrider_smtp::Reply;
 use postrider_smtp::wishes::Hold;
 
 use crate::Doors;
 use crate::allowed::Meters;
+use crate::{preflight, sign};
 
 /// A complete transaction, before anything is promised.
 #[derive(Debug)]
@@ -34,6 +36,18 @@ pub(crate) struct Submission {
     pub(crate) hello: Box<str>,
     pub(crate) protocol: Protocol,
     pub(crate) tls: Option<Box<str>>,
+}
+
+/// What looks at a content of this role and sender while it arrives: as much of it as its judges and its signatures will ask for.
+///
+/// # Errors
+/// When it cannot be said now.
+pub(crate) async fn watch(doors: &Doors, role: Role, principal: Option<&Principal>) -> Result<HeaderWatch, Reply> {
+    let watch = match preflight::keeps_header(doors, role, principal).await? {
+        true => HeaderWatch::keeping_header(JUDGED_HEADER_OCTETS_MAX),
+        false => HeaderWatch::new(),
+    };
+    Ok(if sign::concerns(doors, role) { watch.hashing_body() } else { watch })
 }
 
 /// Adds a mailbox that several names lead to.
@@ -90,6 +104,7 @@ pub(crate) async fn take_custody(doors: &Doors, submission: Submission, content:
         },
         recipients: submission.recipients,
         mend: plan::mend(submission.role, &submission.facts),
+        body_hash: submission.facts.body_hash,
         held: submission.held.map(|reason| OnHold { since: arrived_at, reason: reason.into() }),
         content_octets: content.octets,
     };

@@ -1,7 +1,8 @@
 //! Watching a content stream by (RFC 5322 §2.2, RFC 5321 §6.3).
 //!
 //! **Promises.** A [`HeaderWatch`] is fed with a content in any split and gives the same facts for every split. It holds less than 1 KiB whatever comes, and
-//! the header, up to a limit, where that was asked for ([`HeaderWatch::keeping_header`]); and it looks at each octet a bounded number of times; in the body it only asks whether an octet has its high bit set, by whole slices.
+//! the header, up to a limit, where that was asked for ([`HeaderWatch::keeping_header`]); and it looks at each octet a bounded number of times; in the body it only asks whether an octet has its high bit set, by whole slices,
+//! and hashes it for its signatures where that was asked for ([`HeaderWatch::hashing_body`]).
 //!
 //! **Never** judges: how many hops are a loop, or whether a missing Date is mended, is policy.
 //!
@@ -10,6 +11,7 @@
 
 use memchr::memchr;
 
+use crate::dkim::BodyHash;
 use crate::header::is_name_octet;
 use crate::text::printable;
 
@@ -49,6 +51,8 @@ pub struct HeaderFacts {
     pub body_8bit: bool,
     /// The header as it came, the empty line not counted; `None` where it was not asked for, or is longer than was asked for.
     pub header: Option<Box<[u8]>>,
+    /// SHA-256 of the body in its relaxed form (RFC 6376 §3.4.4); `None` where it was not asked for, or no empty line says where the body begins.
+    pub body_hash: Option<[u8; 32]>,
 }
 
 impl HeaderFacts {
@@ -78,6 +82,8 @@ pub struct HeaderWatch {
     /// The header so far, while it is kept.
     header: Option<Vec<u8>>,
     header_octets_max: usize,
+    /// The body so far, while it is hashed.
+    body_hash: Option<Box<BodyHash>>,
     #[cfg(test)]
     work: usize,
 }
@@ -149,6 +155,7 @@ impl HeaderWatch {
             subject: Keep::default(),
             header: None,
             header_octets_max: 0,
+            body_hash: None,
             #[cfg(test)]
             work: 0,
         }
@@ -157,6 +164,11 @@ impl HeaderWatch {
     /// A watch that keeps the header for those who judge it, when it has no more octets than these.
     pub fn keeping_header(octets_max: usize) -> Self {
         Self { header: Some(Vec::new()), header_octets_max: octets_max, ..Self::new() }
+    }
+
+    /// The same watch, which hashes the body, too: for its signatures, which are made when it is sent.
+    pub fn hashing_body(self) -> Self {
+        Self { body_hash: Some(Box::default()), ..self }
     }
 
     /// Takes the next octets of the content.
@@ -199,6 +211,8 @@ impl HeaderWatch {
         }
         self.facts.message_id_text = (self.facts.message_id > 0).then(|| self.message_id.text());
         self.facts.subject_text = (self.facts.subject > 0).then(|| self.subject.text());
+        let body_begins = self.facts.empty_line;
+        self.facts.body_hash = self.body_hash.filter(|_| body_begins).map(|hash| hash.finish());
         let header_octets = usize::try_from(self.facts.header_octets).unwrap_or(usize::MAX);
         self.facts.header = self.header.filter(|header| header.len() >= header_octets).map(|mut header| {
             header.truncate(header_octets);
@@ -297,6 +311,9 @@ impl HeaderWatch {
 
     fn body(&mut self, octets: &[u8]) -> usize {
         self.facts.body_8bit = self.facts.body_8bit || !octets.is_ascii();
+        if let Some(hash) = &mut self.body_hash {
+            hash.feed(octets);
+        }
         octets.len()
     }
 
@@ -372,6 +389,31 @@ mod tests {
         let mut watch = HeaderWatch::new();
         watch.feed(content);
         assert_eq!(watch.finish().header, None, "nobody asked");
+    }
+
+    #[test]
+    fn a_body_is_hashed_as_its_signatures_want_it() {
+        for (content, hashed) in [
+            (&b"From: a@b.example\r\n\r\nA  line \r\nand more\r\n\r\n\r\n"[..], Some(&b"A line\r\nand more\r\n"[..])),
+            (b"From: a@b.example\r\n\r\n", Some(b"")),
+            (b"\r\nno header", Some(b"no header")),
+            (b"From: a@b.example\r\n", None),
+            (b"From: a@b.example\r\nno field\r\n\r\nmore\r\n", None),
+        ] {
+            for slice_octets in [1, 2, 5, 100] {
+                let mut watch = HeaderWatch::new().hashing_body();
+                content.chunks(slice_octets).for_each(|slice| watch.feed(slice));
+                let expected = hashed.map(|octets| {
+                    let mut hash = BodyHash::new();
+                    hash.feed(octets);
+                    hash.finish()
+                });
+                assert_eq!(watch.finish().body_hash, expected, "{content:?} in slices of {slice_octets}");
+            }
+        }
+        let mut watch = HeaderWatch::new();
+        watch.feed(b"From: a@b.example\r\n\r\nbody");
+        assert_eq!(watch.finish().body_hash, None, "nobody asked");
     }
 
     #[test]

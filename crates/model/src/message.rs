@@ -35,6 +35,9 @@ pub struct Message {
     pub content_octets: u64,
     /// What is added to it when it is sent.
     pub mend: Mend,
+    /// SHA-256 of the stored body in its relaxed form, taken while it arrived (RFC 6376 §3.4.4); `None` where nobody was to sign it, and for what is
+    /// hashed when it is sent.
+    pub body_hash: Option<[u8; 32]>,
     /// Held from its first moment on, whoever judged it so; what a person does to the hold later stands elsewhere.
     pub held: Option<OnHold>,
 }

@@ -165,6 +165,9 @@ pub enum Trouble {
     /// The content is binary, the peer takes no such content (RFC 3030 §3), and no encoding of ours helps.
     #[error("the next hop does not take binary content (BINARYMIME), and this one cannot be encoded: {0}")]
     Binary(Arc<str>),
+    /// It must be signed, and its header cannot be.
+    #[error("the message cannot be signed, and does not leave unsigned: {0}")]
+    Unsignable(Arc<str>),
     /// The recipient is not written to any more, so nothing was sent.
     #[error("suppressed: {0}")]
     Suppressed(Arc<str>),
@@ -189,6 +192,7 @@ impl Trouble {
             Trouble::Operator(_) => (5, 7, 0),
             Trouble::TooLarge(_) => (5, 3, 4),
             Trouble::Binary(_) => (5, 6, 1),
+            Trouble::Unsignable(_) => (5, 6, 0),
             Trouble::Suppressed(_) => (5, 7, 1),
         };
         EnhancedStatus { class, subject, detail }

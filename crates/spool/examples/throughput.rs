@@ -58,6 +58,7 @@ fn message(number: u64, hosts: u64) -> Message {
         deadline: None,
         release_at: None,
         mend: Default::default(),
+        body_hash: None,
         held: None,
         recipients: vec![Recipient::new(Mailbox::parse(&format!("user{number}@host{}.example", number % hosts)).expect("a mailbox"))],
         content_octets: CONTENT as u64,

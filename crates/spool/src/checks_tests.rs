@@ -39,6 +39,7 @@ fn messages() -> Vec<Message> {
         deadline: None,
         release_at: None,
         mend: Default::default(),
+        body_hash: None,
         held: None,
         recipients: recipients(&["a@one.example"]),
         content_octets: 0,
@@ -60,6 +61,7 @@ fn messages() -> Vec<Message> {
         release_at: None,
         recipients: recipients(&["a@one.example", "b@[192.0.2.1]", "é@bücher.example", "\"q\\\"\"@x.example"]),
         content_octets: u64::MAX,
+        body_hash: Some([7; 32]),
         ..plain.clone()
     };
     let relayed = Message { arrival: Arrival { role: Role::Relay, protocol: Protocol::Smtp, ..plain.arrival.clone() }, ..plain.clone() };
@@ -103,6 +105,7 @@ fn diagnoses() -> Vec<Diagnosis> {
         Trouble::Operator(name()),
         Trouble::TooLarge(name()),
         Trouble::Binary(name()),
+        Trouble::Unsignable(name()),
         Trouble::Suppressed(name()),
     ];
     let phases = [Phase::Route, Phase::Connect, Phase::Greeting, Phase::Hello, Phase::StartTls, Phase::Auth, Phase::Mail, Phase::Recipient];

@@ -23,6 +23,8 @@ use crate::wishes::{WISHES_FOLLOW, has_wishes, put_wishes, take_wishes};
 const MEND_FOLLOWS: u8 = 4;
 /// The bit that says that the hold it came with follows behind that.
 const HELD_FOLLOWS: u8 = 8;
+/// The bit that says that the hash of the body follows behind that.
+const BODY_HASH_FOLLOWS: u8 = 16;
 
 pub(crate) fn put_message(out: &mut Vec<u8>, message: &Message) {
     out.fixed128(message.id.0);
@@ -45,7 +47,8 @@ pub(crate) fn put_message(out: &mut Vec<u8>, message: &Message) {
         u8::from(message.envelope.smtputf8)
             | if wishes { WISHES_FOLLOW } else { 0 }
             | if message.mend == Mend::default() { 0 } else { MEND_FOLLOWS }
-            | if message.held.is_none() { 0 } else { HELD_FOLLOWS },
+            | if message.held.is_none() { 0 } else { HELD_FOLLOWS }
+            | if message.body_hash.is_none() { 0 } else { BODY_HASH_FOLLOWS },
     );
     put_arrival(out, &message.arrival);
     out.octet(match message.priority {
@@ -69,6 +72,9 @@ pub(crate) fn put_message(out: &mut Vec<u8>, message: &Message) {
     if let Some(hold) = &message.held {
         put_hold(out, hold);
     }
+    if let Some(hash) = &message.body_hash {
+        out.extend_from_slice(hash);
+    }
 }
 
 pub(crate) fn take_message(from: &mut Decoder<'_>) -> Result<Message, Damaged> {
@@ -87,7 +93,7 @@ pub(crate) fn take_message(from: &mut Decoder<'_>) -> Result<Message, Damaged> {
         _ => return Err(Damaged),
     };
     let flags = from.octet()?;
-    if flags & !(1 | WISHES_FOLLOW | MEND_FOLLOWS | HELD_FOLLOWS) != 0 {
+    if flags & !(1 | WISHES_FOLLOW | MEND_FOLLOWS | HELD_FOLLOWS | BODY_HASH_FOLLOWS) != 0 {
         return Err(Damaged);
     }
     let envelope = Envelope::new(reverse_path, body, flags & 1 != 0);
@@ -105,9 +111,21 @@ pub(crate) fn take_message(from: &mut Decoder<'_>) -> Result<Message, Damaged> {
     for _ in 0..count {
         recipients.push(Recipient::new(take_mailbox(from)?));
     }
-    let (release_at, mend, held) = (None, Mend::default(), None);
-    let mut message =
-        Message { id, tenant, stream, envelope, arrival, priority, deadline, release_at, recipients, content_octets, mend, held };
+    let mut message = Message {
+        id,
+        tenant,
+        stream,
+        envelope,
+        arrival,
+        priority,
+        deadline,
+        release_at: None,
+        recipients,
+        content_octets,
+        mend: Mend::default(),
+        body_hash: None,
+        held: None,
+    };
     if flags & WISHES_FOLLOW != 0 {
         take_wishes(from, &mut message)?;
     }
@@ -120,6 +138,9 @@ pub(crate) fn take_message(from: &mut Decoder<'_>) -> Result<Message, Damaged> {
     }
     if flags & HELD_FOLLOWS != 0 {
         message.held = Some(take_hold(from)?);
+    }
+    if flags & BODY_HASH_FOLLOWS != 0 {
+        message.body_hash = Some(from.array()?);
     }
     Ok(message)
 }
@@ -287,6 +308,7 @@ fn put_trouble(out: &mut Vec<u8>, trouble: &Trouble) {
         Trouble::TooLarge(a) => (15, &[a]),
         Trouble::Binary(a) => (16, &[a]),
         Trouble::Suppressed(a) => (17, &[a]),
+        Trouble::Unsignable(a) => (18, &[a]),
     };
     out.octet(tag);
     texts.iter().for_each(|text| out.text(text));
@@ -312,6 +334,7 @@ fn take_trouble(from: &mut Decoder<'_>) -> Result<Trouble, Damaged> {
         15 => Trouble::TooLarge(take_arc(from)?),
         16 => Trouble::Binary(take_arc(from)?),
         17 => Trouble::Suppressed(take_arc(from)?),
+        18 => Trouble::Unsignable(take_arc(from)?),
         _ => return Err(Damaged),
     })
 }

@@ -77,7 +77,10 @@ impl Draft {
         }
         let mut head = Vec::with_capacity(self.header.octets() + 2);
         self.header.write(self.empty_line, &mut head);
-        let mut watch = HeaderWatch::new();
+        let mut watch = match self.facts.body_hash {
+            Some(_) => HeaderWatch::new().hashing_body(),
+            None => HeaderWatch::new(),
+        };
         let mut staging = spool.stage(Some(self.staged.octets + 4096)).await?;
         put(&mut *staging, &mut watch, &head).await?;
         let mut body = self.body(spool).await?;

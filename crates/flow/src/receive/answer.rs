@@ -19,9 +19,9 @@ use super::gate::network_of;
 use super::judge::Conclusion;
 use super::{Pace, Reception, Session, Transaction, reply};
 use crate::checking::{Word, canonical};
-use crate::preflight::{self, Candidate};
-use crate::submit::{Submission, find_room, push_once, take_custody};
-use crate::{allowed, owned};
+use crate::preflight::Candidate;
+use crate::submit::{Submission, find_room, push_once, take_custody, watch};
+use crate::{allowed, owned, sign};
 
 /// What a client hears of trouble in the spool: always "later", never "no" (RFC 5321 §4.2.1).
 fn spool_reply(trouble: &SpoolTrouble) -> Reply {
@@ -190,14 +190,13 @@ impl Session<'_> {
         {
             return self.refuse(&said(&reverse_path), reply);
         }
-        let keeps_header = match preflight::keeps_header(&self.reception.doors, self.reception.settings.role, self.principal.as_ref()).await
-        {
-            Ok(keeps_header) => keeps_header,
+        let watch = match watch(&self.reception.doors, self.reception.settings.role, self.principal.as_ref()).await {
+            Ok(watch) => watch,
             Err(reply) => return self.refuse(&said(&reverse_path), reply),
         };
         match self.judged_mail(&reverse_path, &parameters).await {
             Word::Go => {
-                self.transaction = Some(Transaction::new(reverse_path, parameters, keeps_header));
+                self.transaction = Some(Transaction::new(reverse_path, parameters, watch));
                 Verdict::Accept
             }
             Word::Refuse(reply) => self.refuse(&format!("milter: {}", said(&reverse_path)), reply),
@@ -320,6 +319,9 @@ impl Session<'_> {
         let returned = transaction.returned;
         let submission = self.submission(transaction);
         if let Err(reply) = owned::header(&self.reception.doors, &submission.principal, &submission.facts).await {
+            return self.refuse("end of data", reply);
+        }
+        if let Err(reply) = sign::header(&self.reception.doors, submission.role, &submission.facts) {
             return self.refuse("end of data", reply);
         }
         if let Err(reply) = judged_by_rules(self.reception, &submission).await {

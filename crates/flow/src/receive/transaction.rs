@@ -2,7 +2,6 @@
 
 use postrider_mail::HeaderWatch;
 use postrider_model::doors::{SpoolTrouble, Staging};
-use postrider_model::limits::JUDGED_HEADER_OCTETS_MAX;
 use postrider_model::{BodyType, Envelope, Recipient};
 use postrider_smtp::ReversePath;
 use postrider_smtp::data::Decoder;
@@ -30,8 +29,8 @@ pub(crate) struct Transaction {
 const TEXT_LINE_OCTETS_MAX: usize = 998;
 
 impl Transaction {
-    /// `keeps_header` where somebody judges it.
-    pub(crate) fn new(reverse_path: ReversePath, parameters: MailParameters, keeps_header: bool) -> Self {
+    /// A transaction whose content is looked at by this watch.
+    pub(crate) fn new(reverse_path: ReversePath, parameters: MailParameters, watch: HeaderWatch) -> Self {
         let binary = (parameters.body == Some(Body::BinaryMime)).then(|| Decoder::for_chunks(TEXT_LINE_OCTETS_MAX));
         Self {
             reverse_path,
@@ -39,7 +38,7 @@ impl Transaction {
             recipients: Vec::new(),
             staging: None,
             trouble: None,
-            watch: if keeps_header { HeaderWatch::keeping_header(JUDGED_HEADER_OCTETS_MAX) } else { HeaderWatch::new() },
+            watch,
             pace: Pace::new(),
             returned: false,
             binary,
@@ -100,7 +99,7 @@ mod tests {
             (false, "a@b.example", "c@d.example", "Subject: ü\r\n\r\nx\r\n", false, BodyType::EightBitMime),
         ] {
             let parameters = MailParameters { smtputf8: declared, ..MailParameters::default() };
-            let mut transaction = Transaction::new(ReversePath::Mailbox(Mailbox::parse(from).unwrap()), parameters, false);
+            let mut transaction = Transaction::new(ReversePath::Mailbox(Mailbox::parse(from).unwrap()), parameters, HeaderWatch::new());
             transaction.recipients.push(Recipient::new(Mailbox::parse(to).unwrap()));
             transaction.append(content.as_bytes());
             let envelope = transaction.envelope();

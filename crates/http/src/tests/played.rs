@@ -138,6 +138,7 @@ impl SpoolDesk for Played {
             deadline: None,
             release_at: None,
             mend: Default::default(),
+            body_hash: None,
             held: None,
             recipients: vec![Recipient::new(Mailbox::parse("b@c.example").unwrap())],
             content_octets: 5,

@@ -22,7 +22,7 @@ pub(crate) mod verify;
 pub use body::{BodyHash, Canonical};
 pub use key::{Algorithm, KeyTrouble, SigningKey};
 pub(crate) use sign::relaxed;
-pub use sign::{Signable, Signature, fields};
+pub use sign::{HEADER_OCTETS_MAX, Signable, Signature, fields, is_signable};
 pub use verify::{BodyHashes, Claim, Hashed, Outcome, Rows, SIGNATURES_MAX, Verdict, claims};
 
 #[cfg(test)]

@@ -51,15 +51,29 @@ enum Named {
     AsThere,
 }
 
-/// Octets of a header that are kept for signing; a longer one is not signed.
+/// Octets of a header that are kept for signing; a longer one cannot be signed.
 pub const HEADER_OCTETS_MAX: usize = 1024 * 1024;
+
+/// Octets that are looked through for the end of a header at once, so that little of a body is copied with it.
+const STEP_OCTETS: usize = 4096;
 
 /// A message on its way to be signed: its header is kept, its body hashed. Fed with exactly what is sent, but for the signatures themselves.
 #[derive(Debug, Default)]
 pub struct Signable {
     pub(super) header: Vec<u8>,
-    body: Option<BodyHash>,
+    body: Option<Body>,
+    /// What the body's hash is, known before.
+    known: Option<[u8; 32]>,
     too_long: bool,
+}
+
+/// A body that has begun.
+#[derive(Debug)]
+enum Body {
+    /// It is hashed as it goes by.
+    Hashing(BodyHash),
+    /// Its hash is known.
+    Known([u8; 32]),
 }
 
 impl Signable {
@@ -68,12 +82,25 @@ impl Signable {
         Self::default()
     }
 
+    /// A message before its first octet, whose body was hashed before ([`crate::HeaderFacts::body_hash`]): nothing behind the header need be fed.
+    pub fn of_known_body(hash: [u8; 32]) -> Self {
+        Self { known: Some(hash), ..Self::default() }
+    }
+
     /// The next octets. Says whether the header is over.
     pub fn feed(&mut self, octets: &[u8]) -> bool {
-        if let Some(body) = &mut self.body {
-            body.feed(octets);
-            return true;
+        let mut steps = octets.chunks(STEP_OCTETS);
+        while self.body.is_none() {
+            let Some(step) = steps.next() else { return false };
+            self.header_step(step);
         }
+        if let Some(Body::Hashing(hash)) = &mut self.body {
+            steps.for_each(|step| hash.feed(step));
+        }
+        true
+    }
+
+    fn header_step(&mut self, octets: &[u8]) {
         let searched = self.header.len().saturating_sub(3);
         self.header.extend_from_slice(octets);
         // A verifier ends the header at the first empty line, whatever stands before it.
@@ -81,30 +108,34 @@ impl Signable {
         let end = if begins_with_it { Some(2) } else { memmem::find(&self.header[searched..], b"\r\n\r\n").map(|at| searched + at + 4) };
         match end {
             Some(end) => {
-                let mut body = BodyHash::new();
-                body.feed(&self.header[end..]);
-                self.header.truncate(end);
-                self.body = Some(body);
-                true
-            }
-            None => {
-                if self.header.len() > HEADER_OCTETS_MAX {
-                    self.too_long = true;
-                    self.header.clear();
+                let body = self.known.map_or_else(|| Body::Hashing(BodyHash::new()), Body::Known);
+                let body = self.body.insert(body);
+                if let Body::Hashing(hash) = body {
+                    hash.feed(&self.header[end..]);
                 }
-                false
+                self.header.truncate(end);
             }
+            None if self.header.len() > HEADER_OCTETS_MAX => {
+                self.too_long = true;
+                self.header.clear();
+            }
+            None => {}
         }
     }
 
-    /// Header and hash of the body, when there is a header that can be signed: one whose lines are fields, and that has a From.
+    /// Header and hash of the body; `None` for a header of more than [`HEADER_OCTETS_MAX`].
     pub fn finish(self) -> Option<(Vec<u8>, [u8; 32])> {
-        let hash = self.body.unwrap_or_default().finish();
-        (!self.too_long && is_signable(&self.header)).then_some((self.header, hash))
+        let hash = match self.body {
+            Some(Body::Known(hash)) => hash,
+            Some(Body::Hashing(hash)) => hash.finish(),
+            None => BodyHash::new().finish(),
+        };
+        (!self.too_long).then_some((self.header, hash))
     }
 }
 
-fn is_signable(header: &[u8]) -> bool {
+/// Whether a header can be signed: each of its lines is of a field, and one of them is a From, so that every verifier sees the same.
+pub fn is_signable(header: &[u8]) -> bool {
     let mut fields = Fields::of(header);
     let octets: usize = fields.by_ref().map(|field| field.whole.len()).sum();
     let rest = &header[octets..];

@@ -69,10 +69,19 @@ fn signable(message: &str) -> Option<(Vec<u8>, [u8; 32])> {
     let give = |chunk: usize| {
         let mut signable = Signable::new();
         message.as_bytes().chunks(chunk).for_each(|chunk| _ = signable.feed(chunk));
-        signable.finish()
+        signable.finish().filter(|(header, _)| is_signable(header))
     };
     let whole = give(message.len().max(1));
     (1..7).for_each(|chunk| assert_eq!(give(chunk), whole, "in pieces of {chunk}"));
+    // Who hashed the body while it arrived comes to the same, wherever the message can be signed.
+    let mut watch = crate::HeaderWatch::new().hashing_body();
+    watch.feed(message.as_bytes());
+    if let (Some(hash), Some(_)) = (watch.finish().body_hash, &whole) {
+        let mut known = Signable::of_known_body(hash);
+        let header = message.as_bytes().chunks(5).take_while(|chunk| !known.feed(chunk)).count();
+        assert!(header <= message.len() / 5 + 1);
+        assert_eq!(known.finish(), whole, "known before");
+    }
     whole
 }
 

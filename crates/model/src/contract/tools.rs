@@ -44,6 +44,7 @@ pub(super) fn message(number: u8, millis: u64, recipients: &[&str]) -> Message {
         deadline: None,
         release_at: None,
         mend: Default::default(),
+        body_hash: None,
         held: None,
         recipients: recipients.iter().map(|text| Recipient::new(Mailbox::parse(text).expect("a mailbox"))).collect(),
         content_octets: 0,

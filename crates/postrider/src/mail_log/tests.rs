@@ -41,6 +41,7 @@ fn message(to: &str, hello: &str) -> Message {
         deadline: None,
         release_at: None,
         mend: Default::default(),
+        body_hash: None,
         held: None,
         recipients: vec![Recipient::new(mailbox(to))],
         content_octets: 10_240,

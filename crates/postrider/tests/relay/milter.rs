@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use crate::harness::{Hop, Relay, Session, config};
+use crate::signing;
 
 /// A packet of a milter's, or of ours: a letter and what stands behind it.
 type Packet = (u8, Vec<u8>);
@@ -314,6 +315,24 @@ fn a_large_body_streams_to_it_and_back() {
     let taken = hop.take();
     assert!(taken.contains("\r\nX-Seen: yes\r\n\r\n0123"));
     assert!(taken.len() > body.len());
+}
+
+#[test]
+fn a_signature_speaks_of_the_body_that_a_milter_made() {
+    let milter = Milter::open(|letter, _| match letter {
+        b'E' => vec![packet(b'b', b"another body\r\n"), GO_ON],
+        _ => Vec::new(),
+    });
+    let hop = Hop::open(|_| None);
+    let relay = relay(hop.port, &[("other", milter.port, "")]);
+    let section = signing::keys(&relay.folder, "shop.example", "one", "");
+    let milters = format!("[[milter]]\nname = \"other\"\naddress = \"inet:127.0.0.1:{}\"\n", milter.port);
+    relay.folder.configure(&format!("{}{milters}{section}", config(hop.port)));
+    relay.folder.said(&["reload"]);
+    let mut session = Session::log_in(relay.address("submission"));
+    assert!(session.send("a@shop.example", "b@[127.0.0.1]", CONTENT).starts_with("250"));
+    let taken = hop.take();
+    assert!(taken.contains("\r\n\r\nanother body\r\n") && signing::is_the_signed_body(&taken), "{taken}");
 }
 
 #[test]

@@ -1,9 +1,25 @@
-//! Signatures through the real program: whose mail is signed, by which keys, and by keys that came later.
+//! Signatures through the real program: whose mail is signed, by which keys, and by keys that came later; over the body that is really sent.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use postrider_mail::dkim::BodyHash;
 
 use crate::harness::{Folder, Hop, Relay, Session, config};
 
+/// Whether the body that was taken is the one its signatures speak of.
+pub fn is_the_signed_body(taken: &str) -> bool {
+    let (header, body) = taken.split_once("\r\n\r\n").unwrap();
+    let body = body.strip_suffix(".\r\n").unwrap().replace("\r\n..", "\r\n.");
+    let mut hash = BodyHash::new();
+    hash.feed(body.as_bytes());
+    let expected = STANDARD.encode(hash.finish());
+    let named: Vec<&str> = header.split(" bh=").skip(1).map(|rest| rest.split(';').next().unwrap()).collect();
+    assert!(!named.is_empty(), "nobody signed: {header}");
+    named.iter().all(|hash| *hash == expected)
+}
+
 /// Makes keys of a domain, and the section that names them.
-fn keys(folder: &Folder, domain: &str, selector: &str, more: &str) -> String {
+pub fn keys(folder: &Folder, domain: &str, selector: &str, more: &str) -> String {
     let told = folder.said(&["dkim", "new", domain, "--selector", selector]);
     let section = told.split("[[domain]]").nth(1).unwrap().split("\n\n").next().unwrap();
     format!("\n[[domain]]{section}\n{more}\n")
@@ -72,6 +88,53 @@ fn a_retry_is_signed_by_the_keys_of_its_time() {
     relay.folder.said(&["reload"]);
     relay.folder.said(&["queue", "retry", "--all"]);
     assert_eq!(signatures(&later.take()), ["brand.example new-rsa", "brand.example new-ed25519"]);
+}
+
+#[test]
+fn a_signature_speaks_of_the_body_that_is_sent() {
+    let seven = Hop::open(|_| None);
+    let eight = Hop::offering("250-8BITMIME\r\n", |_| None);
+    let relay = Relay::start(&config(seven.port));
+    let brand = keys(&relay.folder, "brand.example", "one", "");
+    let large = format!("{}..\r\nend  of\tit \r\n\r\n", "A line of  a body that is too large to be held.\r\n".repeat(20_000));
+    for (hop, body, as_it_came) in [
+        (&seven, "plain\r\n..\r\n \t\r\n\r\n", true),
+        (&eight, "Gr\u{fc}\u{df}e  \r\n", true),
+        (&seven, "Gr\u{fc}\u{df}e  \r\n", false),
+        (&eight, &large, true),
+        (&seven, &format!("\u{fc}\r\n{large}"), false),
+    ] {
+        relay.folder.configure(&format!("{}{brand}{}", config(hop.port), to(hop.port)));
+        relay.folder.said(&["reload"]);
+        let mut session = Session::log_in(relay.address("submission"));
+        let content = format!("From: ann@brand.example\r\nSubject: x\r\n\r\n{body}end");
+        assert!(session.send("ann@brand.example", "b@there.example", &content).starts_with("250"));
+        let taken = hop.take();
+        assert!(is_the_signed_body(&taken), "{} octets: {}", taken.len(), &taken[..2_000.min(taken.len())]);
+        assert_eq!(
+            taken.contains(&format!("\r\n\r\n{}\r\n", body.split("\r\n").next().unwrap())),
+            as_it_came,
+            "{}",
+            &taken[..2_000.min(taken.len())]
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_signed_is_refused_and_never_leaves_unsigned() {
+    let hop = Hop::open(|_| None);
+    let relay = Relay::start(&config(hop.port));
+    let brand = keys(&relay.folder, "brand.example", "one", "");
+    let header = format!("From: ann@brand.example\r\n{}", format!("X-Long: {}\r\n", "y".repeat(900)).repeat(1_200));
+    let content = format!("{header}\r\nhello");
+    let mut session = Session::log_in(relay.address("submission"));
+    assert!(session.send("ann@brand.example", "busy@[127.0.0.1]", &content).starts_with("250"), "nobody signs yet");
+    drop(hop.take());
+    relay.folder.configure(&format!("{}{brand}", config(hop.port)));
+    relay.folder.said(&["reload"]);
+    let mut session = Session::log_in(relay.address("submission"));
+    let reply = session.send("ann@brand.example", "b@[127.0.0.1]", &content);
+    assert!(reply.starts_with("552 5.3.4 the header is too long to be signed"), "{reply}");
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn message(number: u64, millis: u64, hosts: &[u8], lane: u8, priority: u8) -> Me
         deadline: None,
         release_at: None,
         mend: Default::default(),
+        body_hash: None,
         held: None,
         recipients: recipients
             .map(|(nth, host)| Recipient::new(Mailbox::parse(&format!("u{nth}@h{}.example", host % 5)).unwrap()))

@@ -63,6 +63,7 @@ pub fn message(nth: u64, at_ms: u64, recipients: &[&str]) -> Message {
         deadline: None,
         release_at: None,
         mend: Default::default(),
+        body_hash: None,
         held: None,
         recipients: recipients.iter().map(|text| Recipient::new(Mailbox::parse(text).unwrap())).collect(),
         content_octets: 0,
