@@ -18,9 +18,9 @@ pub const ALL: &[Mutation] = &[
     },
     Mutation {
         name: "core: SPF is counted without an end",
-        file: "crates/core/src/publish/spf.rs",
-        find: "        if self.lookups > LOOKUPS_MAX { Err(Verdict::Broken(too_many_lookups())) } else { Ok(()) }",
-        replace: "        if self.lookups > 40 { Err(Verdict::Broken(too_many_lookups())) } else { Ok(()) }",
+        file: "crates/mail/src/spf/mod.rs",
+        find: "        if self.lookups > LOOKUPS_MAX {",
+        replace: "        if self.lookups > 40 {",
         test: CORE,
         check: "publish::spf::tests::addresses_are_judged_as_receivers_do",
         says: "",

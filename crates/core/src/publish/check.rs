@@ -1,6 +1,7 @@
 //! What a domain publishes, compared with what it should: record by record, by meaning.
 
-use postrider_mail::records::{KeyRecord, is_spf};
+use postrider_mail::records::KeyRecord;
+use postrider_mail::spf::is_record;
 use postrider_smtp::Domain;
 
 use super::asking::{Asking, Served};
@@ -285,5 +286,5 @@ pub(super) fn plain(octets: &[u8]) -> String {
 
 /// The SPF records among TXT records.
 pub(super) fn spf_among(texts: &[Box<[u8]>]) -> Vec<String> {
-    texts.iter().filter(|text| is_spf(text)).map(|text| plain(text)).collect()
+    texts.iter().filter(|text| is_record(text)).map(|text| plain(text)).collect()
 }

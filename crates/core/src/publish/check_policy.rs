@@ -1,6 +1,7 @@
 //! SPF and DMARC records, compared with what the relay needs. Others may have written them for senders of their own, so what is proposed keeps their words.
 
-use postrider_mail::records::{DmarcPolicy, DmarcRecord, Qualifier, SpfRecord, is_dmarc, is_spf};
+use postrider_mail::records::{DmarcPolicy, DmarcRecord, is_dmarc};
+use postrider_mail::spf::{LOOKUPS_MAX, Outcome, is_record, read};
 use postrider_smtp::Domain;
 
 use super::asking::{Asking, Served};
@@ -33,26 +34,26 @@ pub(super) fn spf(facts: &Facts, record: &Wanted, needed: bool, asking: &mut Ask
     let mut unknown = cost.unknown.then(|| "a part of the record's look-ups failed".to_owned());
     let mut refused = false;
     for (source, address, hello) in faces(facts, asking, &mut unknown) {
-        let said = match spf::judge(asking, &record.name, address, &hello) {
-            spf::Verdict::Pass => continue,
-            spf::Verdict::Unknown(why) => {
+        let verdict = spf::judge(asking, &record.name, address, &hello);
+        let why = verdict.reason.unwrap_or_default();
+        let said = match verdict.outcome {
+            Outcome::Pass => continue,
+            Outcome::TempError => {
                 unknown = unknown.or(Some(why));
                 continue;
             }
-            spf::Verdict::NoRecord => "there is no record".to_owned(),
-            spf::Verdict::Broken(why) => format!("receivers answer permerror: {why}"),
-            spf::Verdict::Not(qualifier) => match qualifier {
-                Qualifier::Fail => "the record says that it must not send (fail)".to_owned(),
-                Qualifier::SoftFail => "the record says that it should not send (softfail)".to_owned(),
-                Qualifier::Neutral | Qualifier::Pass => "the record says nothing of it (neutral)".to_owned(),
-            },
+            Outcome::None => "there is no record".to_owned(),
+            Outcome::PermError => format!("receivers answer permerror: {why}"),
+            Outcome::Fail => "the record says that it must not send (fail)".to_owned(),
+            Outcome::SoftFail => "the record says that it should not send (softfail)".to_owned(),
+            Outcome::Neutral => "the record says nothing of it (neutral)".to_owned(),
         };
         refused = true;
         faults.push(format!("Source {source} ({address}): {said}"));
     }
     let mut found = match (faults.is_empty(), unknown) {
         (true, Some(why)) => Finding::unknown(what.clone(), name.clone(), &why).served(served.clone()),
-        (true, None) => finding(State::Fine).says(format!("it costs receivers {} of {} look-ups", cost.lookups, spf::LOOKUPS_MAX)),
+        (true, None) => finding(State::Fine).says(format!("it costs receivers {} of {} look-ups", cost.lookups, LOOKUPS_MAX)),
         (false, _) if needed => finding(State::Differs),
         (false, _) => finding(State::Fine).says(not_needed),
     };
@@ -94,15 +95,13 @@ fn remedy(texts: &[Box<[u8]>], facts: &Facts, refused: bool) -> String {
 fn merged(texts: &[Box<[u8]>], facts: &Facts) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut last: Option<String> = None;
-    for record in texts.iter().filter(|text| is_spf(text)).filter_map(|text| SpfRecord::parse(text).ok()) {
-        for term in record.terms {
-            match term.mechanism == postrider_mail::records::Mechanism::All {
-                true => last = last.or(Some(term.text.into())),
-                false if words.iter().any(|word| **word == *term.text) => {}
-                false => words.push(plain(term.text.as_bytes())),
+    for record in texts.iter().filter(|text| is_record(text)).filter_map(|text| read(text).ok()) {
+        for term in record.senders().map(|term| plain(term.as_bytes())) {
+            if !words.contains(&term) {
+                words.push(term);
             }
         }
-        last = last.or(record.redirect.map(|target| format!("redirect={}", plain(target.as_bytes()))));
+        last = last.or(record.rest().map(|term| plain(term.as_bytes())));
     }
     words.splice(0..0, spf_terms(&facts.faces).into_iter().filter(|term| !words.contains(term)).collect::<Vec<_>>());
     let words = std::iter::once("v=spf1".to_owned()).chain(words).chain(std::iter::once(last.unwrap_or_else(|| "~all".to_owned())));

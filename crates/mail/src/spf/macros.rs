@@ -105,6 +105,18 @@ impl Macros {
         self.pieces.iter().any(|piece| matches!(piece, Piece::Macro { letter: 'p', .. }))
     }
 
+    /// The name, where no macro makes it another one for each message.
+    pub(super) fn fixed(&self) -> Option<String> {
+        let mut name = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => name.push_str(text),
+                Piece::Macro { .. } => return None,
+            }
+        }
+        Some(in_the_dns(&name))
+    }
+
     /// The text that they stand for.
     pub(super) fn expand(&self, values: &Values<'_>) -> String {
         let mut out = String::new();
@@ -129,14 +141,18 @@ impl Macros {
 
     /// The name that they stand for, shortened from the left to what the DNS can hold (RFC 7208 §7.3).
     pub(super) fn name(&self, values: &Values<'_>) -> String {
-        let text = self.expand(values).to_lowercase();
-        let mut name = text.strip_suffix('.').unwrap_or(&text);
-        while name.len() > 253 {
-            let Some((_, shorter)) = name.split_once('.') else { break };
-            name = shorter;
-        }
-        name.to_owned()
+        in_the_dns(&self.expand(values))
     }
+}
+
+fn in_the_dns(text: &str) -> String {
+    let text = text.to_lowercase();
+    let mut name = text.strip_suffix('.').unwrap_or(&text);
+    while name.len() > 253 {
+        let Some((_, shorter)) = name.split_once('.') else { break };
+        name = shorter;
+    }
+    name.to_owned()
 }
 
 fn value(letter: char, values: &Values<'_>) -> String {

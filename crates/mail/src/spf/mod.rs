@@ -1,4 +1,5 @@
-//! Whether a client may use a domain as its sender's (RFC 7208): `check_host()` as a pure function of what is known of the DNS.
+//! Whether a client may use a domain as its sender's (RFC 7208): `check_host()` as a pure function of what is known of the DNS; and what a domain's record costs those
+//! who ask ([`cost`]), for its owner.
 //!
 //! **Promises.** Temporary, permanent and "no" are kept apart: what the DNS did not tell is [`Outcome::TempError`] and nothing else. At most ten terms that
 //! look up, two of them in vain, ten exchangers of a name and ten names of an address (RFC 7208 §4.6.4), so the questions about one message are bounded,
@@ -8,19 +9,22 @@
 //!
 //! **Bends.** A record of an included domain is read again for each answer that was missing; records are small.
 
+mod cost;
 mod macros;
 mod record;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::lookup::{Answer, Known, Question, ask, is_possible};
+pub use cost::{Cost, cost};
 use macros::{Macros, Values};
-use record::{Lengths, Mechanism, Record};
+use record::{Lengths, Mechanism};
+pub use record::{Record, is_record, read};
 
 /// Terms of all records that look up (RFC 7208 §4.6.4).
-const LOOKUPS_MAX: u32 = 10;
+pub const LOOKUPS_MAX: u32 = 10;
 /// Of these, those that find nothing.
-const VOIDS_MAX: u32 = 2;
+pub const VOIDS_MAX: u32 = 2;
 /// Exchangers of one `mx`, and names of the client that are looked at.
 const NAMES_MAX: usize = 10;
 
@@ -140,7 +144,7 @@ struct Host<'a> {
 impl<'a> Host<'a> {
     /// RFC 7208 §4.4 to §4.7. Records that include each other run into the limit of look-ups.
     fn check(&mut self, domain: &str, is_outermost: bool) -> Result<(Outcome, Option<String>), Stop> {
-        let Some(record) = self.record(domain)? else { return Ok((Outcome::None, None)) };
+        let Some(record) = record_of(self.known, domain)? else { return Ok((Outcome::None, None)) };
         for directive in &record.directives {
             if self.matches(&directive.mechanism, domain)? {
                 let wanted = is_outermost && self.identity.explain && directive.outcome == Outcome::Fail;
@@ -154,26 +158,6 @@ impl<'a> Host<'a> {
         match self.check(&target, is_outermost)? {
             (Outcome::None, _) => Err(Stop::Perm(format!("redirect to {}, which has no record", printable(&target)))),
             other => Ok(other),
-        }
-    }
-
-    fn record(&mut self, domain: &str) -> Result<Option<Record>, Stop> {
-        if !is_possible(domain) {
-            return Ok(None);
-        }
-        let texts = match ask(self.known, Question::Texts(domain.to_owned()))? {
-            Answer::Texts(texts) => texts,
-            Answer::Failed => return Err(Stop::Temp(format!("the records of {} could not be looked up", printable(domain)))),
-            Answer::Nothing | Answer::Addresses(_) | Answer::Names(_) => return Ok(None),
-        };
-        let mut records = texts.iter().filter(|text| record::is_record(text));
-        match (records.next(), records.next()) {
-            (None, _) => Ok(None),
-            (Some(text), None) => match record::read(text) {
-                Ok(record) => Ok(Some(record)),
-                Err(why) => Err(Stop::Perm(format!("{why} in the record of {}", printable(domain)))),
-            },
-            (Some(_), Some(_)) => Err(Stop::Perm(format!("{} has more than one record", printable(domain)))),
         }
     }
 
@@ -272,7 +256,7 @@ impl<'a> Host<'a> {
     }
 
     /// RFC 7208 §6.2: whatever is wrong with it, there are no words then.
-    fn explanation(&self, record: &Record, domain: &str) -> Result<Option<String>, Stop> {
+    fn explanation(&self, record: &Record<'_>, domain: &str) -> Result<Option<String>, Stop> {
         let Some(target) = &record.explanation else { return Ok(None) };
         let name = self.name(target, domain)?;
         if !is_possible(&name) {
@@ -328,6 +312,27 @@ impl<'a> Host<'a> {
     }
 }
 
+/// The one record of a domain.
+fn record_of<'a>(known: &'a Known, domain: &str) -> Result<Option<Record<'a>>, Stop> {
+    if !is_possible(domain) {
+        return Ok(None);
+    }
+    let texts = match ask(known, Question::Texts(domain.to_owned()))? {
+        Answer::Texts(texts) => texts,
+        Answer::Failed => return Err(Stop::Temp(format!("the records of {} could not be looked up", printable(domain)))),
+        Answer::Nothing | Answer::Addresses(_) | Answer::Names(_) => return Ok(None),
+    };
+    let mut records = texts.iter().filter(|text| is_record(text));
+    match (records.next(), records.next()) {
+        (None, _) => Ok(None),
+        (Some(text), None) => match read(text) {
+            Ok(record) => Ok(Some(record)),
+            Err(why) => Err(Stop::Perm(format!("{why} in the record of {}", printable(domain)))),
+        },
+        (Some(_), Some(_)) => Err(Stop::Perm(format!("{} has more than one record", printable(domain)))),
+    }
+}
+
 /// A validated name, kept while macros are expanded.
 struct Own(Option<String>);
 
@@ -368,3 +373,6 @@ fn is_within(name: &str, domain: &str) -> bool {
 fn printable(name: &str) -> String {
     name.chars().take(100).map(|letter| if letter.is_ascii_graphic() { letter } else { '?' }).collect()
 }
+
+#[cfg(test)]
+mod tests;

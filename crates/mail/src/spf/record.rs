@@ -7,17 +7,33 @@ use super::macros::{self, Macros};
 
 /// A record: every fault of its syntax was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) directives: Vec<Directive>,
+pub struct Record<'a> {
+    pub(super) directives: Vec<Directive<'a>>,
     pub(super) redirect: Option<Macros>,
     pub(super) explanation: Option<Macros>,
+    /// The whole term of the redirect, as it was written.
+    pub(super) redirect_term: &'a str,
 }
 
-/// What a match means, and what matches.
+impl<'a> Record<'a> {
+    /// The terms that name senders, as they were written, in their order.
+    pub fn senders(&self) -> impl Iterator<Item = &'a str> {
+        self.directives.iter().filter(|directive| directive.mechanism != Mechanism::All).map(|directive| directive.term)
+    }
+
+    /// The term that decides about everybody else: `all`, or else the redirect.
+    pub fn rest(&self) -> Option<&'a str> {
+        let all = self.directives.iter().find(|directive| directive.mechanism == Mechanism::All);
+        all.map(|directive| directive.term).or_else(|| self.redirect.as_ref().map(|_| self.redirect_term))
+    }
+}
+
+/// What a match means, what matches, and how it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Directive {
+pub(super) struct Directive<'a> {
     pub(super) outcome: Outcome,
     pub(super) mechanism: Mechanism,
+    pub(super) term: &'a str,
 }
 
 /// What a client is held against (RFC 7208 §5). Without a domain, it is the one whose record this is.
@@ -41,23 +57,29 @@ pub(super) struct Lengths {
 }
 
 /// Whether a TXT record is one of these (RFC 7208 §4.5).
-pub(super) fn is_record(text: &[u8]) -> bool {
+pub fn is_record(text: &[u8]) -> bool {
     text.get(..6).is_some_and(|version| version.eq_ignore_ascii_case(b"v=spf1")) && matches!(text.get(6), None | Some(b' '))
 }
 
-/// Reads a record; `Err` says what is wrong with it.
-pub(super) fn read(text: &[u8]) -> Result<Record, String> {
+/// Reads a record for which [`is_record`] holds.
+///
+/// # Errors
+/// What is wrong with it, so that receivers answer `permerror`.
+pub fn read(text: &[u8]) -> Result<Record<'_>, String> {
     let text = std::str::from_utf8(text).ok().filter(|text| text.is_ascii()).ok_or("octets outside ASCII")?;
-    let mut record = Record { directives: Vec::new(), redirect: None, explanation: None };
+    let mut record = Record { directives: Vec::new(), redirect: None, explanation: None, redirect_term: "" };
     for term in text.get(6..).unwrap_or_default().split(' ').filter(|term| !term.is_empty()) {
         if term.bytes().any(|octet| !octet.is_ascii_graphic()) {
             return Err("a control character".to_owned());
         }
         match modifier(term) {
-            Some((name, value)) if name.eq_ignore_ascii_case("redirect") => once(&mut record.redirect, name, value)?,
+            Some((name, value)) if name.eq_ignore_ascii_case("redirect") => {
+                once(&mut record.redirect, name, value)?;
+                record.redirect_term = term;
+            }
             Some((name, value)) if name.eq_ignore_ascii_case("exp") => once(&mut record.explanation, name, value)?,
             // RFC 7208 §6: others are ignored, but are written as they must be.
-            Some((name, value)) => drop(macros::read(value, false).map_err(|why| format!("{why} in {name}="))?),
+            Some((name, value)) => drop(macros::read(value, false).map_err(|why| format!("{why} in {}=", shortened(name)))?),
             None => record.directives.push(directive(term)?),
         }
     }
@@ -79,7 +101,7 @@ fn modifier(term: &str) -> Option<(&str, &str)> {
     (!name.is_empty() && name.bytes().enumerate().all(good)).then_some((name, value))
 }
 
-fn directive(term: &str) -> Result<Directive, String> {
+fn directive(term: &str) -> Result<Directive<'_>, String> {
     let outcome = match term.as_bytes().first() {
         Some(b'-') => Outcome::Fail,
         Some(b'~') => Outcome::SoftFail,
@@ -116,7 +138,7 @@ fn directive(term: &str) -> Result<Directive, String> {
         }
         _ => return Err(unknown()),
     };
-    Ok(Directive { outcome, mechanism })
+    Ok(Directive { outcome, mechanism, term })
 }
 
 /// Takes the lengths of prefixes off the end of `a` and `mx`: `/24//64`, either or both.
