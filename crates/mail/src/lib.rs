@@ -28,6 +28,7 @@ pub mod mend;
 pub mod records;
 pub mod results;
 pub mod spf;
+pub mod suffix;
 mod text;
 pub mod token;
 pub mod trace;

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use postrider_mail::suffix;
 use postrider_model::doors::{Allowances, Clock, Principal, RegistryTrouble, Secret, Signer};
 use postrider_model::policy::{Allowance, SendingDomain, Stream};
 use postrider_model::{CredentialName, StreamName, TenantName, Timestamp};
@@ -297,7 +298,8 @@ impl SqlRegistry {
         let rows = self.book.database.find(sql, values).await?;
         // The longest name is the closest.
         let mut found = Vec::with_capacity(rows.len());
-        for row in &rows {
+        // One that the Public Suffix List named only later speaks for nobody below it.
+        for row in rows.iter().filter(|row| !row.text(0).is_ok_and(suffix::is_public)) {
             let name = |column| Domain::parse(row.text(column)?).map_err(|_| row.unexpected(column));
             let return_path = name(1)?;
             let sending = SendingDomain { name: name(0)?, return_path: row.optional_number(3)?.map(|_| return_path) };

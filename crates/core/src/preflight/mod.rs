@@ -12,6 +12,7 @@ mod header;
 pub mod reuse;
 mod rules;
 
+use postrider_mail::suffix;
 use postrider_model::policy::{StreamClass, Strictness};
 use postrider_smtp::{Domain, EnhancedStatus, Reply};
 
@@ -176,11 +177,9 @@ fn of_trust(facts: &Facts<'_>, breach: &mut impl FnMut(Rule, bool, String, Strin
     }
 }
 
-/// Whether receivers count a domain as the author's: the same, or one above the other (RFC 7489 §3.1, relaxed).
+/// Whether receivers count a domain as the author's: it is of the same organisation (RFC 7489 §3.1, relaxed).
 fn is_aligned(one: &Domain, other: &Domain) -> bool {
-    let (one, other) = (one.to_ascii(), other.to_ascii());
-    let within = |name: &str, above: &str| name.strip_suffix(above).is_some_and(|front| front.is_empty() || front.ends_with('.'));
-    within(&one, &other) || within(&other, &one)
+    suffix::are_of_one(&one.to_ascii(), &other.to_ascii())
 }
 
 #[cfg(test)]

@@ -67,6 +67,9 @@ fn one_mutation_breaks_one_rule() {
         (Rule::Alignment, GOOD.into(), change(|facts| {
             (facts.signers, facts.return_path) = (vec![domain("relay.example")], Some(domain("bounce.relay.example")));
         }), "the signature of relay.example, and the return path of bounce.relay.example", "550 5.7.22"),
+        (Rule::Alignment, with(from, "From: ann@a.co.uk"), change(|facts| {
+            (facts.from, facts.signers, facts.return_path) = (Some(domain("a.co.uk")), vec![domain("b.co.uk")], Some(domain("co.uk")));
+        }), "From is of a.co.uk, the signature of b.co.uk, and the return path of co.uk", "550 5.7.22"),
         (Rule::Spf, GOOD.into(), change(|facts| facts.served.spf = wrong("fail")), "fail", "550 5.7.23"),
         (Rule::Dmarc, GOOD.into(), change(|facts| facts.served.dmarc = wrong("no policy")), "no policy", "550 5.7.1"),
         (Rule::Ptr, GOOD.into(), change(|facts| facts.served.sources = wrong("no name")), "no name", "550 5.7.25"),

@@ -2,6 +2,7 @@
 
 use postrider_mail::records::KeyRecord;
 use postrider_mail::spf::is_record;
+use postrider_mail::suffix;
 use postrider_smtp::Domain;
 
 use super::asking::{Asking, Served};
@@ -105,7 +106,7 @@ pub fn some(facts: &Facts, is_asked: impl Fn(&What) -> bool, asking: &mut Asking
 
 fn one(facts: &Facts, record: Wanted, asking: &mut Asking<'_>) -> Finding {
     let mut finding = match (&record.what, &record.data) {
-        (What::Proof, Data::Text(text)) => proof(&record, text, asking),
+        (What::Proof, Data::Text(text)) => proof(facts, &record, text, asking),
         (What::Key(_), Data::Text(text)) => key(facts, &record, text, asking),
         (What::ReturnMx, Data::Mx(_, host)) => exchanger(&record, host, asking),
         (What::ReturnSpf, _) => check_policy::spf(facts, &record, true, asking),
@@ -120,8 +121,14 @@ fn one(facts: &Facts, record: Wanted, asking: &mut Asking<'_>) -> Finding {
     finding
 }
 
-fn proof(record: &Wanted, text: &str, asking: &mut Asking<'_>) -> Finding {
+fn proof(facts: &Facts, record: &Wanted, text: &str, asking: &mut Asking<'_>) -> Finding {
     let (what, name) = (record.what.clone(), record.name.to_string());
+    if suffix::is_public(&facts.domain.to_ascii()) {
+        let domain = &facts.domain;
+        return Finding::new(what, name, State::Conflict)
+            .says(format!("{domain} is a public suffix: what is below it belongs to many, and nobody may send as all of them"))
+            .do_this(format!("take it away (`postrider domain remove {domain}`), and add the domain below it that is yours"));
+    }
     match asking.text(&record.name) {
         Served::Unknown(why) => Finding::unknown(what, name, &why),
         Served::Absent => missing(record, asking).says("without it nobody may send as this domain"),

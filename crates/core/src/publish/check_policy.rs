@@ -2,6 +2,7 @@
 
 use postrider_mail::records::{DmarcPolicy, DmarcRecord, is_dmarc};
 use postrider_mail::spf::{LOOKUPS_MAX, Outcome, is_record, read};
+use postrider_mail::suffix;
 use postrider_smtp::Domain;
 
 use super::asking::{Asking, Served};
@@ -108,7 +109,8 @@ fn merged(texts: &[Box<[u8]>], facts: &Facts) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The policy that holds for a domain: its own, or the one of the closest domain above.
+/// The policy that holds for a domain: its own, or its organisation's (RFC 7489 §6.6.3). Domains between the two are asked by nobody who keeps to that, so a policy
+/// that stands there only is none.
 pub(super) fn dmarc(facts: &Facts, record: &Wanted, asking: &mut Asking<'_>) -> Finding {
     let (what, name) = (record.what.clone(), record.name.to_string());
     let mut served = match policies(&record.name, asking) {
@@ -116,18 +118,14 @@ pub(super) fn dmarc(facts: &Facts, record: &Wanted, asking: &mut Asking<'_>) -> 
         Err(why) => return Finding::unknown(what, name, &why),
     };
     let mut inherited = None;
-    if served.is_empty() {
-        for above in domains_above(&facts.domain) {
-            let Some(place) = below("_dmarc", &above) else { continue };
-            served = match policies(&place, asking) {
-                Ok(served) => served,
-                Err(why) => return Finding::unknown(what, name, &why),
-            };
-            if !served.is_empty() {
-                inherited = Some(above);
-                break;
-            }
-        }
+    if served.is_empty()
+        && let Some((above, place)) = organisation_above(&facts.domain)
+    {
+        served = match policies(&place, asking) {
+            Ok(served) => served,
+            Err(why) => return Finding::unknown(what, name, &why),
+        };
+        inherited = Some(above).filter(|_| !served.is_empty());
     }
     let finding = |state| Finding::new(what.clone(), name.clone(), state).served(shown(&served));
     let [policy] = &served[..] else {
@@ -152,19 +150,21 @@ pub(super) fn dmarc(facts: &Facts, record: &Wanted, asking: &mut Asking<'_>) -> 
     found
 }
 
+/// The domain of a domain's organisation, where it is another one, and where its policy stands.
+fn organisation_above(domain: &Domain) -> Option<(Domain, Domain)> {
+    let ascii = domain.to_ascii();
+    let above = Some(suffix::organisation(&ascii)).filter(|above| *above != &*ascii)?;
+    let above = Domain::parse(above).ok()?;
+    let place = below("_dmarc", &above)?;
+    Some((above, place))
+}
+
 fn policies(name: &Domain, asking: &mut Asking<'_>) -> Result<Vec<Box<[u8]>>, Box<str>> {
     match asking.text(name) {
         Served::Here(texts) => Ok(texts.iter().filter(|text| is_dmarc(text)).cloned().collect()),
         Served::Absent => Ok(Vec::new()),
         Served::Unknown(why) => Err(why),
     }
-}
-
-/// The domains above one, the closest first, down to two labels: a top-level domain speaks for nobody here.
-fn domains_above(domain: &Domain) -> Vec<Domain> {
-    let ascii = domain.to_ascii();
-    let names = std::iter::successors(ascii.split_once('.'), |(_, above)| above.split_once('.')).map(|(_, above)| above);
-    names.filter(|name| name.contains('.')).filter_map(|name| Domain::parse(name).ok()).collect()
 }
 
 /// Nothing of this is wrong; all of it is asked for sooner or later.
@@ -190,7 +190,7 @@ fn worth_knowing(facts: &Facts, read: &DmarcRecord, inherited: Option<&Domain>, 
     for report in &read.reports {
         let Some(to) = report.rsplit_once('@').and_then(|(_, host)| Domain::parse(host).ok()) else { continue };
         let owner = inherited.unwrap_or(&facts.domain);
-        if is_related(&to, owner) {
+        if suffix::are_of_one(&to.to_ascii(), &owner.to_ascii()) {
             continue;
         }
         // RFC 7489 §7.1: who gets the reports of another domain has to agree.
@@ -206,11 +206,4 @@ fn worth_knowing(facts: &Facts, read: &DmarcRecord, inherited: Option<&Domain>, 
         }
     }
     said
-}
-
-/// Whether one domain is the other, or above it; who has the one speaks for the other.
-fn is_related(one: &Domain, other: &Domain) -> bool {
-    let (one, other) = (one.to_ascii(), other.to_ascii());
-    let at_or_below = |name: &str, above: &str| name.strip_suffix(above).is_some_and(|front| front.is_empty() || front.ends_with('.'));
-    at_or_below(&one, &other) || at_or_below(&other, &one)
 }

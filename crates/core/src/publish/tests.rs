@@ -138,14 +138,31 @@ fn each_difference_is_told_with_its_remedy() {
 }
 
 #[test]
-fn a_policy_is_inherited_from_the_closest_domain_above() {
+fn a_policy_is_inherited_from_the_organisation() {
     let facts = Facts { domain: domain("news.shop.brand.example"), ..facts() };
     let mut zone = Zone::new("_dmarc.brand.example TXT v=DMARC1; p=reject; sp=quarantine; rua=mailto:a@brand.example");
     let find = |zone: &mut Zone| look(&facts, zone).into_iter().find(|finding| finding.what == What::Dmarc).unwrap();
     let found = find(&mut zone);
     assert_eq!((found.state, found.said.join(" ").contains("quarantine, as brand.example says")), (State::Fine, true), "{found:?}");
-    zone = Zone::new("_dmarc.example TXT v=DMARC1; p=reject");
-    assert_eq!(find(&mut zone).state, State::Missing, "a top-level domain speaks for nobody");
+    for nobody in ["_dmarc.example TXT v=DMARC1; p=reject", "_dmarc.shop.brand.example TXT v=DMARC1; p=reject"] {
+        zone = Zone::new(nobody);
+        assert_eq!(find(&mut zone).state, State::Missing, "neither a suffix nor a domain between speaks for it: {nobody}");
+    }
+    let facts = Facts { domain: domain("brand.co.uk"), ..facts };
+    zone = Zone::new("_dmarc.co.uk TXT v=DMARC1; p=reject");
+    let found = look(&facts, &mut zone).into_iter().find(|finding| finding.what == What::Dmarc).unwrap();
+    assert_eq!(found.state, State::Missing, "a public suffix is nobody's organisation");
+}
+
+#[test]
+fn nobody_proves_a_public_suffix() {
+    for (name, state) in [("co.uk", State::Conflict), ("github.io", State::Conflict), ("brand.co.uk", State::Fine)] {
+        let facts = Facts { domain: domain(name), ..facts() };
+        let mut zone = Zone::new(&format!("_postrider.{name} TXT postrider-verify=abc"));
+        let found = look(&facts, &mut zone).into_iter().find(|finding| finding.what == What::Proof).unwrap();
+        assert_eq!(found.state, state, "{name}: {found:?}");
+        assert_eq!(found.remedy.is_some(), state != State::Fine);
+    }
 }
 
 #[test]

@@ -210,6 +210,8 @@ fn a_domain_that_is_added_is_its_tenants_once_the_dns_proves_it() {
     assert!(listed.contains(": proven 2") && listed.contains("bounce.brand.example ready") && listed.contains(" active"), "{listed}");
     let (said, _) = folder.complained(&["domain", "add", "brand.example", "--tenant", "shop"]);
     assert!(said.contains("has the domain brand.example already"), "{said}");
+    let (said, _) = folder.complained(&["domain", "add", "co.uk", "--tenant", "shop"]);
+    assert!(said.contains("co.uk is a public suffix") && said.contains("yours.co.uk"), "{said}");
     let rotated = folder.said(&["domain", "rotate", "brand.example", "--tenant", "shop"]);
     assert!(rotated.contains("a new pair of keys") && rotated.contains("._domainkey"), "{rotated}");
     folder.said(&["domain", "remove", "brand.example", "--tenant", "shop"]);

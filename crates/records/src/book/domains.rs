@@ -4,6 +4,7 @@
 //! names a record that is not there. Keys come in pairs (RSA and Ed25519) under one of two names, `a` and `b`, in turn.
 
 use postrider_mail::dkim::{Algorithm, SigningKey};
+use postrider_mail::suffix;
 use postrider_model::{TenantName, Timestamp};
 use postrider_smtp::Domain;
 
@@ -79,9 +80,14 @@ pub struct Found {
 }
 
 impl Book {
-    /// Adds a domain with its first pair of keys, which wait for the DNS. Takes a fifth of a second: an RSA key is made.
+    /// Adds a domain with its first pair of keys, which wait for the DNS. A public suffix is nobody's. Takes a fifth of a second: an RSA key is made.
     pub async fn add_domain(&self, tenant: &TenantName, name: &Domain) -> Result<DomainRecord, DatabaseTrouble> {
         let ascii = name.to_ascii().to_string();
+        if suffix::is_public(&ascii) {
+            return Err(DatabaseTrouble::Conflict(format!(
+                "{name} is a public suffix, below which everybody has a domain of his own; add the domain below it that is yours, such as yours.{name}"
+            )));
+        }
         if self.domain(tenant, name).await?.is_some() {
             return Err(DatabaseTrouble::Conflict(format!("{tenant} has the domain {name} already: postrider domain show {name}")));
         }

@@ -112,6 +112,9 @@ async fn domains_are_proven_and_their_keys_take_turns(world: World, database: Ar
     assert_eq!(states(&book, &brand).await, pair("a", KeyState::Next));
     assert!(added.keys[0].record.starts_with("v=DKIM1; k=rsa; p=") && added.keys[1].record.starts_with("v=DKIM1; k=ed25519; p="));
     assert!(conflict(book.add_domain(&shop(), &brand).await).contains("already"));
+    for suffix in ["co.uk", "GitHub.io", "com"] {
+        assert!(conflict(book.add_domain(&shop(), &domain(suffix)).await).contains("is a public suffix"), "{suffix}");
+    }
     assert!(conflict(book.rotate_domain(&shop(), &brand).await).contains("waits for the DNS already"));
     // Half of a pair is not enough; and a return path that is not known stays as it is.
     let half = Found { owned: true, selectors_served: vec!["postrider-a-rsa".to_owned()], ..Found::default() };
