@@ -117,6 +117,7 @@ const TITLES: &[(u32, &str)] = &[
     (8617, "ARC"),
     (8689, "REQUIRETLS"),
     (9422, "LIMITS"),
+    (9520, "Negative caching of failures in the DNS"),
     (9562, "UUIDs"),
 ];
 

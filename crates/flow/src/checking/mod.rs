@@ -11,6 +11,7 @@
 //! **Never** is a report of ours judged (Postfix's `internal_mail_filter_classes` is empty, too): it is written with the settlement that causes it.
 
 mod apply;
+mod asking;
 mod content;
 mod conversation;
 mod draft;

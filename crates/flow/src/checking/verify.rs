@@ -6,22 +6,21 @@
 //! **Never** decides: `core::dmarc` and `core::verdict` do.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use postrider_core::dmarc::{self, Author, Voucher};
 use postrider_core::verdict::{self, Consequence, Sender, Verdicts};
 use postrider_mail::edit::Turn;
 use postrider_mail::lookup::{Answer, Known, Question};
 use postrider_mail::{arc, dkim, results, spf};
-use postrider_model::doors::{DnsTrouble, Judged, Judgement, Resolver, Spool, SpoolTrouble};
-use postrider_model::limits::SIGNATURE_KEYS_MAX;
+use postrider_model::doors::{Judged, Judgement, Spool, SpoolTrouble};
 use postrider_model::policy::Verifying;
 use postrider_model::{MessageId, Timestamp};
 use postrider_smtp::{Domain, Host, ReversePath};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use super::asking::Asker;
 use super::draft::Draft;
-use super::{Judges, Watch, Word};
+use super::{Judges, Word};
 
 /// Who says it in the log.
 const JUDGE: &str = "verify";
@@ -52,11 +51,15 @@ impl Judges {
         draft.header.write(true, &mut header);
         let signed = Signed::of(&header);
         let spool = self.doors.spool.clone();
-        let hashes = hashes(&*spool, &signed, draft).await?;
-        let watch = self.watch.clone();
-        let asker = Asker { resolver: self.doors.resolver.clone(), watch, until: Instant::now() + verifying.timeout };
+        let asker = Asker::new(self.doors.resolver.clone(), self.watch.clone(), Instant::now() + verifying.timeout);
         let author = dmarc::author(&header);
-        let (spf, keys, policies) = tokio::join!(asker.spf(&identity), asker.all(signed.questions()), asker.all(dmarc::questions(&author)));
+        let (hashes, spf, keys, policies) = tokio::join!(
+            hashes(&*spool, &signed, draft),
+            asker.spf(&identity),
+            asker.all(signed.questions()),
+            asker.all(dmarc::questions(&author))
+        );
+        let hashes = hashes?;
         let (dkim, arc) = signed.judge(&header, &hashes, &keys, now);
         let dice = u8::try_from(self.doors.entropy.below(100)).unwrap_or(0);
         let dmarc = judge_dmarc(&author, &mail_from, &self.hello, &spf, &dkim, &policies, dice);
@@ -176,170 +179,11 @@ fn judge_dmarc(
     judged.expect("every question of a policy was put in")
 }
 
-/// Who asks the DNS, as long as there is time.
-struct Asker {
-    resolver: Arc<dyn Resolver>,
-    watch: Arc<Watch>,
-    until: Instant,
-}
-
-impl Asker {
-    /// The answers to questions, as many as may be asked.
-    async fn all(&self, questions: Vec<Question>) -> Known {
-        let mut known = Known::new();
-        for question in questions.into_iter().take(SIGNATURE_KEYS_MAX) {
-            let answer = self.ask(&question).await;
-            known.insert(question, answer);
-        }
-        known
-    }
-
-    /// One question after the other, until SPF knows.
-    async fn spf(&self, identity: &spf::Identity<'_>) -> spf::Verdict {
-        let mut known = Known::new();
-        loop {
-            match spf::check(identity, &known) {
-                Ok(verdict) => return verdict,
-                Err(question) => {
-                    let answer = self.ask(&question).await;
-                    known.insert(question, answer);
-                }
-            }
-        }
-    }
-
-    async fn ask(&self, question: &Question) -> Answer {
-        let asked = async {
-            let _place = self.watch.look_ups.acquire().await;
-            self.look_up(question).await
-        };
-        timeout_at(self.until, asked).await.unwrap_or(Answer::Failed)
-    }
-
-    /// A name that is none has nothing.
-    async fn look_up(&self, question: &Question) -> Answer {
-        let named = |name: &str| Domain::parse(name).ok();
-        let answer = match question {
-            Question::Texts(name) => {
-                let Some(name) = named(name) else { return Answer::Nothing };
-                let found = self.resolver.text(&name).await;
-                found.map(|found| Answer::Texts(found.records.into_iter().map(Vec::from).collect()))
-            }
-            Question::Addresses { name, ipv6 } => {
-                let Some(name) = named(name) else { return Answer::Nothing };
-                self.resolver.family(&name, *ipv6).await.map(|found| Answer::Addresses(found.addresses))
-            }
-            Question::Exchangers(name) => {
-                let Some(name) = named(name) else { return Answer::Nothing };
-                let found = self.resolver.mx(&name).await;
-                found.map(|found| {
-                    let hosts = found.records.into_iter().filter_map(|record| record.host);
-                    Answer::Names(hosts.map(|host| host.to_ascii().into_owned()).collect())
-                })
-            }
-            Question::Pointers(address) => {
-                let found = self.resolver.pointers(*address).await;
-                found.map(|found| Answer::Names(found.names.iter().map(|name| name.to_ascii().into_owned()).collect()))
-            }
-        };
-        match answer {
-            Ok(Answer::Names(names)) if names.is_empty() => Answer::Nothing,
-            Ok(answer) => answer,
-            Err(DnsTrouble::NoName { .. } | DnsTrouble::NoData { .. }) => Answer::Nothing,
-            Err(DnsTrouble::Failed(_)) => Answer::Failed,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
-
-    use postrider_model::BoxFuture;
-    use postrider_model::doors::{AddressAnswer, AliasAnswer, MxAnswer, PointerAnswer, TextAnswer};
-    use postrider_model::limits::VERIFYING_LOOKUPS_MAX;
     use postrider_smtp::Mailbox;
 
     use super::*;
-
-    /// A DNS that is silent about everything, and counts who waits for it.
-    #[derive(Default)]
-    struct Silent {
-        waiting: AtomicUsize,
-        most: AtomicUsize,
-    }
-
-    struct Waiting<'a>(&'a AtomicUsize);
-
-    impl Drop for Waiting<'_> {
-        fn drop(&mut self) {
-            self.0.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    impl Silent {
-        fn wait<T: Send + 'static>(&self) -> BoxFuture<'_, Result<T, DnsTrouble>> {
-            Box::pin(async {
-                let now = self.waiting.fetch_add(1, Ordering::Relaxed) + 1;
-                self.most.fetch_max(now, Ordering::Relaxed);
-                let _waiting = Waiting(&self.waiting);
-                std::future::pending().await
-            })
-        }
-    }
-
-    impl Resolver for Silent {
-        fn mx(&self, _: &Domain) -> BoxFuture<'_, Result<MxAnswer, DnsTrouble>> {
-            self.wait()
-        }
-
-        fn addresses(&self, _: &Domain) -> BoxFuture<'_, Result<AddressAnswer, DnsTrouble>> {
-            self.wait()
-        }
-
-        fn family(&self, _: &Domain, _: bool) -> BoxFuture<'_, Result<AddressAnswer, DnsTrouble>> {
-            self.wait()
-        }
-
-        fn text(&self, _: &Domain) -> BoxFuture<'_, Result<TextAnswer, DnsTrouble>> {
-            self.wait()
-        }
-
-        fn pointers(&self, _: IpAddr) -> BoxFuture<'_, Result<PointerAnswer, DnsTrouble>> {
-            self.wait()
-        }
-
-        fn alias(&self, _: &Domain) -> BoxFuture<'_, Result<AliasAnswer, DnsTrouble>> {
-            self.wait()
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn strangers_whose_dns_is_silent_take_a_part_of_the_places_for_a_part_of_the_time() {
-        let (silent, watch) = (Arc::new(Silent::default()), Arc::new(Watch::default()));
-        let began = Instant::now();
-        let mut sessions = tokio::task::JoinSet::new();
-        for _ in 0..300 {
-            let until = began + Duration::from_secs(15);
-            let asker = Asker { resolver: silent.clone(), watch: watch.clone(), until };
-            sessions.spawn(async move {
-                let client = "192.0.2.1".parse().unwrap();
-                let identity =
-                    spf::Identity { client, hello: "x", mail_from: "a@b.example", receiver: "mx.example", now: 0, explain: false };
-                let questions = (0..9).map(|nth| Question::Texts(format!("k{nth}.example"))).collect();
-                tokio::join!(asker.spf(&identity), asker.all(questions))
-            });
-        }
-        while let Some(ended) = sessions.join_next().await {
-            let (verdict, known) = ended.unwrap();
-            assert_eq!(verdict.outcome, spf::Outcome::TempError);
-            assert!(known.len() == 9 && known.values().all(|answer| *answer == Answer::Failed));
-        }
-        assert_eq!(began.elapsed(), Duration::from_secs(15), "all of a message's look-ups together");
-        assert_eq!((silent.most.load(Ordering::Relaxed), silent.waiting.load(Ordering::Relaxed)), (VERIFYING_LOOKUPS_MAX, 0));
-    }
 
     #[test]
     fn senders_as_spf_sees_them_and_as_they_are_told() {

@@ -1,5 +1,5 @@
 //! What the judges of all sessions share: which milters work, so that a failing one is told once, with what to do, and told again when it is back; and the places
-//! for look-ups about strangers.
+//! for look-ups about strangers, and what their DNS was silent about.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -8,6 +8,7 @@ use postrider_model::limits::VERIFYING_LOOKUPS_MAX;
 use postrider_model::policy::{Milter, OnFailure};
 use tokio::sync::Semaphore;
 
+use super::asking::Silences;
 use super::conversation::Failure;
 use crate::Doors;
 
@@ -17,11 +18,13 @@ pub(crate) struct Watch {
     failing: Mutex<BTreeSet<Box<str>>>,
     /// Places for look-ups about strangers.
     pub(super) look_ups: Semaphore,
+    /// What their DNS was silent about.
+    pub(super) silences: Mutex<Silences>,
 }
 
 impl Default for Watch {
     fn default() -> Self {
-        Self { failing: Mutex::default(), look_ups: Semaphore::new(VERIFYING_LOOKUPS_MAX) }
+        Self { failing: Mutex::default(), look_ups: Semaphore::new(VERIFYING_LOOKUPS_MAX), silences: Mutex::default() }
     }
 }
 
