@@ -35,7 +35,7 @@ use crate::quotas::{NotTaken, Quotas};
 use crate::render;
 use crate::returns::{self, Taker};
 use crate::session_out::{Remote, SessionOut, Transacted, phase_of};
-use crate::suppressed;
+use crate::suppressed::{self, Left};
 
 /// Names a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -219,10 +219,18 @@ impl Attempts {
         };
         let started_at = self.doors.clock.now();
         let Opened { message, content } = opened;
-        let Some(held) = suppressed::without(&self.doors, &self.snapshot, &message, held).await else { return Attempted::HandedBack };
+        let (held, unknown) = match suppressed::without(&self.doors, &self.snapshot, &message, held).await {
+            Left::These(held) => (held, None),
+            Left::Unknown(held, trouble) => (held, Some(trouble)),
+            Left::Nothing => return Attempted::HandedBack,
+        };
         let one;
         let mut parcel = held.parcel();
-        let made = match Prepared::of(&self.doors, &self.snapshot, &message, content, self.way()).await {
+        let prepared = match unknown {
+            None => Prepared::of(&self.doors, &self.snapshot, &message, content, self.way()).await,
+            Some(trouble) => Err(trouble),
+        };
+        let made = match prepared {
             Ok((prepared, content)) => {
                 if parcel.deliveries.len() > 1 && prepared.as_ref().is_some_and(Prepared::is_for_one) {
                     // Permits count transactions: the rest is lent anew, one recipient a parcel.

@@ -1,9 +1,8 @@
 //! Recipients who are not to be written to any more: their deliveries end without an attempt.
 //!
 //! **Promises.** The book is asked at each attempt, so a word that came after the message was taken counts. Each that is suppressed is settled by itself and told in
-//! the log; the others of its parcel go on. When the book does not answer, nothing is sent: the mail waits a minute. Reports of ours have nobody who could leave a list.
-
-use std::time::Duration;
+//! the log; the others of its parcel go on. When the book does not answer, nothing is sent and nobody is bounced: the attempt fails with that for its reason, and the mail waits
+//! as after any other. Reports of ours have nobody who could leave a list.
 
 use postrider_model::doors::{SuppressedMailbox, SuppressionTrouble};
 use postrider_model::policy::Snapshot;
@@ -13,24 +12,27 @@ use crate::Doors;
 use crate::held::Held;
 use crate::returns::{self, Taker};
 
-/// How long mail waits when the book does not answer.
-const NO_ANSWER_PAUSE: Duration = Duration::from_secs(60);
+/// What is left of a parcel.
+pub(crate) enum Left {
+    /// These may be written to.
+    These(Held),
+    /// Nothing is to be done with it now.
+    Nothing,
+    /// Nobody knows who may be.
+    Unknown(Held, Trouble),
+}
 
-/// The parcel without those who are suppressed, which are settled; `None` when nothing is left to be done with it now.
-pub(crate) async fn without(doors: &Doors, snapshot: &Snapshot, message: &Message, mut held: Held) -> Option<Held> {
+/// The parcel without those who are suppressed, which are settled.
+pub(crate) async fn without(doors: &Doors, snapshot: &Snapshot, message: &Message, mut held: Held) -> Left {
     if doors.suppressions.as_ref().is_none_or(|book| book.are_none()) || message.arrival.role == Role::Report {
-        return Some(held);
+        return Left::These(held);
     }
     let outcomes = match of_parcel(doors, message, &held).await {
         Ok(outcomes) => outcomes,
-        Err(trouble) => {
-            doors.log.alarm(Some(message.id), &format!("{trouble}; the mail waits"));
-            held.hand_back(Some(doors.clock.now().after(NO_ANSWER_PAUSE)));
-            return None;
-        }
+        Err(trouble) => return Left::Unknown(held, Trouble::Internal(trouble.to_string().into())),
     };
     if outcomes.is_empty() {
-        return Some(held);
+        return Left::These(held);
     }
     let parcel = held.parcel();
     let report = returns::report(doors, snapshot, message, parcel, &outcomes, Taker::nobody()).await;
@@ -48,14 +50,14 @@ pub(crate) async fn without(doors: &Doors, snapshot: &Snapshot, message: &Messag
         }
         Err(trouble) => {
             doors.log.alarm(Some(message.id), &format!("an outcome could not be kept: {trouble}"));
-            return None;
+            return Left::Nothing;
         }
     }
     if held.parcel().deliveries.is_empty() {
         held.settled();
-        return None;
+        return Left::Nothing;
     }
-    Some(held)
+    Left::These(held)
 }
 
 async fn of_parcel(doors: &Doors, message: &Message, held: &Held) -> Result<Vec<(u32, Outcome)>, SuppressionTrouble> {

@@ -51,7 +51,7 @@ impl DataDirectory {
         self.root.join("tokens")
     }
 
-    /// Who is not written to any more.
+    /// Who is not written to any more, as earlier releases kept it.
     pub fn suppressions_file(&self) -> PathBuf {
         self.root.join("suppressions")
     }

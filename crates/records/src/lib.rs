@@ -1,4 +1,4 @@
-//! What is kept in SQL: the registry of who may send.
+//! What is kept in SQL: the registry of who may send, and who is not written to any more.
 //!
 //! **Promises.** A change is on stable storage when it is told, whole or not at all, and counted: whoever holds something in memory asks for the count
 //! ([`Book::version`]) and knows whether it is still true. Secrets of credentials stand here as SHA-256 only (they are 260 random bits), private keys sealed under a key that
@@ -15,6 +15,7 @@ pub mod db;
 mod registry;
 mod schema;
 pub mod seal;
+mod suppressions;
 mod words;
 
 pub use book::{
@@ -22,6 +23,7 @@ pub use book::{
     TenantState,
 };
 pub use registry::{Own, RegistryOptions, SqlRegistry};
+pub use suppressions::{FINGERPRINTS_MAX, SqlSuppressions};
 pub use words::{Worded, read_word};
 
 /// SHA-256.

@@ -5,9 +5,9 @@
 use crate::db::{Database, DatabaseTrouble};
 
 /// The form of the tables that this version writes.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
-/// What makes form 1 out of nothing. `{octets}` is what the engine calls octets.
+/// What makes form 1 out of nothing. `{octets}` is what the engine calls octets, `{ordered}` what makes it compare texts by their octets.
 const FIRST: &str = "
 CREATE TABLE registry (one BIGINT PRIMARY KEY, format BIGINT NOT NULL, version BIGINT NOT NULL);
 CREATE TABLE tenant (
@@ -38,29 +38,53 @@ CREATE TABLE meter (holder TEXT PRIMARY KEY, counts TEXT NOT NULL);
 INSERT INTO registry (one, format, version) VALUES (1, 1, 1);
 ";
 
+/// What makes each later form out of the one before it.
+const LATER: &[&str] = &[
+    // Form 2: who is not written to. What holds fingerprints of them reads those whose number is new.
+    "
+ALTER TABLE registry ADD COLUMN suppressions BIGINT NOT NULL DEFAULT 0;
+CREATE TABLE suppression (
+    tenant TEXT {ordered} NOT NULL, stream TEXT {ordered} NOT NULL, mailbox TEXT {ordered} NOT NULL, since_ms BIGINT NOT NULL,
+    cause TEXT NOT NULL, message TEXT, reason TEXT NOT NULL, number BIGINT NOT NULL, PRIMARY KEY (tenant, stream, mailbox));
+CREATE INDEX suppression_by_number ON suppression (number);
+UPDATE registry SET format = 2;
+",
+];
+
 /// Whether the tables are there.
 const IS_THERE_SQLITE: &str = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'registry'";
 const IS_THERE_POSTGRES: &str =
     "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = 'registry'";
 
-/// Makes the tables where there are none, and looks whether they are of a form that this version knows.
+/// Makes the tables where there are none, brings older ones to the form of this version, and looks whether they are of a form that it knows.
 pub(crate) async fn prepare(database: &dyn Database) -> Result<(), DatabaseTrouble> {
-    let octets = database.octets_type();
-    let question = if octets == "BLOB" { IS_THERE_SQLITE } else { IS_THERE_POSTGRES };
+    let is_sqlite = database.octets_type() == "BLOB";
+    let (question, ordered) = if is_sqlite { (IS_THERE_SQLITE, "") } else { (IS_THERE_POSTGRES, "COLLATE \"C\"") };
+    let spelled = |script: &&str| script.replace("{octets}", database.octets_type()).replace("{ordered}", ordered);
     let is_there = |rows: Vec<crate::db::Row>| rows.first().map_or(Ok(0), |row| row.number(0));
+    // Two programs may have begun at once: the second finds what the first made.
     if is_there(database.find(question, Vec::new()).await?)? == 0 {
-        let made = database.define(vec![FIRST.replace("{octets}", octets)]).await;
-        // Two programs may have begun at once: the second finds what the first made.
+        let made = database.define([FIRST].iter().chain(LATER).map(spelled).collect()).await;
         if made.is_err() && is_there(database.find(question, Vec::new()).await?)? == 0 {
             return made;
         }
     }
-    let rows = database.find("SELECT format FROM registry WHERE one = 1", Vec::new()).await?;
-    match rows.first().map(|row| row.number(0)).transpose()? {
-        Some(FORMAT) => Ok(()),
-        Some(other) => Err(DatabaseTrouble::Unexpected(format!(
+    let found = format(database).await?;
+    if (1..FORMAT).contains(&found) {
+        let brought = database.define(LATER.iter().skip(found as usize - 1).map(spelled).collect()).await;
+        if brought.is_err() && format(database).await? != FORMAT {
+            return brought;
+        }
+    }
+    match format(database).await? {
+        FORMAT => Ok(()),
+        other => Err(DatabaseTrouble::Unexpected(format!(
             "its tables have form {other}, and this version knows form {FORMAT}; use the version that made them"
         ))),
-        None => Err(DatabaseTrouble::Unexpected("its table registry is empty".to_owned())),
     }
+}
+
+async fn format(database: &dyn Database) -> Result<u64, DatabaseTrouble> {
+    let rows = database.find("SELECT format FROM registry WHERE one = 1", Vec::new()).await?;
+    rows.first().ok_or_else(|| DatabaseTrouble::Unexpected("its table registry is empty".to_owned()))?.number(0)
 }

@@ -1,7 +1,7 @@
 //! `backup` and `restore`: the data directory, copied while the relay runs, and put back.
 //!
-//! **Promises.** A copy has every message acknowledged before the backup began and not ended by then, the configuration, the registry, and all keys.
-//! It is checked before it is called done, and so is what is put back. Neither overwrites anything.
+//! **Promises.** A copy has every message acknowledged before the backup began and not ended by then, the configuration, the registry with the
+//! suppressions, and all keys. It is checked before it is called done, and so is what is put back. Neither overwrites anything.
 //!
 //! **Never** stops mail: the relay gives no space back while it is copied, and takes that leave away when the disk gets full.
 //!
@@ -186,8 +186,9 @@ fn copy_settings(configuration: &Path, certificate: &Path, key: &Path, target: &
     Ok(copied)
 }
 
-/// What people and smart hosts' limits decided: suspensions, mail that is sent another way, how much of each limit was used, who is not
-/// written to, and the keys of tokens. Files that are replaced whole or grow by lines, so a copy is what it was at some instant; where there is none, nothing was decided.
+/// What people and smart hosts' limits decided: suspensions, mail that is sent another way, how much of each limit was used, the keys of tokens, and who is not written to
+/// as an earlier release kept it, until a start takes that over. Files that are replaced whole or grow by lines, so a copy is what it was at some instant; where there is none,
+/// nothing was decided.
 fn copy_decisions(from: &DataDirectory, target: &Path) -> anyhow::Result<u64> {
     let to = DataDirectory::new(target);
     let mut copied = 0;

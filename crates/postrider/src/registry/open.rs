@@ -12,7 +12,7 @@ use postrider_edge::{SystemClock, SystemEntropy};
 use postrider_model::doors::Entropy;
 use postrider_records::db::{Database, DatabaseTrouble, Postgres, Sqlite};
 use postrider_records::seal::{SEAL_KEY_OCTETS, Seal};
-use postrider_records::{Book, RegistryOptions, SqlRegistry};
+use postrider_records::{Book, RegistryOptions, SqlRegistry, SqlSuppressions};
 
 use super::file::hex;
 use crate::config::RegistryConfig;
@@ -60,24 +60,27 @@ pub async fn open_book(config: &RegistryConfig, data: &Path) -> anyhow::Result<B
     Ok(book)
 }
 
-/// Opens the registry for a relay that runs, and keeps what it holds in memory true.
-pub async fn open_registry(config: &RegistryConfig, data: &Path) -> anyhow::Result<Arc<SqlRegistry>> {
+/// Opens the registry for a relay that runs, and who is not written to, which stands in the same database; keeps what they hold in memory true.
+pub async fn open_registry(config: &RegistryConfig, data: &Path) -> anyhow::Result<(Arc<SqlRegistry>, Arc<SqlSuppressions>)> {
     let book = Arc::new(open_book(config, data).await?);
+    let suppressions = SqlSuppressions::open(book.database().clone()).await;
+    let suppressions = Arc::new(suppressions.context("the suppressions in the registry cannot be read")?);
     let registry = SqlRegistry::new(book, Arc::new(SystemClock), RegistryOptions::default()).await;
     let registry = Arc::new(registry.context("the registry cannot be read")?);
-    let looking = registry.clone();
+    let looking = (registry.clone(), suppressions.clone());
     tokio::spawn(async move {
         let mut silent = false;
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match looking.refresh().await {
-                Ok(_) if silent => {
+            let looked = async { looking.0.refresh().await.and(looking.1.refresh().await) };
+            match looked.await {
+                Ok(()) if silent => {
                     tracing::info!("the registry answers again");
                     silent = false;
                 }
-                Ok(_) => {}
+                Ok(()) => {}
                 Err(trouble) if !silent => {
                     tracing::error!(
                         "the registry does not answer: {trouble}; what is in memory holds, everybody else is told to come later"
@@ -88,7 +91,7 @@ pub async fn open_registry(config: &RegistryConfig, data: &Path) -> anyhow::Resu
             }
         }
     });
-    Ok(registry)
+    Ok((registry, suppressions))
 }
 
 /// A file for its owner alone, when it is not there: whole, or not under its name at all, whatever ends us and whoever makes it beside us. Gives whether it was made.

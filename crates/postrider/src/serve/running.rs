@@ -116,7 +116,9 @@ impl Running {
         tls.ask_for_certificates(config.knows_certificates());
         let spool = open_spool(&directory, &config, capture)?;
         let registry = Arc::new(ConfigRegistry::new(&config.tenants, &config.credentials, &config.domains));
-        let records = open_registry(&config.registry, directory.root()).await?;
+        let (records, suppressions) = open_registry(&config.registry, directory.root()).await?;
+        suppressions::import(&directory.suppressions_file(), &suppressions).await?;
+        let suppressions: Arc<dyn Suppressions> = suppressions;
         let layered = Arc::new(LayeredRegistry::new(registry.clone(), records.clone()));
         let log = match &metrics {
             Some(metrics) => metrics.count(logs.door),
@@ -128,7 +130,6 @@ impl Running {
         listeners.tell(&net);
         let quotas = open_quotas(&directory)?;
         let tokens = Arc::new(tokens::open(&directory.tokens_file(), &SystemEntropy::new())?);
-        let suppressions: Arc<dyn Suppressions> = Arc::new(suppressions::Book::open(&directory.suppressions_file())?);
         let doors = doors(&config, &spool, layered, net, quotas, log)?;
         let doors = Doors { tokens: Some(tokens.clone()), suppressions: Some(suppressions.clone()), ..doors };
         let web = web.map(|web| {

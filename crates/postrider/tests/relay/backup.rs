@@ -84,6 +84,7 @@ fn a_resting_relay_is_copied_too_and_what_is_damaged_is_not_put_back() {
     let relay = Relay::start(&config(1));
     let id = send(&mut Session::log_in(relay.address("submission")), "busy@[127.0.0.1]", 1);
     relay.folder.said(&["queue", "suspend", "--tenant", "default", "--for", "1d"]);
+    relay.folder.said(&["suppression", "add", "--tenant", "default", "--stream", "default", "silent@there.example"]);
     // An end in order writes the journal, too.
     relay.signal("TERM");
     let (_, _, folder) = relay.ended();
@@ -94,6 +95,7 @@ fn a_resting_relay_is_copied_too_and_what_is_damaged_is_not_put_back() {
     let relay = Relay::start_in(restored, &[]);
     assert_eq!(queued(&relay.folder), BTreeSet::from([id]));
     assert!(relay.folder.said(&["queue", "suspended"]).contains("default"), "what a person decided is restored, too");
+    assert!(relay.folder.said(&["suppression", "list"]).contains("<silent@there.example>"), "and who is not written to");
 
     let (said, _) = folder.complained(&["restore", folder.0.to_str().unwrap()]);
     assert!(said.contains("is no backup"), "{said}");

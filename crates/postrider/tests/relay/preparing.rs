@@ -245,15 +245,26 @@ fn keys_and_the_book_outlive_a_kill_and_are_part_of_a_backup() {
     relay.folder.said(&["backup", copy.to_str().unwrap()]);
     let other = Folder::new();
     other.said(&["restore", copy.to_str().unwrap()]);
-    for name in ["tokens", "suppressions"] {
-        let read = |folder: &Folder| std::fs::read(folder.data().join(name)).unwrap();
-        assert_eq!(read(&relay.folder), read(&other), "{name}");
-    }
+    let tokens = |folder: &Folder| std::fs::read(folder.data().join("tokens")).unwrap();
+    assert_eq!(tokens(&relay.folder), tokens(&other));
     assert_eq!(crate::harness::mode(&other.data().join("tokens")), 0o600);
     drop(relay);
-    std::fs::write(other.data().join("suppressions"), "nonsense\n").unwrap();
+    // What an earlier release kept in a file is taken over, or nothing starts.
+    let old = other.data().join("suppressions");
+    std::fs::write(&old, "nonsense\n").unwrap();
     let (said, _) = other.complained(&["serve"]);
     assert!(said.contains("who is not written to") && said.contains("backup"), "{said}");
+    let line = "{\"on\":{\"tenant\":\"shop\",\"stream\":\"news\",\"mailbox\":\"old@there.example\",\"since_ms\":7,\"cause\":\"operator\",\
+                \"message\":null,\"reason\":\"\"}}";
+    std::fs::write(&old, format!("{{\"postrider_suppressions\":1}}\n{line}\n")).unwrap();
+    let relay = Relay::start_in(other, &[]);
+    assert!(ask(web(&relay), "GET", &path, "").1.contains("does not write to"), "the book came with the registry");
+    let listed = relay.folder.said(&["suppression", "list"]);
+    assert!(
+        listed.contains("<a@there.example>") && listed.contains("1970-01-01T00:00:00.007Z  shop/news  <old@there.example>"),
+        "{listed}"
+    );
+    assert!(!old.exists() && relay.folder.data().join("suppressions.imported").exists());
 }
 
 #[test]
