@@ -26,4 +26,4 @@ pub use net::{TcpConnection, TcpListenerDoor, TcpNet};
 pub use notebook::FileNotebook;
 pub use offload::Workshop;
 pub use resolver::{DnsResolver, ResolverSettings};
-pub use tls::{ClientTls, ServerTls, TlsSetupTrouble};
+pub use tls::{ClientTls, ServerTls, TlsSetupTrouble, roots_in};

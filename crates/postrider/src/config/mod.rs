@@ -120,6 +120,8 @@ pub struct RegistryConfig {
     pub file: PathBuf,
     /// A PostgreSQL instead, as its clients name it.
     pub postgresql: Option<String>,
+    /// The roots that its certificate has to lead to.
+    pub roots: PathBuf,
     /// The file of the key that private keys are sealed under.
     pub key: PathBuf,
 }

@@ -59,6 +59,7 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     let registry = RegistryConfig {
         file: section.or("file", "registry.db".to_owned(), values::text).into(),
         postgresql: section.optional("postgresql", values::text).filter(|url| !url.is_empty()),
+        roots: roots.clone(),
         key: section.or("key", "registry.key".to_owned(), values::text).into(),
     };
     section.finish();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use postrider_edge::{SystemClock, SystemEntropy};
+use postrider_edge::{SystemClock, SystemEntropy, roots_in};
 use postrider_model::doors::Entropy;
 use postrider_records::db::{Database, DatabaseTrouble, Postgres, Sqlite};
 use postrider_records::seal::{SEAL_KEY_OCTETS, Seal};
@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub async fn open_book(config: &RegistryConfig, data: &Path) -> anyhow::Result<Book> {
     let mut made: Vec<PathBuf> = Vec::new();
     let (database, place): (Arc<dyn Database>, String) = match &config.postgresql {
-        Some(url) => (Arc::new(Postgres::new(url)?), "the PostgreSQL of [registry]".to_owned()),
+        Some(url) => (Arc::new(Postgres::trusting(url, roots_in(&config.roots))?), "the PostgreSQL of [registry]".to_owned()),
         None => {
             let file = data.join(&config.file);
             let shown = file.display().to_string();

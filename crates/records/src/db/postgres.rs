@@ -3,17 +3,24 @@
 //! **Promises.** One connection, made anew when it was lost; what was under way then is told as unreachable, and never done twice in silence. Every question has
 //! [`ANSWER_TIME`].
 //!
-//! **Does badly.** It speaks without TLS: over a unix socket, loopback, or a network that is private.
+//! Over a network it speaks under TLS, with a server that proves its name (`sslmode=require`), or in the clear where somebody said so (`sslmode=disable`); a unix
+//! socket and loopback need neither.
+//!
+//! **Does badly.** A client certificate is not shown: users prove themselves by their password (SCRAM), which TLS covers and binds to its channel.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_model::BoxFuture;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::Mutex;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::sqlite::told;
 use super::{Database, DatabaseTrouble, Row, Statement, Value};
@@ -24,19 +31,59 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// A database on a server.
 pub struct Postgres {
     config: Config,
+    /// How its lines are secured; `None`: they are not.
+    tls: Option<MakeRustlsConnect>,
     client: Mutex<Option<Arc<Client>>>,
 }
 
 impl Postgres {
-    /// Names the server: `postgresql://user:secret@host/database`, or `host=/run/postgresql dbname=postrider`. Asks nothing yet.
+    /// Names a server that needs no TLS: `host=/run/postgresql dbname=postrider`. Asks nothing yet.
     ///
     /// # Errors
-    /// When the text names no server.
+    /// As [`Self::trusting`].
     pub fn new(url: &str) -> Result<Self, DatabaseTrouble> {
+        Self::trusting(url, RootCertStore::empty())
+    }
+
+    /// Names the server: `postgresql://user:secret@host/database?sslmode=require`, for one whose certificate leads to one of these roots. Asks nothing yet.
+    ///
+    /// # Errors
+    /// When the text names no server, or one beyond this machine and not whether TLS is to be used.
+    pub fn trusting(url: &str, roots: RootCertStore) -> Result<Self, DatabaseTrouble> {
         let mut config: Config =
             url.parse().map_err(|trouble| DatabaseTrouble::Refused(format!("this names no PostgreSQL server: {trouble}")))?;
         config.connect_timeout(ANSWER_TIME).application_name("postrider");
-        Ok(Self { config, client: Mutex::new(None) })
+        let tls = match config.get_ssl_mode() {
+            SslMode::Require => Some(secured(roots)?),
+            SslMode::Disable => None,
+            // What is not said is not guessed: an attempt at TLS that falls back is no protection.
+            _ => {
+                if let Some(host) = config.get_hosts().iter().find_map(beyond_this_machine) {
+                    return Err(DatabaseTrouble::Refused(format!(
+                        "{host} is reached over a network: say sslmode=require (TLS, and the server proves its name), or sslmode=disable where nobody else is on it"
+                    )));
+                }
+                config.ssl_mode(SslMode::Disable);
+                None
+            }
+        };
+        Ok(Self { config, tls, client: Mutex::new(None) })
+    }
+
+    /// A line of its own to the server. It ends with the client; what went wrong is told to those who ask.
+    async fn connect(&self) -> Result<Client, DatabaseTrouble> {
+        match self.tls.clone() {
+            Some(tls) => {
+                let (client, connection) = self.config.connect(tls).await.map_err(|error| unreachable(&error))?;
+                tokio::spawn(async move { drop(connection.await) });
+                Ok(client)
+            }
+            None => {
+                let (client, connection) = self.config.connect(NoTls).await.map_err(|error| unreachable(&error))?;
+                tokio::spawn(async move { drop(connection.await) });
+                Ok(client)
+            }
+        }
     }
 
     async fn client(&self) -> Result<Arc<Client>, DatabaseTrouble> {
@@ -44,10 +91,7 @@ impl Postgres {
         if let Some(client) = held.as_ref().filter(|client| !client.is_closed()) {
             return Ok(client.clone());
         }
-        let (client, connection) = self.config.connect(NoTls).await.map_err(|error| unreachable(&error))?;
-        // It ends with the client; what went wrong is told to those who asked.
-        tokio::spawn(async move { drop(connection.await) });
-        let client = Arc::new(client);
+        let client = Arc::new(self.connect().await?);
         *held = Some(client.clone());
         Ok(client)
     }
@@ -71,8 +115,7 @@ impl Postgres {
 
     async fn change_all(&self, statements: &[Statement]) -> Result<Vec<u64>, DatabaseTrouble> {
         // A transaction has its connection for itself: another task's statement must not slip in.
-        let (mut client, connection) = self.config.connect(NoTls).await.map_err(|error| unreachable(&error))?;
-        tokio::spawn(async move { drop(connection.await) });
+        let mut client = self.connect().await?;
         let transaction = client.transaction().await.map_err(|error| trouble(&error))?;
         let mut changed = Vec::with_capacity(statements.len());
         for Statement { sql, values, expects } in statements {
@@ -102,8 +145,7 @@ impl Database for Postgres {
         Box::pin(async move {
             let whole = format!("BEGIN; {} COMMIT", scripts.concat());
             self.in_time(async {
-                let (client, connection) = self.config.connect(NoTls).await.map_err(|error| unreachable(&error))?;
-                tokio::spawn(async move { drop(connection.await) });
+                let client = self.connect().await?;
                 client.batch_execute(&whole).await.map_err(|error| trouble(&error))
             })
             .await
@@ -112,6 +154,28 @@ impl Database for Postgres {
 
     fn octets_type(&self) -> &'static str {
         "BYTEA"
+    }
+}
+
+/// Lines under TLS, to servers whose certificate leads to one of these roots.
+fn secured(roots: RootCertStore) -> Result<MakeRustlsConnect, DatabaseTrouble> {
+    if roots.is_empty() {
+        return Err(DatabaseTrouble::Refused(
+            "sslmode=require needs root certificates: install ca-certificates, or set tls.roots".to_owned(),
+        ));
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| DatabaseTrouble::Refused(error.to_string()))?;
+    Ok(MakeRustlsConnect::new(builder.with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// The name of a host that others than this machine's programs can hear.
+fn beyond_this_machine(host: &Host) -> Option<&str> {
+    match host {
+        Host::Unix(_) => None,
+        Host::Tcp(name) if name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) => None,
+        Host::Tcp(name) => Some(name),
     }
 }
 

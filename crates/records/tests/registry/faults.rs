@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{Folder, World, sqlite};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::RootCertStore;
+
+use crate::common::{Folder, World, postgres, sqlite};
 use postrider_records::Book;
 use postrider_records::db::{Database, DatabaseTrouble, Postgres, Sqlite};
 use postrider_records::seal::Seal;
@@ -98,4 +101,46 @@ async fn a_server_that_is_not_there_is_told_as_unreachable() {
     let trouble = open(&World::new(), nowhere).await.err().unwrap();
     assert!(matches!(trouble, DatabaseTrouble::Unreachable(_)), "{trouble}");
     assert!(Postgres::new("host=").is_err() || Postgres::new("port=none").is_err());
+}
+
+/// A certificate authority, and what it says of `localhost`: certificate and key in PEM.
+fn localhost() -> (RootCertStore, String, String) {
+    let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der().clone()).unwrap();
+    (roots, certificate.pem(), key.serialize_pem())
+}
+
+#[tokio::test]
+async fn over_a_network_the_server_proves_its_name() {
+    let (roots, certificate, key) = localhost();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let Some(_server) = postgres::Server::start_secured(port, &certificate, &key) else { return };
+    let at = |host: &str, more: &str| format!("host={host} hostaddr=127.0.0.1 port={port} user=postrider dbname=postgres {more}");
+    let found = |url: String, roots: &RootCertStore| {
+        let database = Postgres::trusting(&url, roots.clone()).unwrap();
+        async move { database.find("SELECT CAST(CAST(ssl AS INT) AS INT8) FROM pg_stat_ssl WHERE pid = pg_backend_pid()", Vec::new()).await }
+    };
+    let answer = found(at("localhost", "sslmode=require"), &roots).await.unwrap();
+    assert_eq!(answer[0].number(0), Ok(1), "it is spoken to under TLS");
+    for (host, more, roots, why) in [
+        ("db.example", "sslmode=require", &roots, "not valid for name"),
+        ("localhost", "sslmode=require", &localhost().0, "BadSignature"),
+        ("localhost", "sslmode=disable", &roots, "no encryption"),
+    ] {
+        let trouble = found(at(host, more), roots).await.unwrap_err();
+        assert!(trouble.to_string().contains(why), "{host} {more}: {trouble}");
+    }
+    for (host, more, roots, why) in [
+        ("db.example", "", roots.clone(), "say sslmode=require"),
+        ("192.0.2.1", "sslmode=prefer", roots.clone(), "say sslmode=require"),
+        ("db.example", "sslmode=require", RootCertStore::empty(), "needs root certificates"),
+    ] {
+        let trouble = Postgres::trusting(&format!("host={host} user=postrider {more}"), roots).err().unwrap();
+        assert!(trouble.to_string().contains(why), "{host} {more}: {trouble}");
+    }
 }
