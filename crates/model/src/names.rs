@@ -67,9 +67,10 @@ name!(
 );
 
 impl SiteName {
-    /// The hosts alone, without the name of the rule in front (`bank@mx.example`) that some Sites have.
+    /// The hosts alone, without what stands in front of some Sites: the name of a rule, the pool of a stream, or both (`bank+pool:vip@mx.example`).
     pub fn hosts(&self) -> &str {
-        self.0.split_once('@').filter(|(rule, _)| valid_name(rule)).map_or(&self.0, |(_, hosts)| hosts)
+        let is_in_front = |front: &str| front.split('+').all(|word| valid_name(word.strip_prefix("pool:").unwrap_or(word)));
+        self.0.split_once('@').filter(|(front, _)| is_in_front(front)).map_or(&self.0, |(_, hosts)| hosts)
     }
 }
 

@@ -96,6 +96,11 @@ impl Line {
         self.waiting.is_empty()
     }
 
+    /// Whether nobody waits, and nobody that was called has a right of way any more.
+    pub(super) fn is_forgotten(&self, now: Timestamp) -> bool {
+        self.waiting.is_empty() && self.called.values().all(|called| called.until <= now)
+    }
+
     /// Whether the line would be moved by a free connection.
     pub(super) fn would_call(&self, free: u32, now: Timestamp) -> bool {
         !self.waiting.is_empty() && free as usize > self.called.values().filter(|called| now < called.until).count()

@@ -1,6 +1,6 @@
 //! Permits: may a connection be opened, may a message be sent, now?
 //!
-//! **Promises.** For each Route (Source and Site), and for each Source at a provider whose Sites share: never more connections than the policy, the concurrency
+//! **Promises.** For each Route (Source and Site; Sites of the same hosts count together), and for each Source at a provider whose Sites share: never more connections than the policy, the concurrency
 //! window ([`window`]) and the relay as a whole allow; never more connections or messages in a time than the rates say ([`gcra`]); no
 //! connection while it rests. A permit is taken from all that covers it, or from none. Every refusal says what holds, since when, and
 //! until when, if time alone ends it. While a Route without a connection waits for one of the relay's, no other gets more than its equal part, so that a
@@ -19,18 +19,18 @@ mod gcra;
 mod hold;
 mod line;
 mod routes;
+mod shared;
 mod window;
 
-use std::collections::BTreeMap;
-
 use postrider_model::policy::{Provider, RuleAction};
-use postrider_model::{ProviderName, SiteName, SourceName, Timestamp};
+use postrider_model::{SiteName, SourceName, Timestamp};
 
 pub use hold::{Hold, HoldReason};
 
 use bucket::{Bucket, held};
 use line::{Line, RouteId};
 use routes::{Place, Routes};
+use shared::{AllShared, Together};
 
 pub use routes::IDLE_ROUTES_MAX;
 
@@ -79,19 +79,9 @@ pub struct Shape {
     routes_in_use: u32,
     opened_at: Timestamp,
     routes: Routes,
-    shared: Vec<Shared>,
-    shared_index: BTreeMap<(ProviderName, SourceName), usize>,
+    shared: AllShared,
     /// Who waits for one of the relay's connections.
     line: Line,
-}
-
-/// What the Sites of one provider share for one Source. There are as many as policy has providers and Sources, so they stay.
-#[derive(Debug, Default)]
-struct Shared {
-    bucket: Bucket,
-    line: Line,
-    /// The provider's connections, as last seen.
-    connections_max: u32,
 }
 
 impl Shape {
@@ -103,8 +93,7 @@ impl Shape {
             routes_in_use: 0,
             opened_at: Timestamp::default(),
             routes: Routes::default(),
-            shared: Vec::new(),
-            shared_index: BTreeMap::new(),
+            shared: AllShared::default(),
             line: Line::default(),
         }
     }
@@ -122,8 +111,11 @@ impl Shape {
     /// May a connection be opened? A refused Route will be told by [`Shape::awake`]; who has no use for it any more says [`Shape::decline`].
     pub fn connection(&mut self, route: &Route, provider: &Provider, now: Timestamp) -> Result<Permit, Hold> {
         self.routes.sweep(now);
-        let shared = self.share(route, provider);
+        let shared = self.share(route, provider, now);
         let id = self.routes.find_or_insert(route);
+        if shared.is_none() {
+            self.routes.node_mut(id).joined = None;
+        }
         match self.check(id, shared, provider, now) {
             Ok(()) => Ok(self.open(id, shared, provider, now)),
             Err((hold, place)) => {
@@ -196,8 +188,13 @@ impl Shape {
             return Some(self.told(id, now));
         }
         let free = self.connections_max.saturating_sub(self.connections);
-        let mut shared = self.shared.iter_mut();
-        let called = shared.find_map(|shared| shared.line.call(shared.bucket.free(shared.connections_max, now), now));
+        let mut called = None;
+        for number in self.shared.numbers_waited_for() {
+            called = self.shared.get_mut(number).and_then(|shared| shared.line.call(shared.bucket.free(shared.connections_max, now), now));
+            if called.is_some() {
+                break;
+            }
+        }
         let (id, until) = called.or_else(|| self.line.call(free, now))?;
         self.routes.unpark_called(id, until);
         Some(self.told(id, now))
@@ -214,7 +211,7 @@ impl Shape {
     /// When [`Shape::awake`] may have an answer, if nothing else happens; `None` when nobody is held by time.
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
         let free = self.connections_max.saturating_sub(self.connections);
-        let shared_lines = self.shared.iter().map(|s| (&s.line, s.bucket.free(s.connections_max, now), s.bucket.free_at(now)));
+        let shared_lines = self.shared.waited_for().map(|s| (&s.line, s.bucket.free(s.connections_max, now), s.bucket.free_at(now)));
         let lines = shared_lines.chain([(&self.line, free, None)]).filter(|(line, ..)| !line.is_empty());
         let calls = lines.flat_map(|(line, free, free_at)| {
             let call = if line.would_call(free, now) { Some(now) } else { line.next_change() };
@@ -231,7 +228,7 @@ impl Shape {
             let node = self.routes.node(id);
             view.connections += node.connections;
             view.window += node.window.size(provider);
-            let shared = self.shared_index.get(&(provider.name.clone(), route.source.clone())).copied().filter(|_| provider.shared);
+            let shared = self.shared_with(route, provider);
             match self.check(id, shared, provider, now) {
                 Ok(()) => free = true,
                 Err((hold, _)) => keep_earliest(&mut view.held, hold),
@@ -334,7 +331,10 @@ impl Shape {
         let ticket = match (place, ticket, shared) {
             (_, Some(ticket), _) => Some(ticket),
             (Place::Own, ..) => None,
-            (Place::Shared, _, Some(index)) => self.shared.get_mut(index).map(|shared| shared.line.join(id, false)),
+            (Place::Shared, _, Some(index)) => {
+                self.shared.lined(index);
+                self.shared.get_mut(index).map(|shared| shared.line.join(id, false))
+            }
             (Place::Shared, _, None) => None,
             (Place::Total, ..) => Some(self.line.join(id, self.routes.node(id).connections == 0)),
         };
@@ -362,29 +362,56 @@ impl Shape {
         route
     }
 
-    fn share(&mut self, route: &Route, provider: &Provider) -> Option<usize> {
-        if !provider.shared {
+    /// What a Route fills together with others, where it does.
+    fn shared_with(&self, route: &Route, provider: &Provider) -> Option<usize> {
+        if provider.shared {
+            return self.shared.find(&Together::Provider(provider.name.clone(), route.source.clone()));
+        }
+        if !self.shared.has_hosts() {
             return None;
         }
-        let shared = &mut self.shared;
-        let key = (provider.name.clone(), route.source.clone());
-        let index = *self.shared_index.entry(key).or_insert_with(|| {
-            shared.push(Shared::default());
-            shared.len() - 1
-        });
-        if let Some(shared) = shared.get_mut(index) {
-            shared.connections_max = provider.connections_max;
+        self.shared.find(&Together::Hosts(route.site.hosts().into(), route.source.clone()))
+    }
+
+    /// As [`Shape::shared_with`], made where it has to be.
+    fn share(&mut self, route: &Route, provider: &Provider, now: Timestamp) -> Option<usize> {
+        let known = self.shared_with(route, provider);
+        let hosts = route.site.hosts();
+        let number = match known {
+            Some(number) => number,
+            None if provider.shared => self.shared.make(Together::Provider(provider.name.clone(), route.source.clone())),
+            None if hosts == route.site.as_str() => return None,
+            None => {
+                for (hosts, source) in self.shared.sweep(now) {
+                    if let Some(whole) = self.routes.find(&Route { site: SiteName::new(&hosts), source }) {
+                        self.routes.node_mut(whole).joined = None;
+                    }
+                }
+                let number = self.shared.make(Together::Hosts(hosts.into(), route.source.clone()));
+                self.join(number, &Route { site: SiteName::new(hosts), source: route.source.clone() });
+                number
+            }
+        };
+        self.shared.seen(number, provider);
+        Some(number)
+    }
+
+    /// The Site that is the hosts alone has counted for itself until now.
+    fn join(&mut self, number: usize, whole: &Route) {
+        if let (Some(id), Some(shared)) = (self.routes.find(whole), self.shared.get_mut(number)) {
+            let node = self.routes.node_mut(id);
+            shared.bucket = std::mem::take(&mut node.bucket);
+            node.joined = Some(number);
         }
-        Some(index)
     }
 
     fn bucket(&self, id: RouteId, shared: Option<usize>) -> &Bucket {
-        let own = &self.routes.node(id).bucket;
-        shared.and_then(|index| self.shared.get(index)).map_or(own, |shared| &shared.bucket)
+        let node = self.routes.node(id);
+        shared.or(node.joined).and_then(|number| self.shared.get(number)).map_or(&node.bucket, |shared| &shared.bucket)
     }
 
     fn bucket_mut(&mut self, id: RouteId, shared: Option<usize>) -> &mut Bucket {
-        match shared.and_then(|index| self.shared.get_mut(index)) {
+        match shared.or(self.routes.node(id).joined).and_then(|number| self.shared.get_mut(number)) {
             Some(shared) => &mut shared.bucket,
             None => &mut self.routes.node_mut(id).bucket,
         }

@@ -39,6 +39,8 @@ pub(super) struct Node {
     pub(super) bucket: Bucket,
     /// The shared bucket in whose line it last stood.
     pub(super) shared: Option<usize>,
+    /// Where its own bucket went when others of its hosts came.
+    pub(super) joined: Option<usize>,
     waits: Option<Waits>,
     /// Whether it stands in the row of those that are ready.
     ready: bool,
@@ -94,6 +96,7 @@ impl Routes {
             window: Window::default(),
             bucket: Bucket::default(),
             shared: None,
+            joined: None,
             waits: None,
             ready: false,
             called_until: Timestamp::default(),

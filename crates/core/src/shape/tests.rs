@@ -2,6 +2,7 @@ use super::*;
 
 use std::time::Duration;
 
+use postrider_model::ProviderName;
 use postrider_model::policy::{ProviderMatch, Rate};
 
 mod driver;
@@ -385,4 +386,68 @@ fn sources_are_counted_apart() {
     shape.closed(first, at(0));
     assert_eq!(shape.view(&site, &provider, at(0)).connections, 1);
     shape.closed(second, at(0));
+}
+
+#[test]
+fn sites_of_the_same_hosts_count_together_for_each_source() {
+    let provider = Provider { connections_max: 3, ..plain() };
+    let mut shape = Shape::new(100);
+    // The Site that is the hosts alone was first, and counted for itself.
+    let (mut whole, _) = open(&mut shape, "mx.a,mx.b", &provider, at(0), 2);
+    let (mut pooled, hold) = open(&mut shape, "pool:vip@mx.a,mx.b", &provider, at(0), 9);
+    assert_eq!((whole.len(), pooled.len()), (2, 1), "the provider sees three from this Source");
+    check(hold, "3 of 3 connections in use", None);
+    assert!(shape.connection(&route("bank+pool:vip@mx.a,mx.b"), &provider, at(0)).is_err());
+    let elsewhere = Route { source: SourceName::new("b"), ..route("pool:vip@mx.a,mx.b") };
+    let other = shape.connection(&elsewhere, &provider, at(0)).expect("another Source is another address");
+    assert_eq!(open(&mut shape, "pool:vip@mx.c", &provider, at(0), 9).0.len(), 3, "and so are other hosts");
+    // Who waited first gets what the Site of the hosts lets go, and that one stands behind in the line.
+    shape.closed(whole.remove(0), at(1));
+    assert!(shape.connection(&route("mx.a,mx.b"), &provider, at(1)).is_err());
+    assert_eq!(shape.awake(at(1)), Some(route("pool:vip@mx.a,mx.b")));
+    pooled.extend(open(&mut shape, "pool:vip@mx.a,mx.b", &provider, at(1), 1).0);
+    assert_eq!(pooled.len(), 2);
+    shape.closed(pooled.remove(0), at(2));
+    assert_eq!(shape.awake(at(2)), Some(route("bank+pool:vip@mx.a,mx.b")));
+    shape.decline(&route("bank+pool:vip@mx.a,mx.b"), at(2));
+    assert_eq!(shape.awake(at(2)), Some(route("mx.a,mx.b")));
+    whole.extend(open(&mut shape, "mx.a,mx.b", &provider, at(2), 1).0);
+    assert_eq!((whole.len(), shape.connection(&route("mx.a,mx.b"), &provider, at(2)).is_err()), (2, true));
+    for permit in whole.into_iter().chain(pooled).chain([other]) {
+        shape.closed(permit, at(3));
+    }
+    shape.decline(&route("mx.a,mx.b"), at(3));
+    assert_eq!(open(&mut shape, "mx.a,mx.b", &provider, at(4), 9).0.len(), 3, "all came back");
+}
+
+#[test]
+fn what_a_reply_advised_holds_for_all_sites_of_the_hosts() {
+    let mut shape = Shape::new(100);
+    let permit = shape.connection(&route("mx"), &plain(), at(0)).unwrap();
+    assert_eq!(open(&mut shape, "bank@mx", &plain(), at(0), 1).0.len(), 1);
+    shape.advise(&permit, RuleAction::Rest(secs(60)), at(1));
+    for site in ["mx", "bank@mx", "pool:vip@mx"] {
+        check(open(&mut shape, site, &plain(), at(2), 1).1, "resting because of a reply of provider default", Some(at(61)));
+    }
+}
+
+#[test]
+fn what_sites_of_the_same_hosts_share_is_forgotten_when_nobody_needs_it() {
+    let rate = per_minute(10);
+    let provider = Provider { connection_rate: Some(rate), ..plain() };
+    let mut shape = Shape::new(100);
+    let whole = shape.connection(&route("mx0"), &provider, at(0)).unwrap();
+    for nth in 0..5_000 {
+        let now = at(nth * 60);
+        if let Ok(permit) = shape.connection(&route(&format!("pool:vip@mx{nth}")), &provider, now) {
+            shape.closed(permit, now);
+        }
+    }
+    assert!(shape.shared.len() <= 2_048, "{}", shape.shared.len());
+    // One that was in use the whole time is counted as before.
+    let one = Provider { connections_max: 1, ..plain() };
+    assert!(shape.connection(&route("pool:vip@mx0"), &one, at(400_000)).is_err());
+    shape.closed(whole, at(400_000));
+    shape.decline(&route("pool:vip@mx0"), at(400_000));
+    assert!(shape.connection(&route("mx0"), &one, at(400_010)).is_ok());
 }
