@@ -47,11 +47,12 @@ pub(crate) struct Hop {
 }
 
 impl Hop {
-    /// As a rule says it, or as usual without one.
-    pub(crate) fn by(rule: Option<&Rule>, next: NextHop) -> Self {
+    /// As a rule and a stream's pool say it, or as usual without them.
+    pub(crate) fn by(rule: Option<&Rule>, stream_pool: Option<&Arc<Pool>>, next: NextHop) -> Self {
+        let pool = || stream_pool.cloned();
         match rule {
-            Some(rule) => Self { next, tls: rule.tls, tls13_only: rule.tls13_only, pool: rule.pool.clone() },
-            None => Self { next, tls: TlsLevel::Opportunistic, tls13_only: false, pool: None },
+            Some(rule) => Self { next, tls: rule.tls, tls13_only: rule.tls13_only, pool: rule.pool.clone().or_else(pool) },
+            None => Self { next, tls: TlsLevel::Opportunistic, tls13_only: false, pool: pool() },
         }
     }
 }

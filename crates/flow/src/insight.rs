@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::Doors;
 use crate::dispatch::{Command, SiteFacts};
+use crate::pools;
 use crate::prepared::{Prepared, Way};
 use crate::relay::Current;
 
@@ -84,6 +85,13 @@ impl Insight for RelayInsight {
 
     fn prepared(&self, message: MessageId) -> BoxFuture<'_, Vec<String>> {
         Box::pin(self.plan(message))
+    }
+
+    fn sources(&self, message: MessageId) -> BoxFuture<'_, Vec<String>> {
+        Box::pin(async move {
+            let Ok(Opened { message, .. }) = self.doors.spool.open(message).await else { return Vec::new() };
+            pools::words(&self.doors, &self.snapshot(), &message).await
+        })
     }
 
     fn connections_out(&self) -> BoxFuture<'_, Option<u64>> {

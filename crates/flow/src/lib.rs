@@ -21,6 +21,7 @@ mod outgoing;
 mod owned;
 mod parted;
 mod patience;
+mod pools;
 mod preflight;
 mod prepared;
 mod quotas;

@@ -43,12 +43,17 @@ pub struct ControlDoors {
     pub places: Arc<dyn Fn() -> wire::Places + Send + Sync>,
     /// What the domains publish; `None` until somebody has looked.
     pub domains: Domains,
+    /// The pools, and the streams that are sent by them.
+    pub pools: Pools,
     /// What does not change while the relay runs.
     pub about: Arc<About>,
 }
 
 /// What the domains publish, as it was found last.
 pub type Domains = Arc<dyn Fn() -> Option<wire::Domains> + Send + Sync>;
+
+/// The pools, and the streams that name them.
+pub type Pools = Arc<dyn Fn() -> BoxFuture<'static, Vec<wire::PoolView>> + Send + Sync>;
 
 /// Reads the configuration again; gives what changed, or why the old one stays, as lines for people.
 pub type Reload = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;

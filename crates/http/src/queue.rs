@@ -96,7 +96,10 @@ pub(crate) async fn count(State(doors): State<ControlDoors>) -> Json<wire::Count
 }
 
 pub(crate) async fn show(State(doors): State<ControlDoors>, Path(id): Path<String>) -> Result<Json<wire::Message>, Refusal> {
-    Ok(Json(message(&doors, message_id(&id)?).await?))
+    let id = message_id(&id)?;
+    let mut shown = message(&doors, id).await?;
+    shown.sources = doors.insight.sources(id).await;
+    Ok(Json(shown))
 }
 
 pub(crate) async fn explain(State(doors): State<ControlDoors>, Path(id): Path<String>) -> Result<Json<wire::Message>, Refusal> {
@@ -109,6 +112,7 @@ pub(crate) async fn explain(State(doors): State<ControlDoors>, Path(id): Path<St
         }
     }
     shown.prepared = doors.insight.prepared(id).await;
+    shown.sources = doors.insight.sources(id).await;
     Ok(Json(shown))
 }
 
@@ -156,6 +160,7 @@ async fn message(doors: &ControlDoors, id: MessageId) -> Result<wire::Message, R
         recipients: message.recipients.len(),
         content_octets: message.content_octets,
         prepared: Vec::new(),
+        sources: Vec::new(),
         deliveries: deliveries.collect(),
     })
 }

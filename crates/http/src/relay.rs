@@ -23,6 +23,7 @@ pub(crate) async fn status(State(doors): State<ControlDoors>) -> Json<wire::Stat
         mode: if about.capture { "capture" } else { "deliver" }.to_owned(),
         listeners: (doors.listeners)(),
         domains: (doors.domains)(),
+        pools: (doors.pools)().await,
         messages: count.messages,
         deliveries: count.deliveries,
         lent: count.lent,

@@ -47,6 +47,31 @@ pub struct Status {
     /// What the domains publish; absent until somebody has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domains: Option<Domains>,
+    /// The pools, and the streams that are sent by them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<PoolView>,
+}
+
+/// A pool, and the streams that name it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolView {
+    /// Its name.
+    pub name: String,
+    /// Its Sources, each with its weight; none, where the configuration has no pool of this name: mail of these streams waits.
+    pub sources: Vec<PoolSource>,
+    /// The streams that name it, as `tenant/stream`; the first hundred.
+    pub streams: Vec<String>,
+    /// How many they are.
+    pub streams_total: usize,
+}
+
+/// A Source in a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolSource {
+    /// Its name.
+    pub source: String,
+    /// Its weight.
+    pub weight: u32,
 }
 
 /// What the domains publish, and the names of the Sources, as they were found last.
@@ -215,6 +240,9 @@ pub struct Message {
     /// What its stream has done to it on its way out, a sentence each; only `explain` tells.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prepared: Vec<String>,
+    /// From which Sources it is sent and by whose word, a sentence for each way that its recipients go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
     /// The live deliveries; at most a page.
     pub deliveries: Vec<Recipient>,
 }

@@ -20,7 +20,7 @@ mod words;
 
 pub use book::{
     Book, CredentialRecord, CredentialState, DomainRecord, Found, KeyRecord, KeyState, Made, NewCredential, StreamRecord, TenantRecord,
-    TenantState,
+    TenantState, number_of_pools,
 };
 pub use registry::{Own, RegistryOptions, SqlRegistry};
 pub use suppressions::{FINGERPRINTS_MAX, SqlSuppressions};

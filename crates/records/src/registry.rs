@@ -90,7 +90,11 @@ pub struct SqlRegistry {
     book: Arc<Book>,
     clock: Arc<dyn Clock>,
     version: AtomicU64,
+    /// The version that what follows was found for; zero is none.
+    surveyed: AtomicU64,
     signs: AtomicBool,
+    pools: AtomicU64,
+    retains: AtomicBool,
     credentials: Memory<Box<str>, Option<Arc<Known>>>,
     owns: Memory<(TenantName, Domain), Own>,
     bound: Memory<TenantName, Option<bool>>,
@@ -110,7 +114,10 @@ impl SqlRegistry {
             book,
             clock,
             version: AtomicU64::new(0),
+            surveyed: AtomicU64::new(0),
             signs: AtomicBool::new(false),
+            pools: AtomicU64::new(0),
+            retains: AtomicBool::new(false),
             credentials: Memory::new(options.credentials_max),
             owns: Memory::new(options.domains_max),
             bound: Memory::new(options.domains_max),
@@ -132,10 +139,14 @@ impl SqlRegistry {
     pub async fn refresh(&self) -> Result<bool, DatabaseTrouble> {
         let version = self.book.version().await?;
         let changed = self.version.swap(version, Ordering::AcqRel) != version;
-        if changed {
+        // A question that failed is asked again, although the version is known by then.
+        if self.surveyed.load(Ordering::Acquire) != version {
             let sql = "SELECT COUNT(*) FROM dkim_key WHERE state = 'active'";
             let keys = self.book.database.find(sql, Vec::new()).await?.first().map_or(Ok(0), |row| row.number(0))?;
             self.signs.store(keys > 0, Ordering::Release);
+            self.retains.store(self.book.retains().await?, Ordering::Release);
+            self.pools.store(self.book.pools().await?, Ordering::Release);
+            self.surveyed.store(version, Ordering::Release);
         }
         let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
         if !used.is_empty() {
@@ -148,6 +159,16 @@ impl SqlRegistry {
     /// Whether any domain signs, as of the last refresh.
     pub fn signs(&self) -> bool {
         self.signs.load(Ordering::Acquire)
+    }
+
+    /// Whether any stream keeps its mail when it is done, as of the last refresh.
+    pub fn retains(&self) -> bool {
+        self.retains.load(Ordering::Acquire)
+    }
+
+    /// Which pools streams name, as a number that is another one after each change; zero while none names any.
+    pub fn pools(&self) -> u64 {
+        self.pools.load(Ordering::Acquire)
     }
 
     /// Who proves itself so, from there.

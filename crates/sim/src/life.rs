@@ -1,6 +1,7 @@
 //! A run: lives of the relay, one after the other, until all is delivered, told or overdue; then the judgement.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -200,6 +201,13 @@ fn refused_to_open(world: &World, trouble: SpoolTrouble) -> Ended {
     }
 }
 
+/// The addresses of a pool's Sources; none, when it is not there.
+fn addresses(snapshot: &Snapshot, pool: &str) -> Vec<IpAddr> {
+    let Some(pool) = snapshot.routing.pools.get(pool) else { return Vec::new() };
+    let sources = snapshot.sources.iter().filter(|source| pool.sources.iter().any(|(name, _)| *name == source.name));
+    sources.filter_map(|source| source.address).collect()
+}
+
 fn options(scenario: &Scenario) -> Options {
     Options {
         directory: PathBuf::from("sim"),
@@ -230,7 +238,7 @@ fn doors(world: &Arc<World>, spool: &Arc<EmbeddedSpool>, counts: Arc<SimNotebook
         net: Arc::new(SimNet(world.clone())),
         spool: spool.clone(),
         offload: Arc::new(InPlace),
-        registry: Arc::new(SimRegistry),
+        registry: Arc::new(SimRegistry(world.clone())),
         log: Arc::new(SimLog(world.clone())),
         mailboxes: None,
         tokens: Some(Arc::new(token_keys())),
@@ -414,6 +422,13 @@ fn apply(world: &World, scenario: &Scenario, change: &Change) {
         Change::Breaks(percent) => lock(&world.net).breaks_percent = *percent,
         Change::Disk(octets) => world.disk.set_capacity(*octets),
         Change::FailSync(failing) => world.disk.fail_sync(*failing),
+        Change::Pool(stream, pool) => {
+            let mut pools = lock(&world.pools);
+            pools.0 += 1;
+            pools.1.remove(stream);
+            pools.1.extend(pool.map(|pool| (*stream, pool)));
+            return world.note(Fact::Pooled(stream, pool.map(|pool| addresses(&lock(&world.snapshot), pool))));
+        }
         Change::Reload(snapshot) => {
             *lock(&world.snapshot) = snapshot.clone();
             return world.note(Fact::Reloaded(scenario.connections_max(snapshot)));

@@ -4,9 +4,13 @@
 //! person sends another way, and mail that no rule takes goes to the hosts of its domain. [`by_host`] tells when the recipient's domain alone decides, so that mail of such a domain is placed once, however
 //! much of it there is; otherwise each mail is asked about by [`by_mail`]. Both give the same answer where both have one.
 //!
+//! [`sending`] says from which Sources it goes.
+//!
 //! **Never** looks at the content, and never keeps an answer: after a reload the same mail may go elsewhere.
 
-use postrider_model::policy::{Detour, Routing, Rule, Target};
+use std::sync::Arc;
+
+use postrider_model::policy::{Detour, Pool, Routing, Rule, Target};
 use postrider_model::{MessageId, StreamName, TenantName};
 use postrider_smtp::{Host, ReversePath};
 
@@ -17,6 +21,36 @@ pub struct Way<'a> {
     pub target: &'a Target,
     /// The rule; none for local domains, and for mail that no rule takes.
     pub rule: Option<&'a Rule>,
+}
+
+impl Way<'_> {
+    /// Whether the pool of a stream decides from where such mail is sent: it leaves for a server of somebody else's, and no rule has named a pool. A rule's pool is the
+    /// operator's word about this next hop, which may know us by it alone; a stream's is a wish about everybody else.
+    pub fn is_open_to_pools(&self) -> bool {
+        matches!(self.target, Target::Mx | Target::SmartHosts(_)) && self.rule.is_none_or(|rule| rule.pool.is_none())
+    }
+}
+
+/// From which Sources mail is sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sending<'a> {
+    /// From any: nobody names a pool.
+    Any,
+    /// From those of the rule's pool.
+    ByRule(&'a Arc<Pool>),
+    /// From those of its stream's pool.
+    ByStream(&'a Arc<Pool>),
+    /// From none: its stream names a pool that is not there, and asked for no other.
+    Missing(&'a str),
+}
+
+/// From which Sources mail is sent that goes this way, of a stream that names this pool.
+pub fn sending<'a>(routing: &'a Routing, way: &Way<'a>, stream_pool: Option<&'a str>) -> Sending<'a> {
+    match (way.rule.and_then(|rule| rule.pool.as_ref()), stream_pool.filter(|_| way.is_open_to_pools())) {
+        (Some(pool), _) => Sending::ByRule(pool),
+        (None, None) => Sending::Any,
+        (None, Some(name)) => routing.pools.get(name).map_or(Sending::Missing(name), Sending::ByStream),
+    }
 }
 
 const TO_MX: Way<'static> = Way { target: &Target::Mx, rule: None };

@@ -200,3 +200,32 @@ fn what_a_person_sends_another_way_goes_before_the_rules() {
         assert_eq!(goes(all(), "c.example", message), "newest");
     }
 }
+
+#[test]
+fn a_rule_with_a_pool_goes_before_a_streams_pool_and_that_before_all_sources() {
+    let pool = |name: &str| Arc::new(Pool { name: name.to_owned(), sources: vec![("a".into(), 1)] });
+    let (vip, bank) = (pool("vip"), pool("bank"));
+    let routing = Routing { pools: BTreeMap::from([("vip".to_owned(), vip.clone())]), ..Routing::default() };
+    let named = |text: &str, pool: Option<&Arc<Pool>>| Rule { pool: pool.cloned(), ..rule(text) };
+    let smart = Rule { target: Target::SmartHosts(Vec::new()), ..named("=> smart", None) };
+    let (plain, pooled, here) = (named("=> mx", None), named("=> mx", Some(&bank)), named("=> here", None));
+    for (rule, stream_pool, expected) in [
+        (None, None, Sending::Any),
+        (Some(&plain), None, Sending::Any),
+        (Some(&pooled), None, Sending::ByRule(&bank)),
+        (None, Some("vip"), Sending::ByStream(&vip)),
+        (Some(&plain), Some("vip"), Sending::ByStream(&vip)),
+        (Some(&smart), Some("vip"), Sending::ByStream(&vip)),
+        (Some(&pooled), Some("vip"), Sending::ByRule(&bank)),
+        (Some(&pooled), Some("gone"), Sending::ByRule(&bank)),
+        (None, Some("gone"), Sending::Missing("gone")),
+        // Nothing leaves the house.
+        (Some(&here), Some("vip"), Sending::Any),
+        (Some(&here), Some("gone"), Sending::Any),
+    ] {
+        let way = rule.map_or(TO_MX, way);
+        assert_eq!(sending(&routing, &way, stream_pool), expected, "{rule:?} {stream_pool:?}");
+        let asks = !matches!(expected, Sending::ByRule(_)) && rule.is_none_or(|rule| !matches!(rule.target, Target::Maildir(_)));
+        assert_eq!(way.is_open_to_pools(), asks, "{rule:?}");
+    }
+}

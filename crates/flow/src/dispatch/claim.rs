@@ -6,7 +6,7 @@ use std::time::Duration;
 use postrider_core::route::table::{self, ByHost, Way};
 use postrider_core::route::{self, MxPlan};
 use postrider_model::doors::DnsTrouble;
-use postrider_model::policy::{Rule, Snapshot, Target};
+use postrider_model::policy::{Rule, Snapshot, Target, site_of};
 use postrider_model::{Diagnosis, Group, Phase, Reason, SiteName, Timestamp, Trouble, limits};
 use postrider_smtp::{Domain, Host};
 
@@ -63,11 +63,18 @@ impl Dispatcher {
         }
     }
 
+    /// Where all mail of a host goes, if that is one place: its rules ask for nothing but the host, and no stream may have a word in it.
+    fn way_for_all<'a>(&self, snapshot: &'a Snapshot, host: &Host) -> Option<Way<'a>> {
+        match table::by_host(&snapshot.routing, host) {
+            ByHost::Depends => None,
+            ByHost::All(way) => Some(way).filter(|way| self.pools == 0 || !way.is_open_to_pools()),
+        }
+    }
+
     fn locate(&mut self, host: Host, now: Timestamp) {
         let snapshot = self.snapshot.clone();
-        let Way { target, rule } = match table::by_host(&snapshot.routing, &host) {
-            ByHost::Depends => return self.sort(host, now),
-            ByHost::All(way) => way,
+        let Some(Way { target, rule }) = self.way_for_all(&snapshot, &host) else {
+            return self.sort(host, now);
         };
         match (target.site(), NextHop::of(target), target) {
             (_, _, Target::Reject(text)) => {
@@ -76,8 +83,7 @@ impl Dispatcher {
                 self.settle_unsent(Group::Host(host), diagnosis);
             }
             (Some(site), Some(next), _) => {
-                let site = rule.map_or(site.clone(), |rule| rule.site(site));
-                self.place(host, site, Hop::by(rule, next), PLACEMENT_MAX, now);
+                self.place(host, site_of(rule, None, site), Hop::by(rule, None, next), PLACEMENT_MAX, now);
             }
             _ => self.look_up(host, rule, now),
         }
@@ -86,9 +92,8 @@ impl Dispatcher {
     fn look_up(&mut self, host: Host, rule: Option<&Rule>, now: Timestamp) {
         match &host {
             Host::Literal(address) => {
-                let site = route::literal_site(*address);
-                let site = rule.map_or(site.clone(), |rule| rule.site(site));
-                self.place(host.clone(), site, Hop::by(rule, NextHop::Address(*address)), PLACEMENT_MAX, now);
+                let site = site_of(rule, None, route::literal_site(*address));
+                self.place(host.clone(), site, Hop::by(rule, None, NextHop::Address(*address)), PLACEMENT_MAX, now);
             }
             Host::Domain(domain) => {
                 self.probing += 1;
@@ -113,13 +118,12 @@ impl Dispatcher {
         match probed {
             Probed::Placed(plan) => {
                 let snapshot = self.snapshot.clone();
-                let ByHost::All(Way { target: Target::Mx, rule }) = table::by_host(&snapshot.routing, &host) else {
-                    // The rules have changed meanwhile.
+                let Some(Way { target: Target::Mx, rule }) = self.way_for_all(&snapshot, &host) else {
+                    // The rules, or the pools of streams, have changed meanwhile.
                     return self.doors.spool.release(&Group::Host(host), now);
                 };
-                let (site, ttl) = (plan.site.clone(), plan.ttl);
-                let site = rule.map_or(site.clone(), |rule| rule.site(site));
-                self.place(host, site, Hop::by(rule, NextHop::Mx(plan)), ttl, now);
+                let (site, ttl) = (site_of(rule, None, plan.site.clone()), plan.ttl);
+                self.place(host, site, Hop::by(rule, None, NextHop::Mx(plan)), ttl, now);
             }
             Probed::Unplaced(trouble) => {
                 let diagnosis = Diagnosis { at: now, phase: Phase::Route, reason: Reason::Trouble(trouble), remote: None, address: None };
@@ -163,11 +167,25 @@ impl Dispatcher {
         }
     }
 
-    /// The rules have changed: all mail is asked about anew, what is in the window, too. Attempts under way end as they began.
-    pub(super) fn route_anew(&mut self, before: &Snapshot, now: Timestamp) {
-        if before.routing == self.snapshot.routing {
-            return;
+    /// The rules may have changed.
+    pub(super) fn follow_rules(&mut self, before: &Snapshot, now: Timestamp) {
+        if before.routing != self.snapshot.routing {
+            self.route_anew(now);
         }
+    }
+
+    /// Streams may name other pools by now. Nothing is sent without a waking of ours, and each begins with this look.
+    pub(super) fn follow_pools(&mut self, now: Timestamp) {
+        let pools = self.doors.registry.pools();
+        if pools != self.pools {
+            self.pools = pools;
+            self.route_anew(now);
+        }
+    }
+
+    /// All mail is asked about anew, what is in the window, too. Attempts under way end as they began.
+    fn route_anew(&mut self, now: Timestamp) {
+        self.missing_pools.clear();
         for site in self.sites.keys().cloned().collect::<Vec<_>>() {
             self.send_back(&site, None, now);
         }

@@ -51,7 +51,7 @@ impl Dispatcher {
                 // Its proxy may be another now.
                 self.outages.forget();
                 let before = std::mem::replace(&mut self.snapshot, snapshot);
-                self.route_anew(&before, self.doors.clock.now());
+                self.follow_rules(&before, self.doors.clock.now());
                 for (name, site) in &mut self.sites {
                     site.provider = Arc::new(self.snapshot.provider_for(name).clone());
                 }

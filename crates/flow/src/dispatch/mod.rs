@@ -37,7 +37,7 @@ use crate::ending::Ending;
 use crate::quotas::Quotas;
 use claim::Probed;
 use site::{Placement, SiteState, WorkerState};
-use sort::Sorted;
+use sort::{Rules, SortedBatch};
 
 /// Notes handled before the sites they touched are served: enough to make use of one waking, few enough to keep workers busy.
 const NOTES_PER_ROUND: usize = 64;
@@ -67,6 +67,10 @@ pub(crate) struct Dispatcher {
     suspension_ends: Option<Timestamp>,
     /// Sources whose proxy is down.
     outages: Outages,
+    /// Which pools streams name, by the number that the registry gives.
+    pools: u64,
+    /// Pools that streams name and the configuration has not, and whether somebody was told.
+    missing_pools: BTreeMap<Box<str>, bool>,
     draining: bool,
     /// Tells workers that still connect to let be.
     draining_to: Ending,
@@ -77,7 +81,7 @@ pub(crate) enum Errand {
     /// A host's Site was looked up.
     Probed(Host, Probed),
     /// A batch of a host's mail was asked about, each mail for itself; there may be more.
-    Sorted { host: Host, sorted: Vec<Sorted>, more: bool, by: Arc<Snapshot> },
+    Sorted { host: Host, sorted: SortedBatch, more: bool, by: Rules },
     /// A batch of mail was settled without an attempt; the group may hold more.
     Unsent(Option<(postrider_model::Group, postrider_model::Diagnosis)>),
 }
@@ -85,6 +89,7 @@ pub(crate) enum Errand {
 impl Dispatcher {
     pub(crate) fn new(doors: Doors, snapshot: Arc<Snapshot>, quotas: Arc<Quotas>) -> Self {
         let (notes_to, notes) = mpsc::unbounded_channel();
+        let pools = doors.registry.pools();
         Self {
             schedule: Schedule::new(postrider_core::schedule::Limits::default()),
             shape: Shape::new(snapshot.connections_out_max),
@@ -104,6 +109,8 @@ impl Dispatcher {
             suspensions: Suspensions::default(),
             suspension_ends: None,
             outages: Outages::default(),
+            pools,
+            missing_pools: BTreeMap::new(),
             draining: false,
             draining_to: Ending::default(),
         }
@@ -119,6 +126,7 @@ impl Dispatcher {
         loop {
             let now = self.doors.clock.now();
             self.end_suspensions(now);
+            self.follow_pools(now);
             self.expire_placements(now);
             if !self.draining {
                 self.claim(now);

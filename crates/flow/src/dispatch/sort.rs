@@ -9,7 +9,7 @@ use std::time::Duration;
 use postrider_core::route;
 use postrider_core::route::table::{self, Way};
 use postrider_model::doors::{Left, LendLimit};
-use postrider_model::policy::{Snapshot, Target};
+use postrider_model::policy::{Snapshot, Target, site_of};
 use postrider_model::{Diagnosis, Group, Parcel, Phase, Reason, SiteName, Timestamp, Trouble, limits};
 use postrider_smtp::{Domain, Host};
 
@@ -18,9 +18,16 @@ use super::{Dispatcher, Errand, settle_one};
 use crate::Doors;
 use crate::connect::{Hop, NextHop};
 use crate::held::Held;
+use crate::pools::{self, Wanting};
 
 /// Parcels of one batch.
 const BATCH: usize = 50;
+
+/// Missing pools that are told, until the rules change.
+const MISSING_TOLD_MAX: usize = 1_000;
+
+/// When a pool that is not there is looked for once more before its mail is deferred.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// When a host whose mail could not be lent is looked at again.
 const FORGOTTEN_PAUSE: Duration = Duration::from_secs(60);
@@ -31,6 +38,21 @@ pub(crate) struct Sorted {
     site: SiteName,
     hop: Hop,
     ttl: Duration,
+}
+
+/// A batch that was asked about.
+#[derive(Default)]
+pub(crate) struct SortedBatch {
+    placed: Vec<Sorted>,
+    /// Mail of which nobody can say from where it is sent.
+    wanting: Vec<(Held, Wanting)>,
+}
+
+/// By what a batch was sorted.
+#[derive(Clone)]
+pub(crate) struct Rules {
+    snapshot: Arc<Snapshot>,
+    pools: u64,
 }
 
 impl Dispatcher {
@@ -47,23 +69,29 @@ impl Dispatcher {
         }
         self.probing += 1;
         let more = lent.left == Left::Due;
-        let (doors, snapshot, own) = (self.doors.clone(), self.snapshot.clone(), self.own_names());
+        let (doors, own) = (self.doors.clone(), self.own_names());
+        let by = Rules { snapshot: self.snapshot.clone(), pools: self.pools };
         let held: Vec<Held> = lent.parcels.into_iter().map(|parcel| Held::new(&doors, parcel)).collect();
         self.errands.spawn(async move {
-            let sorted = sort_all(&doors, &snapshot, &host, held, &own).await;
-            Errand::Sorted { host, sorted, more, by: snapshot }
+            let sorted = sort_all(&doors, &by, &host, held, &own).await;
+            Errand::Sorted { host, sorted, more, by }
         });
     }
 
-    pub(super) fn sorted(&mut self, host: Host, sorted: Vec<Sorted>, more: bool, by: &Snapshot) {
+    pub(super) fn sorted(&mut self, host: Host, sorted: SortedBatch, more: bool, by: &Rules) {
         self.probing -= 1;
         let now = self.doors.clock.now();
-        if by.routing != self.snapshot.routing {
+        self.follow_pools(now);
+        if by.snapshot.routing != self.snapshot.routing || by.pools != self.pools {
             // The rules have changed meanwhile: it is asked about again.
-            sorted.into_iter().for_each(|Sorted { parcel, .. }| parcel.hand_back(None));
+            let placed = sorted.placed.into_iter().map(|Sorted { parcel, .. }| parcel);
+            placed.chain(sorted.wanting.into_iter().map(|(parcel, _)| parcel)).for_each(|parcel| parcel.hand_back(None));
             return self.doors.spool.release(&Group::Host(host), now);
         }
-        for Sorted { parcel, site, hop, ttl } in sorted {
+        for (parcel, wanting) in sorted.wanting {
+            self.wait_for(parcel, &wanting, now);
+        }
+        for Sorted { parcel, site, hop, ttl } in sorted.placed {
             self.place_some(&host, &site, hop, ttl, now);
             let parcel: Parcel = parcel.release();
             self.doors.spool.divert(parcel.message, parcel.loan, &site);
@@ -74,15 +102,46 @@ impl Dispatcher {
     }
 }
 
+impl Dispatcher {
+    /// Mail that nobody can say of from where it is sent is deferred, and somebody is told. A reload brings the pools and the streams of the file a moment apart, so a pool that was
+    /// there just now is looked for once more.
+    fn wait_for(&mut self, parcel: Held, wanting: &Wanting, now: Timestamp) {
+        if let Some((pool, remedy)) = wanting.remedy() {
+            match self.missing_pools.get(&pool).copied() {
+                None if self.missing_pools.len() < MISSING_TOLD_MAX => {
+                    self.missing_pools.insert(pool, false);
+                    return parcel.hand_back(Some(now.after(LOOK_AGAIN)));
+                }
+                Some(false) => {
+                    self.missing_pools.insert(pool, true);
+                    self.doors.log.alarm(None, &remedy);
+                }
+                Some(true) | None => {}
+            }
+        }
+        let reason = Reason::Trouble(wanting.trouble());
+        let diagnosis = Diagnosis { at: now, phase: Phase::Route, reason, remote: None, address: None };
+        self.settle_batch(vec![parcel.release()], diagnosis, None);
+    }
+}
+
 /// Where each goes. What goes nowhere is settled here.
-async fn sort_all(doors: &Doors, snapshot: &Snapshot, host: &Host, parcels: Vec<Held>, own: &[Domain]) -> Vec<Sorted> {
+async fn sort_all(doors: &Doors, by: &Rules, host: &Host, parcels: Vec<Held>, own: &[Domain]) -> SortedBatch {
+    let snapshot = &*by.snapshot;
     let mut exchangers: Option<Result<(SiteName, NextHop, Duration), Trouble>> = None;
-    let mut sorted = Vec::with_capacity(parcels.len());
+    let mut sorted = SortedBatch::default();
     for parcel in parcels {
-        let Some(Way { target, rule }) = way_of(doors, snapshot, host, parcel.parcel()).await else {
+        let Some(way @ Way { target, rule }) = way_of(doors, snapshot, host, parcel.parcel()).await else {
             // It cannot be read. Who holds it says so when it is asked for again.
             drop(parcel);
             continue;
+        };
+        let pool = match pools::of(doors, snapshot, by.pools, &way, (&parcel.parcel().tenant, &parcel.parcel().stream)).await {
+            Ok(pool) => pool,
+            Err(wanting) => {
+                sorted.wanting.push((parcel, wanting));
+                continue;
+            }
         };
         let place = match (target.site(), NextHop::of(target), target) {
             (_, _, Target::Reject(text)) => Err(Trouble::Operator(text.as_str().into())),
@@ -96,8 +155,8 @@ async fn sort_all(doors: &Doors, snapshot: &Snapshot, host: &Host, parcels: Vec<
         };
         match place {
             Ok((site, next, ttl)) => {
-                let site = rule.map_or(site.clone(), |rule| rule.site(site));
-                sorted.push(Sorted { parcel, site, hop: Hop::by(rule, next), ttl });
+                let (site, hop) = (site_of(rule, pool.as_deref(), site), Hop::by(rule, pool.as_ref(), next));
+                sorted.placed.push(Sorted { parcel, site, hop, ttl });
             }
             Err(trouble) => {
                 let at = doors.clock.now();

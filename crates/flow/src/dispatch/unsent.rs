@@ -42,7 +42,7 @@ impl Dispatcher {
         self.settle_batch(parcels, expired(self.doors.clock.now()), None);
     }
 
-    fn settle_batch(&mut self, parcels: Vec<Parcel>, diagnosis: Diagnosis, more: Option<(Group, Diagnosis)>) {
+    pub(super) fn settle_batch(&mut self, parcels: Vec<Parcel>, diagnosis: Diagnosis, more: Option<(Group, Diagnosis)>) {
         let (doors, snapshot) = (self.doors.clone(), self.snapshot.clone());
         let held: Vec<Held> = parcels.into_iter().map(|parcel| Held::new(&doors, parcel)).collect();
         self.errands.spawn(async move {

@@ -50,6 +50,7 @@ impl Played {
             }),
             listeners: Arc::new(Vec::new),
             domains: Arc::new(|| None),
+            pools: Arc::new(|| Box::pin(std::future::ready(Vec::new()))),
             places: Arc::new(wire::Places::default),
             about: Arc::new(About {
                 version: "1".to_owned(),

@@ -221,6 +221,11 @@ pub trait Insight: Send + Sync {
         Box::pin(std::future::ready(Vec::new()))
     }
 
+    /// From which Sources a message is sent and by whose word, a sentence for each way that its recipients go; empty when it is not here.
+    fn sources(&self, _message: MessageId) -> BoxFuture<'_, Vec<String>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
     /// Every Site the schedule knows.
     fn sites(&self) -> BoxFuture<'_, Vec<SiteView>>;
 

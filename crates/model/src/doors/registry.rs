@@ -33,6 +33,17 @@ pub trait Registry: Send + Sync {
     /// Whether any domain signs. Without one nobody looks for a signer.
     fn signs(&self) -> bool;
 
+    /// A number for which pools streams name: another one after each change of it, and zero while none names any. Then nobody asks for a stream to route its mail. A
+    /// registry without pools says so.
+    fn pools(&self) -> u64 {
+        0
+    }
+
+    /// Whether any stream keeps its mail when it is done. Without one nobody asks for a stream to settle an outcome.
+    fn retains(&self) -> bool {
+        false
+    }
+
     /// Who signs mail of this tenant that says it is from this domain: the domain itself or the closest above it that has keys (RFC 7489 §3.1.1 counts both as
     /// aligned), and the operator, where it signs for all. Nobody, when no domain that fits has keys.
     fn signers<'a>(&'a self, tenant: &'a TenantName, from: &'a Domain) -> BoxFuture<'a, Result<Vec<Arc<Signer>>, RegistryTrouble>>;

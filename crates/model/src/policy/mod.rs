@@ -16,7 +16,7 @@ pub use provider::{Provider, ProviderMatch, Rate, ReplyRule, RuleAction};
 pub use retry::RetryPolicy;
 pub use routing::{
     AuthInClear, Detour, DomainMatch, LmtpServer, LocalDomain, Pool, QuotaLimits, Remote, Routing, Rule, SenderMatch, SmartHost, Target,
-    TlsLevel,
+    TlsLevel, site_of,
 };
 pub use stream::{Preparing, ReturnPath, SendingDomain, Stream, StreamClass, Strictness, Voice};
 

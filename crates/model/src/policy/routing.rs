@@ -24,6 +24,8 @@ pub struct Routing {
     pub detours: Vec<Detour>,
     /// Every smart host by its name, whether a rule names it or not: a detour may.
     pub smart_hosts: BTreeMap<String, Arc<SmartHost>>,
+    /// Every pool by its name: a stream may name one.
+    pub pools: BTreeMap<String, Arc<Pool>>,
 }
 
 /// A rule for mail that waits, made by hand while the relay runs.
@@ -61,11 +63,20 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The Site for this rule's mail, when it would be `base` without a rule. Where the rule asks for more than a next hop, its Sites are its own: mail that
-    /// must be encrypted cannot ride with mail that need not.
-    pub fn site(&self, base: SiteName) -> SiteName {
-        let plain = self.tls == TlsLevel::Opportunistic && !self.tls13_only && self.pool.is_none();
-        if plain { base } else { SiteName::new(&format!("{}@{base}", self.name)) }
+    /// Whether it asks for a next hop, and for nothing else.
+    fn is_plain(&self) -> bool {
+        self.tls == TlsLevel::Opportunistic && !self.tls13_only && self.pool.is_none()
+    }
+}
+
+/// The Site for a rule's mail and that of a stream with a pool, when it would be `base` without them. Where a rule asks for more than a next hop, its Sites are its own: mail
+/// that must be encrypted cannot ride with mail that need not. So are those of a stream's pool: connections and rests of one Source are nothing to another.
+pub fn site_of(rule: Option<&Rule>, stream_pool: Option<&Pool>, base: SiteName) -> SiteName {
+    match (rule.filter(|rule| !rule.is_plain()), stream_pool) {
+        (None, None) => base,
+        (Some(rule), None) => SiteName::new(&format!("{}@{base}", rule.name)),
+        (None, Some(pool)) => SiteName::new(&format!("pool:{}@{base}", pool.name)),
+        (Some(rule), Some(pool)) => SiteName::new(&format!("{}+pool:{}@{base}", rule.name, pool.name)),
     }
 }
 
@@ -342,12 +353,23 @@ mod tests {
             pool,
         };
         let pool = Arc::new(Pool { name: "p".to_owned(), sources: vec![("a".into(), 2)] });
-        let base = || SiteName::new("a.mx.example,b.mx.example");
-        assert_eq!(rule(TlsLevel::Opportunistic, None).site(base()), base());
-        for own in [rule(TlsLevel::Verified, None), rule(TlsLevel::Opportunistic, Some(pool))] {
-            let site = own.site(base());
-            assert_eq!((site.as_str(), site.hosts()), ("bank@a.mx.example,b.mx.example", "a.mx.example,b.mx.example"));
+        let hosts = "a.mx.example,b.mx.example";
+        let (plain, secured) = (rule(TlsLevel::Opportunistic, None), rule(TlsLevel::Verified, None));
+        let pooled = rule(TlsLevel::Opportunistic, Some(pool.clone()));
+        for (rule, stream_pool, front) in [
+            (None, None, ""),
+            (Some(&plain), None, ""),
+            (Some(&secured), None, "bank@"),
+            (Some(&pooled), None, "bank@"),
+            (None, Some(&*pool), "pool:p@"),
+            (Some(&plain), Some(&*pool), "pool:p@"),
+            (Some(&secured), Some(&*pool), "bank+pool:p@"),
+        ] {
+            let site = site_of(rule, stream_pool, SiteName::new(hosts));
+            assert_eq!((site.as_str(), site.hosts()), (&*format!("{front}{hosts}"), hosts));
         }
-        assert_eq!(SiteName::new("maildir:/m/{user}@{domain}").hosts(), "maildir:/m/{user}@{domain}");
+        for whole in ["maildir:/m/{user}@{domain}", "maildir:/m/{user}+x@{domain}", "lmtp:unix:/run/a@b"] {
+            assert_eq!(SiteName::new(whole).hosts(), whole);
+        }
     }
 }

@@ -18,6 +18,8 @@ pub struct Stream {
     pub pool: Option<Box<str>>,
     /// After this time it is given up; `None`: as the retry policy says.
     pub give_up_after: Option<Duration>,
+    /// For so long after its arrival a message stays to be looked at and sent again; `None`: it goes with its last delivery.
+    pub retention: Option<Duration>,
     /// What is done to each message.
     pub preparing: Preparing,
     /// What becomes of mail that breaks a provider's rule.
@@ -67,6 +69,7 @@ impl Default for Stream {
             priority: Priority::Normal,
             pool: None,
             give_up_after: None,
+            retention: None,
             preparing: Preparing::default(),
             strictness: Strictness::Off,
         }

@@ -16,11 +16,15 @@ use super::domain;
 use crate::config::{Config, provider_in_toml};
 use crate::data::DataDirectory;
 use crate::publishing;
+use crate::registry::open_book;
 use crate::serve::certificate::ends_soon;
 use crate::shown::{Clean, say};
 
 /// How long the probe may take, for each address, and for the greeting.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Streams with a missing pool that are told.
+const MISSING_TOLD_MAX: usize = 100;
 
 /// The exit status when only port 25 is blocked.
 const BLOCKED: u8 = 3;
@@ -57,13 +61,17 @@ pub fn run(data: &Path, arguments: &CheckArguments) -> anyhow::Result<ExitCode> 
         say(format_args!("WRONG          {fault}"))?;
         sound = false;
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    for fault in runtime.block_on(missing_pools(&config, data, arguments.offline)) {
+        say(format_args!("WRONG          {fault}"))?;
+        sound = false;
+    }
     if !sound {
         return Ok(ExitCode::FAILURE);
     }
     if arguments.offline {
         return Ok(ExitCode::SUCCESS);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for milter in &config.snapshot.checking.milters {
         // No fault of the configuration: it may be started later.
         match runtime.block_on(reach(&milter.server)) {
@@ -84,6 +92,33 @@ pub fn run(data: &Path, arguments: &CheckArguments) -> anyhow::Result<ExitCode> 
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Streams of the registry that name a pool which the configuration has not: their mail would wait. A registry that is not there yet has none.
+async fn missing_pools(config: &Config, data: &Path, offline: bool) -> Vec<String> {
+    let is_there = match &config.registry.postgresql {
+        Some(_) => !offline,
+        None => data.join(&config.registry.file).exists(),
+    };
+    if !is_there {
+        return Vec::new();
+    }
+    let pooled = match open_book(&config.registry, data).await {
+        Ok(book) => book.pooled().await.map_err(anyhow::Error::from),
+        Err(trouble) => Err(trouble),
+    };
+    let pooled = match pooled {
+        Ok(pooled) => pooled,
+        Err(trouble) => return vec![format!("{trouble:#}")],
+    };
+    let missing = pooled.into_iter().filter(|(_, _, pool)| !config.snapshot.routing.pools.contains_key(&**pool));
+    let told = missing.map(|(tenant, stream, pool)| {
+        format!(
+            "the stream {stream} of {tenant} is sent by the pool {pool}, which is not in the configuration: its mail would wait. Add a [[pool]] of this name, \
+             or name another: postrider stream set {tenant} {stream} --pool NAME"
+        )
+    });
+    told.take(MISSING_TOLD_MAX).collect()
 }
 
 /// What the configuration amounts to. Whether all of it can work.

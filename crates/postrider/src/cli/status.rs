@@ -35,7 +35,25 @@ pub async fn run(data: &Path, arguments: &JsonArguments) -> anyhow::Result<()> {
     if let Some(why) = &health.poisoned {
         say(format_args!("ALARM      the log is poisoned ({}): nothing is taken or sent until a restart; see the disk first", Clean(why)))?;
     }
+    status.pools.iter().try_for_each(tell_pool)?;
     status.domains.iter().try_for_each(tell_domains)
+}
+
+fn tell_pool(pool: &wire::PoolView) -> anyhow::Result<()> {
+    let sources: Vec<String> = pool.sources.iter().map(|one| format!("{} (weight {})", one.source, one.weight)).collect();
+    let name = Clean(&pool.name);
+    match sources.is_empty() {
+        false => say(format_args!("pool       {name}: {}", sources.join(", ")))?,
+        true => say(format_args!(
+            "ALARM      the pool {name} is not in the configuration, and streams are sent by it: their mail waits. Add a [[pool]], or name another with `postrider stream set`"
+        ))?,
+    }
+    if pool.streams_total > 0 {
+        let more = pool.streams_total - pool.streams.len().min(pool.streams_total);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        say(format_args!("           sends {}{more}", Clean(&pool.streams.join(", "))))?;
+    }
+    Ok(())
 }
 
 fn tell_domains(domains: &wire::Domains) -> anyhow::Result<()> {

@@ -44,6 +44,7 @@ pub use fault::Faults;
 pub use provider::in_toml as provider_in_toml;
 use reader::Section;
 pub use reference::page as reference;
+pub use sections::{RETENTION_MAX, RETENTION_MIN};
 pub use values::parse_duration;
 pub use web::WebConfig;
 

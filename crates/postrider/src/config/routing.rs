@@ -20,8 +20,8 @@ use super::smart_host;
 use super::values::{self, Read};
 
 /// All that decides about next hops. Relative paths start at `directory`.
-pub fn routing(top: &Section<'_>, tenants: &[Tenant], directory: &Path) -> Routing {
-    let known = Known { hosts: smart_host::all(top, directory), pools: pools(top), tenants };
+pub fn routing(top: &Section<'_>, tenants: &[Tenant], pools: BTreeMap<String, Arc<Pool>>, directory: &Path) -> Routing {
+    let known = Known { hosts: smart_host::all(top, directory), pools, tenants };
     let mut rules: Vec<Rule> = Vec::new();
     for section in top.sections("route") {
         if let Some(rule) = rule(&section, &known, directory) {
@@ -42,7 +42,7 @@ pub fn routing(top: &Section<'_>, tenants: &[Tenant], directory: &Path) -> Routi
         }
         section.finish();
     }
-    let routing = Routing { rules, local, detours: Vec::new(), smart_hosts: known.hosts };
+    let routing = Routing { rules, local, detours: Vec::new(), smart_hosts: known.hosts, pools: known.pools };
     for sentence in local::faults(&routing) {
         top.fault("local_domain", sentence);
     }
@@ -84,7 +84,8 @@ struct Known<'a> {
     tenants: &'a [Tenant],
 }
 
-fn pools(top: &Section<'_>) -> BTreeMap<String, Arc<Pool>> {
+/// All pools, by their names.
+pub fn pools(top: &Section<'_>) -> BTreeMap<String, Arc<Pool>> {
     let mut sources: Vec<String> = top.sections("source").iter().filter_map(|section| section.optional("name", values::name)).collect();
     if sources.is_empty() {
         sources.push("default".to_owned());

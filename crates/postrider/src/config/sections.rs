@@ -1,5 +1,6 @@
 //! The sections of the file, one function each, and what must agree between them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use postrider_edge::tls::SYSTEM_ROOTS;
 use postrider_flow::{ListenerSettings, ReceiveLimits};
 use postrider_model::doors::Principal;
-use postrider_model::policy::{Preparing, Snapshot, Stream, StreamClass, Strictness};
+use postrider_model::policy::{Pool, Preparing, Snapshot, Stream, StreamClass, Strictness};
 use postrider_model::{CredentialName, Priority, Role, StreamName, TenantName};
 
 use super::reader::Section;
@@ -17,6 +18,12 @@ use super::{
     Config, Credential, HostName, ListenerConfig, LogConfig, LogFormat, MailLogTarget, RegistryConfig, Tenant, checking, domains, policy,
     routing, web,
 };
+
+/// The shortest time that a stream's mail is kept: shorter is a slip of the pen.
+pub const RETENTION_MIN: Duration = Duration::from_secs(60);
+
+/// The longest: somebody who wants more has an archive.
+pub const RETENTION_MAX: Duration = Duration::from_secs(400 * 86_400);
 
 /// The whole file.
 pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Config {
@@ -31,7 +38,8 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     if host_name.guessed && !relay.has("host_name") {
         notes.push(format!("host_name is not set and this system has no fully qualified name: calling ourselves {known_as}"));
     }
-    let tenants = tenants(top);
+    let pools = routing::pools(top);
+    let tenants = tenants(top, &pools);
     let relay_principal = relay_principal(&relay, &tenants);
     relay.finish();
 
@@ -48,7 +56,7 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     let listeners = listeners(top);
     let credentials = credentials(top, &tenants);
     let domains = domains::domains(top, &tenants, directory);
-    let routing = routing::routing(top, &tenants, directory);
+    let routing = routing::routing(top, &tenants, pools, directory);
 
     let checking = checking::checking(
         top,
@@ -249,7 +257,7 @@ fn default_listeners() -> Vec<ListenerConfig> {
 
 const PRIORITIES: [(&str, Priority); 3] = [("low", Priority::Low), ("normal", Priority::Normal), ("high", Priority::High)];
 
-fn tenants(top: &Section<'_>) -> Vec<Tenant> {
+fn tenants(top: &Section<'_>, pools: &BTreeMap<String, Arc<Pool>>) -> Vec<Tenant> {
     let mut tenants: Vec<Tenant> = Vec::new();
     for section in top.sections("tenant") {
         let name = section.required("name", values::name);
@@ -257,7 +265,7 @@ fn tenants(top: &Section<'_>) -> Vec<Tenant> {
         let mut streams: Vec<(StreamName, Arc<Stream>)> = Vec::new();
         for stream in section.sections("stream") {
             let name = stream.required("name", values::name).map(|name| StreamName::new(&name));
-            let read = read_stream(&stream);
+            let read = read_stream(&stream, pools);
             if let Some(name) = name {
                 if streams.iter().any(|(other, _)| *other == name) {
                     stream.fault("name", format!("{name} is taken by another stream of this tenant"));
@@ -284,12 +292,17 @@ fn tenants(top: &Section<'_>) -> Vec<Tenant> {
     tenants
 }
 
-fn read_stream(section: &Section<'_>) -> Stream {
+fn read_stream(section: &Section<'_>, pools: &BTreeMap<String, Arc<Pool>>) -> Stream {
     let classes = [("transactional", StreamClass::Transactional), ("bulk", StreamClass::Bulk)];
     let strictness = [("off", Strictness::Off), ("warn", Strictness::Warn), ("mend", Strictness::Mend), ("refuse", Strictness::Refuse)];
     Stream {
         class: section.or("class", StreamClass::Transactional, |v| values::one_of(v, &classes)),
         priority: section.or("priority", Priority::Normal, |v| values::one_of(v, &PRIORITIES)),
+        pool: section.optional("pool", |v| {
+            let name = values::name(v)?;
+            if pools.contains_key(&name) { Ok(name.into()) } else { Err(format!("there is no [[pool]] of the name {name:?}")) }
+        }),
+        retention: section.optional("retention", |v| values::duration(v, RETENTION_MIN..=RETENTION_MAX)),
         preparing: Preparing {
             own_return_path: section.or("own_return_path", false, values::flag),
             one_click: section.or("one_click", false, values::flag),

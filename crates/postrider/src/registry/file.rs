@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use postrider_model::doors::{Principal, Secret, ShownCertificate, Signer};
 use postrider_model::policy::{ReturnPath, Stream, Voice};
 use postrider_model::{StreamName, TenantName};
+use postrider_records::number_of_pools;
 use postrider_smtp::Domain;
 
 use crate::config::{Credential, SendingDomain, Tenant};
@@ -55,6 +56,8 @@ struct Known {
     /// Tenants that speak for their own domains alone.
     bound: BTreeSet<TenantName>,
     streams: BTreeMap<(TenantName, StreamName), Arc<Stream>>,
+    /// A number for the pools that they name.
+    pools: u64,
     /// Where failures come back, by name.
     return_paths: BTreeMap<Box<str>, Arc<ReturnPath>>,
 }
@@ -92,6 +95,16 @@ impl ConfigRegistry {
     /// Whether any domain signs.
     pub fn signs(&self) -> bool {
         !self.known.load().domains.is_empty()
+    }
+
+    /// Whether any of its streams keeps its mail when it is done.
+    pub fn retains(&self) -> bool {
+        self.known.load().streams.values().any(|stream| stream.retention.is_some())
+    }
+
+    /// A number for the pools that its streams name; zero for none.
+    pub fn pools(&self) -> u64 {
+        self.known.load().pools
     }
 
     /// Whether the file names this tenant.
@@ -184,7 +197,9 @@ fn known(tenants: &[Tenant], credentials: &[Credential], domains: &[SendingDomai
     let streams = |tenant: &Tenant| -> Vec<_> {
         tenant.streams.iter().map(|(name, stream)| ((tenant.name.clone(), name.clone()), stream.clone())).collect()
     };
-    let streams = tenants.iter().flat_map(streams).collect();
+    let streams: BTreeMap<_, Arc<Stream>> = tenants.iter().flat_map(streams).collect();
+    let pooled = streams.iter().filter_map(|((tenant, name), stream)| stream.pool.as_deref().map(|pool| (tenant, name, pool)));
+    let pools = number_of_pools(pooled);
     let mut known = Known {
         by_user: BTreeMap::new(),
         by_network: Vec::new(),
@@ -194,6 +209,7 @@ fn known(tenants: &[Tenant], credentials: &[Credential], domains: &[SendingDomai
         domains,
         bound,
         streams,
+        pools,
         return_paths,
     };
     known.tenants = tenants.iter().map(|tenant| tenant.name.clone()).collect();

@@ -94,6 +94,17 @@ impl Registry for LayeredRegistry {
         self.file.signs() || self.book.signs()
     }
 
+    fn retains(&self) -> bool {
+        self.file.retains() || self.book.retains()
+    }
+
+    fn pools(&self) -> u64 {
+        match (self.file.pools(), self.book.pools()) {
+            (0, book) => book,
+            (file, book) => (file.rotate_left(1) ^ book).max(1),
+        }
+    }
+
     fn signers<'a>(&'a self, tenant: &'a TenantName, from: &'a Domain) -> BoxFuture<'a, Result<Vec<Arc<Signer>>, RegistryTrouble>> {
         Box::pin(async move {
             let own = match self.file.signer(tenant, from) {

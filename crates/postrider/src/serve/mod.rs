@@ -13,6 +13,7 @@ mod listeners;
 mod logging;
 mod manager;
 mod metrics;
+mod pools;
 mod reload;
 mod running;
 mod web;

@@ -31,7 +31,7 @@ use super::logging::Logs;
 use super::metrics::{Metrics, MetricsParts};
 use super::reload::{Reloader, with_detours};
 use super::web::Web;
-use super::{drift, listener_line, manager};
+use super::{drift, listener_line, manager, pools};
 use crate::braking::{self, Uses, WatchedLog};
 use crate::config::{Config, ListenerConfig};
 use crate::data::DataDirectory;
@@ -185,17 +185,18 @@ impl Running {
         let (reload, placed, views) = (reloader.clone(), reloader.clone(), listeners.clone());
         let known = reloader.clone();
         let known = Box::new(move |what: &Suspended| known.knows(what));
-        let book = suspensions::Book::new(directory.suspended_file(), suspended, relay.clone(), clock.clone(), known);
+        let book = records.book().clone();
+        let suspended = suspensions::Book::new(directory.suspended_file(), suspended, relay.clone(), clock.clone(), known);
         let control = ControlDoors {
             desk: spool.clone(),
             spool: spool.clone(),
             journal: spool.clone(),
             hand: relay.clone(),
-            suspensions: Arc::new(book),
+            suspensions: Arc::new(suspended),
             suppressions,
             reroutes: reloader.clone(),
             insight,
-            intake: Arc::new(RelayIntake::new(relay.clone(), tenants)),
+            intake: Arc::new(RelayIntake::new(relay.clone(), tenants, records.clone())),
             clock,
             reload: Arc::new(move || say_reload(&reload)),
             look_again: Arc::new(move || {
@@ -205,6 +206,7 @@ impl Running {
             listeners: Arc::new(move || views.views()),
             places: Arc::new(move || placed.places(capture)),
             domains: Arc::new(move || looks.view()),
+            pools: pools::views(reloader.clone(), book),
             about,
         };
         let (socket, listener) = ControlSocket::bind(&directory)?;

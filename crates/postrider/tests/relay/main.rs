@@ -22,6 +22,7 @@ mod milter;
 mod names;
 mod octets;
 mod ownership;
+mod pools;
 mod preparing;
 mod registry;
 mod reload;

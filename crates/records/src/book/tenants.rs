@@ -42,8 +42,6 @@ pub struct StreamRecord {
     pub name: StreamName,
     /// What holds for it.
     pub stream: Stream,
-    /// How long what is known of its mail is kept; `None`: as long as everything.
-    pub retention: Option<Duration>,
 }
 
 impl StreamRecord {
@@ -57,7 +55,7 @@ impl StreamRecord {
             preparing: Preparing { one_click: true, ..preparing },
             ..transactional.clone()
         };
-        let named = |name: &str, stream| StreamRecord { name: StreamName::new(name), stream, retention: None };
+        let named = |name: &str, stream| StreamRecord { name: StreamName::new(name), stream };
         [named("transactional", transactional), named("bulk", bulk)]
     }
 }
@@ -131,6 +129,25 @@ impl Book {
         rows.iter().map(|row| stream(row, row.text(10)?)).collect()
     }
 
+    /// The streams that name a pool, with its name, by tenant and stream.
+    pub async fn pooled(&self) -> Result<Vec<(TenantName, StreamName, Box<str>)>, DatabaseTrouble> {
+        let sql = "SELECT tenant, name, pool FROM stream WHERE pool IS NOT NULL ORDER BY tenant, name";
+        let rows = self.database.find(sql, Vec::new()).await?;
+        rows.iter().map(|row| Ok((TenantName::new(row.text(0)?), StreamName::new(row.text(1)?), row.text(2)?.into()))).collect()
+    }
+
+    /// Whether any stream keeps its mail when it is done.
+    pub(crate) async fn retains(&self) -> Result<bool, DatabaseTrouble> {
+        let rows = self.database.find("SELECT COUNT(*) FROM stream WHERE retention_s IS NOT NULL", Vec::new()).await?;
+        Ok(rows.first().map_or(Ok(0), |row| row.number(0))? > 0)
+    }
+
+    /// A number for what [`Book::pooled`] gives; zero for nothing.
+    pub(crate) async fn pools(&self) -> Result<u64, DatabaseTrouble> {
+        let pooled = self.pooled().await?;
+        Ok(number_of_pools(pooled.iter().map(|(tenant, stream, pool)| (tenant, stream, &**pool))))
+    }
+
     /// One stream.
     pub async fn stream(&self, tenant: &TenantName, name: &StreamName) -> Result<Option<StreamRecord>, DatabaseTrouble> {
         let sql = "SELECT class, priority, pool, give_up_after_s, retention_s, own_return_path, one_click, feedback_id, strips, rules \
@@ -149,6 +166,20 @@ impl Book {
         let gone = Statement::one("DELETE FROM stream WHERE tenant = $1 AND name = $2", values(), format!("{tenant} has no stream {name}"));
         self.change(vec![used, gone]).await
     }
+}
+
+/// A number for these streams and the pools that they name, in this order: the same for the same; zero for none.
+pub fn number_of_pools<'a>(pooled: impl Iterator<Item = (&'a TenantName, &'a StreamName, &'a str)>) -> u64 {
+    let mut text = String::new();
+    for (tenant, stream, pool) in pooled {
+        // No name holds a space or a line's end.
+        text.extend([tenant.as_str(), " ", stream.as_str(), " ", pool, "\n"]);
+    }
+    if text.is_empty() {
+        return 0;
+    }
+    let [a, b, c, d, e, f, g, h, ..] = crate::sha256(text.as_bytes());
+    u64::from_be_bytes([a, b, c, d, e, f, g, h]).max(1)
 }
 
 pub(super) fn no_tenant(name: &TenantName) -> String {
@@ -173,6 +204,7 @@ fn stream(row: &Row, name: &str) -> Result<StreamRecord, DatabaseTrouble> {
         priority: worded(row, 1)?,
         pool: row.optional_text(2)?.map(Into::into),
         give_up_after: seconds(3)?,
+        retention: seconds(4)?,
         preparing: Preparing {
             own_return_path: flag(5)?,
             one_click: flag(6)?,
@@ -181,11 +213,11 @@ fn stream(row: &Row, name: &str) -> Result<StreamRecord, DatabaseTrouble> {
         },
         strictness: worded(row, 9)?,
     };
-    Ok(StreamRecord { name: StreamName::new(name), stream, retention: seconds(4)? })
+    Ok(StreamRecord { name: StreamName::new(name), stream })
 }
 
 fn put_stream(tenant: &TenantName, record: &StreamRecord, place: u64) -> Statement {
-    let Stream { class, priority, pool, give_up_after, preparing, strictness } = &record.stream;
+    let Stream { class, priority, pool, give_up_after, retention, preparing, strictness } = &record.stream;
     let values = vec![
         tenant.as_str().into(),
         record.name.as_str().into(),
@@ -194,7 +226,7 @@ fn put_stream(tenant: &TenantName, record: &StreamRecord, place: u64) -> Stateme
         priority.word().into(),
         pool.as_deref().into(),
         give_up_after.map(|time| time.as_secs()).into(),
-        record.retention.map(|time| time.as_secs()).into(),
+        retention.map(|time| time.as_secs()).into(),
         preparing.own_return_path.into(),
         preparing.one_click.into(),
         preparing.feedback_id.into(),

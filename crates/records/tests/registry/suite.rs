@@ -40,7 +40,8 @@ suite!(
     domains_are_proven_and_their_keys_take_turns,
     credentials_are_shown_once,
     allowances_and_counts_are_kept,
-    memory_follows_changes
+    memory_follows_changes,
+    pools_and_retentions_are_noticed
 );
 
 fn shop() -> TenantName {
@@ -79,6 +80,7 @@ async fn tenants_have_streams(world: World, database: Arc<dyn Database>) {
     let mut news = StreamRecord { name: "news".into(), ..StreamRecord::first_two()[1].clone() };
     news.stream.pool = Some("slow".into());
     news.stream.give_up_after = Some(std::time::Duration::from_secs(3_600));
+    news.stream.retention = Some(std::time::Duration::from_secs(259_200));
     news.stream.preparing.strips = vec!["x-internal-".into(), "x-debug".into()];
     book.put_stream(&shop(), &news).await.unwrap();
     news.stream.priority = Priority::High;
@@ -268,4 +270,35 @@ async fn memory_follows_changes(world: World, database: Arc<dyn Database>) {
     assert!(matches!(registry.own(&shop(), &news).await.unwrap(), Own::Proven(own) if own.name == brand));
     assert_eq!(registry.stream(&shop(), &"bulk".into()).await.unwrap().unwrap().class, StreamClass::Bulk);
     assert_eq!(registry.stream(&shop(), &"none".into()).await.unwrap(), None);
+}
+
+async fn pools_and_retentions_are_noticed(world: World, database: Arc<dyn Database>) {
+    let book = Arc::new(with_shop(&world, database.clone()).await);
+    let registry = SqlRegistry::new(book.clone(), world.clock.clone(), RegistryOptions::default()).await.unwrap();
+    assert_eq!((registry.pools(), registry.retains()), (0, false), "nobody asks where no stream has a pool");
+    let person = world.book(database).await;
+    let [mut transactional, _] = StreamRecord::first_two();
+    let mut seen = vec![0];
+    for pool in [Some("vip"), Some("other"), None] {
+        transactional.stream.pool = pool.map(Into::into);
+        person.put_stream(&shop(), &transactional).await.unwrap();
+        assert_eq!(Some(&registry.pools()), seen.last(), "as of the last look");
+        registry.refresh().await.unwrap();
+        let told = registry.pools();
+        let stream = registry.stream(&shop(), &"transactional".into()).await.unwrap().unwrap();
+        assert_eq!((stream.pool.as_deref(), told == 0), (pool, pool.is_none()));
+        assert!(pool.is_none() || !seen.contains(&told), "each change is another number");
+        seen.push(told);
+    }
+    // Another change is none of these.
+    transactional.stream.pool = Some("vip".into());
+    person.put_stream(&shop(), &transactional).await.unwrap();
+    registry.refresh().await.unwrap();
+    assert_eq!(registry.pools(), seen[1], "the same pools have the same number");
+    transactional.stream.retention = Some(std::time::Duration::from_secs(60));
+    person.put_stream(&shop(), &transactional).await.unwrap();
+    registry.refresh().await.unwrap();
+    assert_eq!((registry.pools(), registry.retains()), (seen[1], true));
+    let pooled: Vec<String> = book.pooled().await.unwrap().iter().map(|(tenant, stream, pool)| format!("{tenant}/{stream} {pool}")).collect();
+    assert_eq!(pooled, ["shop/transactional vip"]);
 }

@@ -58,6 +58,8 @@ pub struct Evidence {
     pub refused_to_open: Option<String>,
     /// The mails that clients sent, by client.
     pub mails: Vec<Vec<MailPlan>>,
+    /// The clients' user names, `tenant` or `tenant/stream`.
+    pub users: Vec<String>,
     /// The clients were strangers, and their mail was to be verified.
     pub strangers: bool,
     /// The tenant that must not starve, and how long its mail may take.
@@ -108,6 +110,7 @@ impl Evidence {
             left,
             refused_to_open,
             mails: scenario.clients.iter().map(|client| client.mails.clone()).collect(),
+            users: scenario.clients.iter().map(|client| client.user.clone()).collect(),
             strangers: scenario.strangers,
             fair: scenario.fair.clone(),
             patient_domains: scenario.patient_domains(),

@@ -3,7 +3,7 @@
 //! | check | what it demands | by whose word |
 //! |---|---|---|
 //! | C1 | every 250 to an end of data ends in a copy at a provider or a told bounce, for each recipient, with the content as it was handed in; nothing else is sent | clients, ledgers, mail log |
-//! | C1 | whatever custody began of has one end for each recipient; each due date lies before the give-up time, no attempt long behind it; a bounce has a cause that is for ever, or is late; mail goes where its domain or its rule says; `explain` knows all that waits | journal, mail log, ledgers, insight |
+//! | C1 | whatever custody began of has one end for each recipient; each due date lies before the give-up time, no attempt long behind it; a bounce has a cause that is for ever, or is late; mail goes where its domain or its rule says, from the addresses of its stream's pool; `explain` knows all that waits | journal, mail log, ledgers, insight |
 //! | C2 | a further copy follows only a crash near the first one's reply, or a reply the relay never read whole; nothing durably ended is sent again | ledgers, wires, journal |
 //! | C3 | no provider saw more connections, messages per connection, recipients or messages in a time than the policy allows, reloaded ones included, and no client's protocol error; no smart host more recipients in an hour or 24 hours than its limits, whatever crashed | wires, ledgers |
 //! | C4 | Accepted before Deferred before one terminal event; sequences grow, by one where all history is kept; nothing is attempted before it is due | journal, mail log |
@@ -19,6 +19,7 @@ mod evidence;
 mod limits;
 mod order;
 mod returns;
+mod sources;
 
 #[cfg(test)]
 mod tests;
@@ -63,6 +64,7 @@ pub fn judge(evidence: &Evidence) -> Vec<Violation> {
     limits::check(evidence, &mut found);
     order::check(evidence, &mut found);
     returns::check(evidence, &mut found);
+    sources::check(evidence, &mut found);
     drains(evidence, &mut found);
     found.0
 }

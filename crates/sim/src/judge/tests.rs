@@ -117,6 +117,7 @@ fn good() -> Evidence {
         left: Some(Vec::new()),
         refused_to_open: None,
         mails: vec![vec![plan("s@p0.example")]],
+        users: vec!["shop/news".into()],
         strangers: false,
         fair: Some(("shop".into(), 1_000)),
         patient_domains: BTreeSet::from(["p1.example".to_owned()]),
@@ -422,6 +423,25 @@ fn c5_sees_reports_that_should_not_be() {
             |message, on| Fact::Journal { sequence: 0, event: JournalEvent::Accepted { message, recipients: 1, reports_on: Some(on) } };
         e.facts.push((at(60), on(MessageId(7), id())));
         e.facts.push((at(61), on(MessageId(8), MessageId(7))));
+    });
+}
+
+#[test]
+fn c1_sees_mail_from_an_address_that_is_not_of_its_pool() {
+    let elsewhere = IpAddr::from([192, 0, 2, 99]);
+    let pooled = |ms, addresses| (at(ms), Fact::Pooled("shop/news", addresses));
+    passes(|e| e.facts.insert(0, pooled(0, Some(vec![source()]))));
+    passes(|e| e.facts.insert(0, pooled(0, None)));
+    // What was under way under another pool ends as it began; the same long after is wrong.
+    passes(|e| e.facts.insert(3, pooled(15, Some(vec![elsewhere]))));
+    let late = |e: &mut Evidence| {
+        let began = e.facts[0].0;
+        e.facts.insert(0, (Timestamp::from_millis(began.millis() - 60_000), Fact::Pooled("shop/news", Some(vec![elsewhere]))));
+    };
+    trips("C1", "which is not of its pool", late);
+    trips("C1", "which is not of its pool", |e| {
+        late(e);
+        e.facts.insert(1, pooled(5, Some(Vec::new())));
     });
 }
 

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod named;
+pub mod pools;
 pub mod random;
 pub mod routes;
 
@@ -206,6 +207,8 @@ pub enum Change {
     FailSync(Option<Failing>),
     /// The policy is another one.
     Reload(Arc<Snapshot>),
+    /// A stream (`tenant/stream`) names another pool, or none.
+    Pool(&'static str, Option<&'static str>),
 }
 
 /// How a life ends.

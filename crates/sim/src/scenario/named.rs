@@ -24,6 +24,7 @@ pub fn named() -> Vec<Scenario> {
     all.extend(disks());
     all.extend([tarpit_beside_healthy(), flood_beside_small(), reports(), dns_outage(), backlog(), large(), secret_limit(), rate()]);
     all.extend([long_absence(), reload(), slow_queue(), tokens()]);
+    all.extend(super::pools::named());
     all.extend(super::routes::named());
     all.extend([strangers("strangers are verified while the DNS fails", false), strangers("DMARC is enforced while the DNS fails", true)]);
     all

@@ -103,6 +103,8 @@ pub enum Fact {
     Changed(String),
     /// Another policy rules, with so many connections for each remote.
     Reloaded(Vec<u32>),
+    /// A stream (`tenant/stream`) is sent from these addresses alone; `None`: from all.
+    Pooled(&'static str, Option<Vec<IpAddr>>),
     /// A delivery that was acknowledged and has not ended, and of which `explain` knows nothing.
     Invisible {
         /// The message.
@@ -206,6 +208,7 @@ impl fmt::Debug for Fact {
             Fact::SyncFailed { poisons } => write!(f, "sync failed{}", if *poisons { "" } else { ", of a content" }),
             Fact::Changed(what) => write!(f, "change: {what}"),
             Fact::Reloaded(limits) => write!(f, "reloaded: {limits:?} connections"),
+            Fact::Pooled(stream, addresses) => write!(f, "{stream} is sent from {addresses:?}"),
             Fact::Invisible { message, index } => write!(f, "{message}/{index} is not explained"),
             Fact::Offered(o) => write!(f, "offered {} <{}> {:?} {:?}", o.token, o.reverse_path, o.recipients, o.verdict),
             Fact::Accepted(id) => write!(f, "log accepted {id}"),

@@ -97,7 +97,7 @@ pub fn token_keys() -> Keys {
 }
 
 /// Everybody whose secret is "secret"; the user is the tenant, and `tenant/stream` names a stream of it.
-pub struct SimRegistry;
+pub struct SimRegistry(pub Arc<World>);
 
 impl Registry for SimRegistry {
     fn recognise(&self, _peer: IpAddr) -> BoxFuture<'_, Option<Principal>> {
@@ -108,13 +108,18 @@ impl Registry for SimRegistry {
         false
     }
 
+    fn pools(&self) -> u64 {
+        lock(&self.0.pools).0
+    }
+
     fn signers<'a>(&'a self, _: &'a TenantName, _: &'a Domain) -> BoxFuture<'a, Result<Vec<Arc<Signer>>, RegistryTrouble>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
-    fn stream<'a>(&'a self, tenant: &'a TenantName, _: &'a StreamName) -> BoxFuture<'a, Result<Arc<Stream>, RegistryTrouble>> {
+    fn stream<'a>(&'a self, tenant: &'a TenantName, stream: &'a StreamName) -> BoxFuture<'a, Result<Arc<Stream>, RegistryTrouble>> {
+        let pool = lock(&self.0.pools).1.get(&*format!("{tenant}/{stream}")).map(|pool| (*pool).into());
         let preparing = Preparing { own_return_path: tenant.as_str() == TOKENS_TENANT, ..Preparing::default() };
-        Box::pin(std::future::ready(Ok(Arc::new(Stream { preparing, ..Stream::default() }))))
+        Box::pin(std::future::ready(Ok(Arc::new(Stream { preparing, pool, ..Stream::default() }))))
     }
 
     fn voice<'a>(&'a self, _: &'a TenantName, domain: &'a Domain) -> BoxFuture<'a, Result<Voice, RegistryTrouble>> {

@@ -59,6 +59,8 @@ pub struct World {
     pub(crate) journal: Mutex<BTreeMap<u64, JournalEvent>>,
     /// What was acknowledged and has not ended.
     pub(crate) promises: Mutex<Promises>,
+    /// The pools that streams name, by `tenant/stream`, and how often that was changed.
+    pub(crate) pools: Mutex<(u64, BTreeMap<&'static str, &'static str>)>,
     /// The policy in force, or that the next life begins with.
     pub(crate) snapshot: Mutex<Arc<Snapshot>>,
     /// The medium.
@@ -130,6 +132,7 @@ impl World {
             chance: Mutex::new(chance.fork()),
             journal: Mutex::default(),
             promises: Mutex::default(),
+            pools: Mutex::default(),
             snapshot: Mutex::new(Arc::new(scenario.snapshot.clone())),
             switch,
             disk,

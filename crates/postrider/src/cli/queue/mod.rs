@@ -200,6 +200,9 @@ fn lines(message: &wire::Message) -> Vec<String> {
         format!("accepted  {} ({})", message.arrival_line(), message.role),
         format!("waiting   {live} of {} recipients", message.recipients),
     ];
+    for said in &message.sources {
+        lines.push(format!("sources   {}", Clean(said)));
+    }
     for said in &message.prepared {
         lines.push(format!("prepared  {}", Clean(said)));
     }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use super::Desk;
 use super::arguments::ApplyArguments;
 use super::limits::{LimitView, in_words};
-use super::streams::of_stream;
+use super::streams::{of_stream, pool, retention};
 use crate::config::parse_duration;
 use crate::shown::{Clean, say};
 
@@ -53,6 +53,8 @@ struct WantedStream {
     class: Option<String>,
     priority: Option<String>,
     give_up_after: Option<String>,
+    pool: Option<String>,
+    retention: Option<String>,
     own_return_path: Option<bool>,
     one_click: Option<bool>,
     feedback_id: Option<bool>,
@@ -183,7 +185,7 @@ async fn differences(desk: &Desk, wanted: &WantedTenant) -> anyhow::Result<Vec<(
     }
     let streams = if known.is_some() { desk.book.streams(&name).await? } else { StreamRecord::first_two().to_vec() };
     for stream in &wanted.stream {
-        let record = stream_record(stream, &streams).with_context(|| format!("stream {}", Clean(&stream.name)))?;
+        let record = stream_record(desk, stream, &streams).with_context(|| format!("stream {}", Clean(&stream.name)))?;
         let before = streams.iter().find(|known| known.name == record.name);
         if before != Some(&record) {
             let sign = if before.is_some() { '~' } else { '+' };
@@ -237,7 +239,7 @@ async fn keys(desk: &Desk, name: &TenantName, wanted: &WantedTenant, streams: &[
     Ok(changes)
 }
 
-fn stream_record(wanted: &WantedStream, known: &[StreamRecord]) -> anyhow::Result<StreamRecord> {
+fn stream_record(desk: &Desk, wanted: &WantedStream, known: &[StreamRecord]) -> anyhow::Result<StreamRecord> {
     if !valid_name(&wanted.name) {
         bail!("a name is 1 to 64 of a-z A-Z 0-9 . _ -");
     }
@@ -256,6 +258,12 @@ fn stream_record(wanted: &WantedStream, known: &[StreamRecord]) -> anyhow::Resul
     }
     if let Some(text) = &wanted.give_up_after {
         stream.give_up_after = Some(time(text)?);
+    }
+    if let Some(name) = &wanted.pool {
+        stream.pool = pool(desk, name)?;
+    }
+    if let Some(text) = &wanted.retention {
+        stream.retention = retention(text)?;
     }
     let preparing = &mut stream.preparing;
     preparing.own_return_path = wanted.own_return_path.unwrap_or(preparing.own_return_path);

@@ -93,6 +93,7 @@ pub struct SendsAs {
 #[command(after_help = "Examples:
   postrider stream set shop receipts --class transactional --priority high
   postrider stream set shop news --class bulk --one-click true --rules refuse
+  postrider stream set shop receipts --pool dedicated --retention 72h
   postrider stream list shop
 
 `set` adds a stream, or changes what is said and leaves the rest.")]
@@ -141,6 +142,12 @@ pub struct StreamSetArguments {
     /// How long it is tried, as in 4h; '' is as the retry policy says.
     #[arg(long, value_name = "TIME")]
     pub give_up_after: Option<String>,
+    /// The pool of the configuration whose sources send it; '' is as the routes say.
+    #[arg(long, value_name = "NAME")]
+    pub pool: Option<String>,
+    /// For so long after its arrival a message stays to be looked at and sent again, as in 72h; '' is not at all.
+    #[arg(long, value_name = "TIME")]
+    pub retention: Option<String>,
     /// Failures come back to the domain's own return path.
     #[arg(long, value_name = "true|false")]
     pub own_return_path: Option<bool>,
@@ -328,6 +335,8 @@ The file:
   name = \"news\"
   class = \"bulk\"
   one_click = true
+  pool = \"campaigns\"
+  retention = \"72h\"
   [[tenant.key]]
   note = \"the web shop\"
   stream = \"news\"

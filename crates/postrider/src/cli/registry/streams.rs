@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Desk;
 use super::arguments::{StreamCommand, StreamSetArguments};
-use crate::config::parse_duration;
+use crate::config::{RETENTION_MAX, RETENTION_MIN, parse_duration};
 use crate::shown::{json, say};
 
 /// A stream as it is shown.
@@ -19,6 +19,8 @@ pub struct StreamView {
     class: &'static str,
     priority: &'static str,
     give_up_after_s: Option<u64>,
+    pool: Option<String>,
+    retention_s: Option<u64>,
     own_return_path: bool,
     one_click: bool,
     feedback_id: bool,
@@ -34,6 +36,8 @@ pub fn of_stream(record: &StreamRecord) -> StreamView {
         class: stream.class.word(),
         priority: stream.priority.word(),
         give_up_after_s: stream.give_up_after.map(|time| time.as_secs()),
+        pool: stream.pool.as_deref().map(str::to_owned),
+        retention_s: stream.retention.map(|time| time.as_secs()),
         own_return_path: stream.preparing.own_return_path,
         one_click: stream.preparing.one_click,
         feedback_id: stream.preparing.feedback_id,
@@ -47,6 +51,8 @@ impl StreamView {
     pub fn line(&self) -> String {
         let mut parts = vec![format!("{}, priority {}", self.class, self.priority)];
         parts.extend(self.give_up_after_s.map(|seconds| format!("given up after {seconds} s")));
+        parts.extend(self.pool.iter().map(|pool| format!("sent by the pool {pool}")));
+        parts.extend(self.retention_s.map(|seconds| format!("kept for {}", in_words(seconds))));
         let on = [(self.own_return_path, "own return path"), (self.one_click, "one-click unsubscribe"), (self.feedback_id, "Feedback-ID")];
         parts.extend(on.into_iter().filter(|(on, _)| *on).map(|(_, what)| what.to_owned()));
         if !self.strips.is_empty() {
@@ -94,6 +100,12 @@ async fn set(desk: &Desk, wanted: &StreamSetArguments) -> anyhow::Result<()> {
     if let Some(time) = &wanted.give_up_after {
         stream.give_up_after = duration(time)?;
     }
+    if let Some(name) = &wanted.pool {
+        stream.pool = pool(desk, name)?;
+    }
+    if let Some(time) = &wanted.retention {
+        stream.retention = retention(time)?;
+    }
     if let Some(names) = &wanted.strip {
         let plain = |name: &str| name.bytes().all(|octet| matches!(octet, 33..=57 | 59..=126)) && name.len() <= 64;
         if let Some(wrong) = names.iter().find(|name| !plain(name)) {
@@ -103,6 +115,34 @@ async fn set(desk: &Desk, wanted: &StreamSetArguments) -> anyhow::Result<()> {
     }
     desk.book.put_stream(&tenant, &record).await?;
     Ok(say(format_args!("{tenant} {}", of_stream(&record).line()))?)
+}
+
+/// A pool that the configuration has; `''` is none.
+pub fn pool(desk: &Desk, name: &str) -> anyhow::Result<Option<Box<str>>> {
+    let pools = &desk.config.snapshot.routing.pools;
+    if name.is_empty() {
+        return Ok(None);
+    }
+    if !pools.contains_key(name) {
+        let known: Vec<&str> = pools.keys().map(String::as_str).collect();
+        let known = if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
+        bail!("the configuration has no [[pool]] of the name {name:?}; {known}. Add it, reload, and say this again");
+    }
+    Ok(Some(name.into()))
+}
+
+/// How long mail stays; `''` is not at all.
+pub fn retention(text: &str) -> anyhow::Result<Option<Duration>> {
+    let time = duration(text)?;
+    if time.is_some_and(|time| time < RETENTION_MIN || time > RETENTION_MAX) {
+        bail!("a retention is from 1m to 400d, as in 72h or 30d; '' is not at all");
+    }
+    Ok(time)
+}
+
+/// `72 h` or `90 s`.
+fn in_words(seconds: u64) -> String {
+    if seconds.is_multiple_of(3_600) { format!("{} h", seconds / 3_600) } else { format!("{seconds} s") }
 }
 
 fn duration(text: &str) -> anyhow::Result<Option<Duration>> {
