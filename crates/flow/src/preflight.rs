@@ -5,7 +5,7 @@
 //!
 //! **Does badly.** While one message asks the DNS about a domain for the first time, others of the domain are judged without.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use postrider_core::preflight::{self, Breach, Facts, Mended, Served, Verdict, Wr
 use postrider_core::prepare::{self, Preparation, Subject};
 use postrider_core::publish::check::{self, Finding, State};
 use postrider_core::publish::{self, Face, PublicKey, What, print, sources};
-use postrider_core::route::table;
+use postrider_core::route::table::{self, Sending};
 use postrider_mail::dkim::SigningKey;
 use postrider_mail::{Fields, HeaderFacts};
 use postrider_model::doors::{Judged, Judgement, Principal, RegistryTrouble, Signer};
@@ -138,7 +138,8 @@ impl Preflight {
         let served = match &from {
             Some(from) => {
                 let (path, path_is_ours) = (return_path.as_ref(), plan.return_path.is_some());
-                let asked = Asked { from, signers: &signers, path, path_is_ours, leaves_by_us: leaves_by_us(snapshot, mail) };
+                let faces = faces(snapshot, stream, mail);
+                let asked = Asked { from, signers: &signers, path, path_is_ours, faces };
                 self.served(doors, snapshot, &asked).await
             }
             None => Served::default(),
@@ -216,8 +217,8 @@ struct Asked<'a> {
     path: Option<&'a Domain>,
     /// It is one of our return paths, whose mail nobody else sends.
     path_is_ours: bool,
-    /// Our own Sources send it.
-    leaves_by_us: bool,
+    /// Our own Sources that send it; none, where a smart host does, or it stays here.
+    faces: Vec<Face>,
 }
 
 impl Asked<'_> {
@@ -225,12 +226,14 @@ impl Asked<'_> {
         let keys =
             self.signers.iter().flat_map(|signer| signer.keys.iter().map(move |(selector, _)| format!("{selector}.{}", signer.domain)));
         let path = self.path.map(Domain::as_str).unwrap_or_default();
-        format!("{} {path} {} {} {}", self.from, self.path_is_ours, self.leaves_by_us, keys.collect::<Vec<_>>().join(" "))
+        let faces = self.faces.iter().map(|face| &*face.source);
+        let lists = [faces.collect::<Vec<_>>().join(","), keys.collect::<Vec<_>>().join(" ")];
+        format!("{} {path} {} {}", self.from, self.path_is_ours, lists.join(" "))
     }
 }
 
 async fn ask(doors: &Doors, snapshot: &Snapshot, asked: &Asked<'_>) -> (Served, bool) {
-    let faces: Vec<Face> = if asked.leaves_by_us { snapshot.sources.iter().map(Face::of).collect() } else { Vec::new() };
+    let faces = &asked.faces;
     let relay = Domain::parse(&snapshot.host_name).unwrap_or_else(|_| asked.from.clone());
     let facts = |domain: &Domain, keys: Vec<PublicKey>, return_path: Option<&Domain>| publish::Facts {
         domain: domain.clone(),
@@ -243,7 +246,7 @@ async fn ask(doors: &Doors, snapshot: &Snapshot, asked: &Asked<'_>) -> (Served, 
     let author = facts(asked.from, Vec::new(), asked.path.filter(|_| asked.path_is_ours));
     // A sender's own domain may have other senders, whose terms stay.
     let sender = asked.path.map(|path| if asked.path_is_ours { author.clone() } else { facts(path, Vec::new(), None) });
-    let sender = sender.filter(|_| asked.leaves_by_us);
+    let sender = sender.filter(|_| !faces.is_empty());
     let spf = if asked.path_is_ours { What::ReturnSpf } else { What::Spf };
     // The author's own signature is the one that counts; it is the first.
     let signer = asked.signers.first().and_then(|signer| {
@@ -280,12 +283,22 @@ fn wrong(finding: &Finding) -> Option<Wrong> {
     Some(Wrong { said, remedy })
 }
 
-/// Whether any of it goes from our own addresses, and not by a smart host or into a mailbox of ours.
-fn leaves_by_us(snapshot: &Snapshot, mail: &Candidate<'_>) -> bool {
-    let Principal { tenant, stream, .. } = mail.principal;
-    let what = table::Mail { message: None, tenant, stream, sender: Some(mail.reverse_path) };
-    let by_us = |way: Option<table::Way<'_>>| way.is_none_or(|way| matches!(way.target, Target::Mx));
-    mail.recipients.iter().any(|recipient| by_us(table::by_mail(&snapshot.routing, recipient.host(), &what)))
+/// What receivers see of the Sources that send any of it, and not of those that send other streams' mail; none, where it goes by a smart host or into a mailbox of ours.
+fn faces(snapshot: &Snapshot, stream: &Stream, mail: &Candidate<'_>) -> Vec<Face> {
+    let Principal { tenant, stream: name, .. } = mail.principal;
+    let what = table::Mail { message: None, tenant, stream: name, sender: Some(mail.reverse_path) };
+    let mut used = BTreeSet::new();
+    for recipient in mail.recipients {
+        let way = table::by_mail(&snapshot.routing, recipient.host(), &what);
+        let Some(way) = way.filter(|way| matches!(way.target, Target::Mx)) else { continue };
+        match table::sending(&snapshot.routing, &way, stream.pool.as_deref()) {
+            Sending::Any => return snapshot.sources.iter().map(Face::of).collect(),
+            Sending::ByRule(pool) | Sending::ByStream(pool) => used.extend(pool.sources.iter().map(|(name, _)| name)),
+            // It waits until somebody has said from where it goes.
+            Sending::Missing(_) => {}
+        }
+    }
+    snapshot.sources.iter().filter(|source| used.contains(&source.name)).map(Face::of).collect()
 }
 
 fn mended(mail: &Candidate<'_>, stream: &Stream, plan: &Preparation) -> Mended {
@@ -322,8 +335,11 @@ fn tell(doors: &Doors, peer: Option<IpAddr>, breaches: &[Breach]) {
 #[cfg(test)]
 mod tests {
     use postrider_mail::HeaderWatch;
+    use postrider_model::policy::{Checking, DomainMatch, Pool, Provider, RetryPolicy, Routing, Rule, Source, Timeouts, TlsLevel};
+    use postrider_smtp::Mailbox;
 
     use super::*;
+    use crate::ReceiveLimits;
 
     #[test]
     fn a_header_that_nobody_kept_is_not_called_too_long() {
@@ -332,6 +348,78 @@ mod tests {
             let mut watch = if keeps { HeaderWatch::keeping_header(JUDGED_HEADER_OCTETS_MAX) } else { HeaderWatch::new() };
             watch.feed(content.as_bytes());
             assert_eq!(was_kept(&watch.finish()), kept, "{keeps} {}", content.len());
+        }
+    }
+
+    #[test]
+    fn only_the_sources_that_send_it_are_judged() {
+        let source = |name: &str| Source { name: name.into(), address: None, ehlo_name: format!("{name}.example"), proxy: None };
+        let pool = |name: &str, sources: &[&str]| {
+            let sources = sources.iter().map(|source| ((*source).into(), 1)).collect();
+            (name.to_owned(), Arc::new(Pool { name: name.to_owned(), sources }))
+        };
+        let rule = |name: &str, to: &str, target, pool: Option<&Arc<Pool>>| Rule {
+            name: name.to_owned(),
+            recipients: vec![DomainMatch::Exact(to.to_owned())],
+            senders: Vec::new(),
+            tenants: Vec::new(),
+            streams: Vec::new(),
+            target,
+            tls: TlsLevel::Opportunistic,
+            tls13_only: false,
+            pool: pool.cloned(),
+        };
+        let pools = BTreeMap::from([pool("vip", &["b"]), pool("bank", &["c"])]);
+        let rules = vec![
+            rule("bank", "bank.example", Target::Mx, pools.get("bank")),
+            rule("smart", "smart.example", Target::SmartHosts(Vec::new()), None),
+        ];
+        let snapshot = Snapshot {
+            sources: ["a", "b", "c"].map(source).to_vec(),
+            routing: Routing { rules, pools, ..Routing::default() },
+            ..snapshot()
+        };
+        let principal = Principal { own_domains_only: false, ..ReceiveLimits::default().relay_principal };
+        let facts = HeaderWatch::new().finish();
+        for (pool, recipients, expected) in [
+            (None, &["x.example"][..], "a b c"),
+            (Some("vip"), &["x.example"], "b"),
+            (Some("vip"), &["bank.example"], "c"),
+            (Some("vip"), &["x.example", "bank.example", "smart.example"], "b c"),
+            (Some("vip"), &["smart.example"], ""),
+            (None, &["bank.example", "x.example"], "a b c"),
+            (Some("gone"), &["x.example"], ""),
+        ] {
+            let to = |host: &&str| Recipient::new(Mailbox::parse(&format!("u@{host}")).unwrap());
+            let recipients: Vec<Recipient> = recipients.iter().map(to).collect();
+            let stream = Stream { pool: pool.map(Into::into), ..Stream::default() };
+            let mail = Candidate {
+                principal: &principal,
+                role: Role::Submission,
+                reverse_path: &ReversePath::Null,
+                recipients: &recipients,
+                facts: &facts,
+                peer: None,
+            };
+            let judged: Vec<String> = faces(&snapshot, &stream, &mail).iter().map(|face| face.source.to_string()).collect();
+            assert_eq!(judged.join(" "), expected, "{pool:?}");
+        }
+    }
+
+    fn snapshot() -> Snapshot {
+        Snapshot {
+            host_name: "relay.example".into(),
+            postmaster: "postmaster".into(),
+            sources: Vec::new(),
+            providers: vec![Provider::fallback()],
+            routing: Routing::default(),
+            checking: Checking::default(),
+            retry: RetryPolicy::default(),
+            timeouts: Timeouts::default(),
+            smtp_port: 25,
+            chunking: true,
+            connections_out_max: 100,
+            public_url: None,
         }
     }
 
