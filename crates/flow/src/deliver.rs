@@ -28,6 +28,7 @@ use crate::dispatch::{expired, settle_one};
 use crate::ending::Ending;
 use crate::generic::Generic;
 use crate::held::Held;
+use crate::keep;
 use crate::local;
 use crate::outgoing::Making;
 use crate::prepared::{Prepared, Way};
@@ -315,6 +316,7 @@ impl Attempts {
             attempt: Some(facts),
             outcomes,
         };
+        keep::before_the_end(&self.doors, &message, &settlement.outcomes).await;
         settle(&self.doors, &message, settlement, held);
         Attempted::Settled { feedback, why }
     }

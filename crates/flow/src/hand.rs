@@ -12,6 +12,7 @@ use crate::Doors;
 use crate::deliver::settle;
 use crate::dispatch::Command;
 use crate::held::Held;
+use crate::keep;
 use crate::relay::Relay;
 use crate::returns::{self, Taker};
 
@@ -106,6 +107,7 @@ async fn end_one(doors: &Doors, snapshot: &Snapshot, held: Held, how: End, reaso
         End::Cancel => None,
         End::Bounce => returns::report(doors, snapshot, &message, held.parcel(), &outcomes, Taker::nobody()).await,
     };
+    keep::before_the_end(doors, &message, &outcomes).await;
     settle(doors, &message, Settlement { loan, message: id, at: now, attempt: None, outcomes, report }, held);
     Ok(true)
 }

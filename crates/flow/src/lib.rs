@@ -16,6 +16,7 @@ mod generic;
 mod hand;
 mod held;
 mod insight;
+mod keep;
 mod local;
 mod outgoing;
 mod owned;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use postrider_mail::token::Keys;
 use postrider_model::doors::{
-    Clock, Entropy, MailLog, Mailboxes, Net, Notebook, Offload, Principal, Registry, Resolver, Spool, Suppressions,
+    Clock, Entropy, Keeping, MailLog, Mailboxes, Net, Notebook, Offload, Principal, Registry, Resolver, Spool, Suppressions,
 };
 use postrider_model::{Priority, Role, StreamName, TenantName};
 use postrider_smtp::Domain;
@@ -37,6 +37,8 @@ pub struct Doors {
     pub tokens: Option<Arc<Keys>>,
     /// Who is not to be written to any more; without it, nobody.
     pub suppressions: Option<Arc<dyn Suppressions>>,
+    /// Where messages stay when they are done; without it, nowhere.
+    pub keeping: Option<Arc<dyn Keeping>>,
     /// Where the counts of smart hosts' limits are kept; without it a restart forgets them.
     pub quotas: Option<Arc<dyn Notebook>>,
 }

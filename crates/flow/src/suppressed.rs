@@ -10,6 +10,7 @@ use postrider_model::{Diagnosis, Message, Outcome, Phase, Reason, Role, Settleme
 
 use crate::Doors;
 use crate::held::Held;
+use crate::keep;
 use crate::returns::{self, Taker};
 
 /// What is left of a parcel.
@@ -40,6 +41,7 @@ pub(crate) async fn without(doors: &Doors, snapshot: &Snapshot, message: &Messag
     let indices: Vec<u32> = outcomes.iter().map(|(index, _)| *index).collect();
     let lines = outcomes.clone();
     let settlement = Settlement { loan: parcel.loan, message: message.id, at: doors.clock.now(), attempt: None, outcomes, report };
+    keep::before_the_end(doors, message, &lines).await;
     match doors.spool.settle(settlement) {
         Ok(()) => {
             lines.iter().for_each(|(index, outcome)| doors.log.attempted(message, *index, None, outcome));

@@ -153,6 +153,8 @@ pub struct LocalMail {
     pub user: Option<u32>,
     /// What its sender asks to be told.
     pub wishes: ReportWishes,
+    /// The message that was kept and is sent again by this one.
+    pub repeats: Option<MessageId>,
     /// Header and body, with CR LF.
     pub content: Bytes,
 }

@@ -79,7 +79,8 @@ pub(crate) fn decode(body: &Bytes) -> Result<LocalMail, Refusal> {
     let content = body.slice(end + 1..);
     check_lines(&content)?;
     let (tenant, stream) = (envelope.tenant.as_deref().map(TenantName::new), envelope.stream.as_deref().map(StreamName::new));
-    Ok(LocalMail { reverse_path, recipients, tenant, stream, user: None, wishes, content })
+    let repeats = envelope.repeats.as_deref().map(crate::queue::message_id).transpose()?;
+    Ok(LocalMail { reverse_path, recipients, tenant, stream, user: None, wishes, repeats, content })
 }
 
 /// The words of MAIL and RCPT, by their own parser.

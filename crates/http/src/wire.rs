@@ -373,6 +373,9 @@ pub struct Submission {
     /// The sender's name for the envelope (RFC 3461 §4.4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub envid: Option<String>,
+    /// The id of the kept message that this one repeats, for the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<String>,
 }
 
 /// `GET /v1/intake`: what whoever hands mail over must know.

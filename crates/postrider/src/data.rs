@@ -66,6 +66,11 @@ impl DataDirectory {
         self.root.join("rerouted.json")
     }
 
+    /// Messages that stay when they are done.
+    pub fn kept(&self) -> PathBuf {
+        self.root.join("kept")
+    }
+
     /// The control socket.
     pub fn control_socket(&self) -> PathBuf {
         self.root.join("control.sock")

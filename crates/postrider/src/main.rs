@@ -10,6 +10,7 @@ mod braking;
 mod cli;
 mod config;
 mod data;
+mod keeping;
 mod kept;
 mod mail_log;
 mod own_relay;

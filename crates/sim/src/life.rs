@@ -243,6 +243,7 @@ fn doors(world: &Arc<World>, spool: &Arc<EmbeddedSpool>, counts: Arc<SimNotebook
         mailboxes: None,
         tokens: Some(Arc::new(token_keys())),
         suppressions: None,
+        keeping: None,
         quotas: Some(counts),
     }
 }

@@ -365,6 +365,15 @@ pub const ALL: &[Mutation] = &[
         says: "",
     },
     Mutation {
+        name: "flow: a message is gone with its last delivery, whatever its stream asks",
+        file: "crates/flow/src/deliver.rs",
+        find: "        keep::before_the_end(&self.doors, &message, &settlement.outcomes).await;\n",
+        replace: "",
+        test: &["-p", "postrider", "--test", "relay"],
+        check: "kept::a_message_stays_when_it_is_done_and_is_sent_again",
+        says: "",
+    },
+    Mutation {
         name: "quota: a restart forgets what was reserved",
         file: "crates/core/src/quota.rs",
         find: "text, \"{name} {} {part} {}\", span.word(), count + reserved);",

@@ -13,6 +13,7 @@ use super::{Dispatcher, Errand};
 use crate::Doors;
 use crate::deliver::{defer, settle};
 use crate::held::Held;
+use crate::keep;
 use crate::returns::{self, Taker};
 
 /// Parcels of one batch.
@@ -91,5 +92,6 @@ pub(crate) async fn settle_one(doors: &Doors, snapshot: &Snapshot, held: Held, d
         .collect();
     let report = returns::report(doors, snapshot, &message, parcel, &outcomes, Taker::nobody()).await;
     let settlement = Settlement { loan: parcel.loan, message: message.id, at: now, attempt: None, outcomes, report };
+    keep::before_the_end(doors, &message, &settlement.outcomes).await;
     settle(doors, &message, settlement, held);
 }

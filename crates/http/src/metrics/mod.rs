@@ -42,6 +42,19 @@ pub struct DomainRecords {
     pub count: u64,
 }
 
+/// Messages that stay when they are done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeptCounts {
+    /// How many.
+    pub messages: u64,
+    /// Octets of disk that they take.
+    pub octets: u64,
+    /// Those that could not be kept, since the start.
+    pub failed: u64,
+    /// Those that went before their time, since the start.
+    pub evicted: u64,
+}
+
 /// What the metrics are made from.
 #[derive(Clone)]
 pub struct MetricsDoors {
@@ -61,6 +74,8 @@ pub struct MetricsDoors {
     pub certificate_ends: Arc<dyn Fn() -> Option<Timestamp> + Send + Sync>,
     /// What the domains publish.
     pub domains: Arc<dyn Fn() -> Vec<DomainRecords> + Send + Sync>,
+    /// Messages that stay when they are done.
+    pub kept: Arc<dyn Fn() -> KeptCounts + Send + Sync>,
     /// What was counted of the journal.
     pub history: Arc<History>,
     /// What was refused.

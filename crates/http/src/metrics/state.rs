@@ -11,7 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Metric, Registry};
 
-use super::{DomainRecords, MetricsDoors, NAMES_MAX};
+use super::{DomainRecords, KeptCounts, MetricsDoors, NAMES_MAX};
 
 /// The prefix of every name.
 const PREFIX: &str = "postrider";
@@ -24,6 +24,7 @@ pub(super) async fn text(doors: &MetricsDoors) -> Result<String, std::fmt::Error
     sessions(&mut registry, doors);
     refusals(&mut registry, doors);
     domains(&mut registry, &(doors.domains)());
+    kept(&mut registry, (doors.kept)());
     if let Some(connections) = doors.insight.connections_out().await {
         gauge(&mut registry, "connections_out", "Connections to next hops, those that are being made included", connections);
     }
@@ -108,6 +109,13 @@ fn refusals(registry: &mut Registry, doors: &MetricsDoors) {
     }
     registry.register("judged", "What milters and rules said of mail", judged);
     counter(registry, "alarms", "Alarms in the log", doors.refusals.alarms());
+}
+
+fn kept(registry: &mut Registry, counts: KeptCounts) {
+    gauge(registry, "kept_messages", "Messages that stay although they are done, as their streams ask", counts.messages);
+    gauge(registry, "kept_octets", "Octets of disk that they take", counts.octets);
+    counter(registry, "kept_failed", "Messages that could not be kept", counts.failed);
+    counter(registry, "kept_evicted", "Kept messages that went before their time, for want of room", counts.evicted);
 }
 
 /// Each domain by its name, as long as there is room for names.

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::played::{MESSAGE, NOW, Played};
-use crate::{DomainRecords, History, MetricsDoors, Refusals, follow, serve_metrics};
+use crate::{DomainRecords, History, KeptCounts, MetricsDoors, Refusals, follow, serve_metrics};
 
 /// A journal that gives what it has, and then says that the rest is gone.
 struct PlayedJournal {
@@ -107,6 +107,7 @@ impl World {
                 let source = DomainRecords { domain: String::new(), record: "source", state: "differs", count: 2 };
                 many.map(record).chain([source]).collect()
             }),
+            kept: Arc::new(|| KeptCounts { messages: 5, octets: 20_480, failed: 2, evicted: 1 }),
             history: Arc::new(History::default()),
             refusals: Arc::new(Refusals::default()),
             version: "1.2.3".to_owned(),

@@ -5,6 +5,7 @@
 mod choice;
 mod desk;
 mod hand;
+mod keeping;
 mod mail_log;
 mod mailboxes;
 mod net;
@@ -20,6 +21,7 @@ pub use desk::{
     ShapeBy, Shown, SiteView, SpoolDesk, SpoolHealth, SyncTimes, Waiting, Walked,
 };
 pub use hand::{End, Ended, Hand, Suspended, Suspension};
+pub use keeping::{Keeping, KeepingTrouble};
 pub use mail_log::{Judged, Judgement, MailLog};
 pub use mailboxes::{MailboxTrouble, Mailboxes, Notebook};
 pub use net::{Connection, Listener, Net, NetTrouble, Peer, Secured, ShownCertificate, TlsDemand};

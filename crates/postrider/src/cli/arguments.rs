@@ -9,6 +9,7 @@ use super::dkim::DkimArguments;
 use super::domain::DomainArguments;
 use super::queue::QueueArguments;
 use super::registry::arguments::{ApplyArguments, KeyArguments, LimitArguments, StreamArguments, TenantArguments};
+use super::kept::KeptArguments;
 use super::suppression::SuppressionArguments;
 use super::token::TokenArguments;
 use crate::bench::BenchArguments;
@@ -45,6 +46,8 @@ pub enum Command {
     Explain(IdArguments),
     /// Who is not written to any more: list, add, remove.
     Suppression(SuppressionArguments),
+    /// Messages that stay when they are done, as their streams ask: list, show, send again, remove.
+    Kept(KeptArguments),
     /// Look at the mail that `serve --capture` keeps.
     Capture(CaptureArguments),
     /// Whose mail is sent: add, list, suspend, remove tenants.

@@ -8,6 +8,7 @@ mod client;
 mod compose;
 pub mod dkim;
 pub mod domain;
+mod kept;
 mod queue;
 mod registry;
 mod send;
@@ -71,6 +72,7 @@ async fn ask(data: &std::path::Path, command: Command) -> anyhow::Result<()> {
         Command::Queue(queue) => queue::run(data, queue).await,
         Command::Explain(explain) => queue::explain(data, &explain).await,
         Command::Capture(capture) => capture::run(data, &capture).await,
+        Command::Kept(kept) => kept::run(data, &kept).await,
         Command::Suppression(suppression) => suppression::run(data, suppression).await,
         Command::Status(status) => status::run(data, &status).await,
         Command::Reload => status::reload(data).await,

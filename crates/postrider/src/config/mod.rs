@@ -87,6 +87,8 @@ pub struct Config {
     pub watch_every: Duration,
     /// Octets of one segment of the spool's log.
     pub segment_octets: u32,
+    /// Octets of disk that messages may take which stay when they are done.
+    pub kept_octets_max: u64,
     /// Threads of the runtime; `None` is one for each core.
     pub workers: Option<usize>,
     /// How long a stop may take.

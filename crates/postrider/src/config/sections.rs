@@ -85,6 +85,10 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     });
     spool.finish();
 
+    let kept = top.section("kept");
+    let kept_octets_max = kept.or("size_max", 1 << 30, |v| values::octets(v, 1 << 20..=1 << 50));
+    kept.finish();
+
     let metrics_section = top.section("metrics");
     let metrics = metrics_section.optional("listen", values::socket_address);
     metrics_section.finish();
@@ -123,6 +127,7 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
         ipv6,
         watch_every,
         segment_octets,
+        kept_octets_max,
         workers,
         drain_timeout,
         log: log(top.section("log"), directory),

@@ -10,6 +10,7 @@ use postrider_flow::{Relay, SubmitTrouble};
 use postrider_http::{Intake, IntakeTrouble, LocalMail};
 use postrider_model::doors::{Insight, Principal, Receipt, SiteView, SpoolDesk, SpoolTrouble, Waiting};
 use postrider_model::{BoxFuture, CredentialName, MessageId};
+use postrider_records::{SqlRegistry, StreamRecord};
 use tokio::net::UnixListener;
 
 use crate::config::Tenant;
@@ -19,17 +20,41 @@ use crate::data::{DataDirectory, reachable};
 pub struct RelayIntake {
     relay: Arc<Relay>,
     tenants: Arc<ArcSwap<Vec<Tenant>>>,
+    records: Arc<SqlRegistry>,
 }
 
 impl RelayIntake {
-    /// An intake for these tenants.
-    pub fn new(relay: Arc<Relay>, tenants: Arc<ArcSwap<Vec<Tenant>>>) -> Self {
-        Self { relay, tenants }
+    /// An intake for these tenants, and those of the registry.
+    pub fn new(relay: Arc<Relay>, tenants: Arc<ArcSwap<Vec<Tenant>>>, records: Arc<SqlRegistry>) -> Self {
+        Self { relay, tenants, records }
     }
 
-    fn principal(&self, mail: &LocalMail) -> Result<Principal, IntakeTrouble> {
-        principal(&self.tenants.load(), mail)
+    /// What the file names is as the file says; a tenant or a stream that it does not name is the registry's.
+    async fn principal(&self, mail: &LocalMail) -> Result<Principal, IntakeTrouble> {
+        let of_file = principal(&self.tenants.load(), mail);
+        let (Err(_), Some(tenant)) = (&of_file, &mail.tenant) else { return of_file };
+        let silent = |trouble: String| IntakeTrouble::NotNow(format!("the registry does not answer: {trouble}"));
+        let Some(bound) = self.records.bound(tenant).await.map_err(|trouble| silent(trouble.to_string()))? else { return of_file };
+        let streams = self.records.book().streams(tenant).await.map_err(|trouble| silent(trouble.to_string()))?;
+        let named = streams.into_iter().find(|one| mail.stream.as_ref().is_none_or(|name| one.name == *name));
+        let Some(StreamRecord { name, stream }) = named else {
+            return Err(IntakeTrouble::Refused("the tenant has no such stream".to_owned()));
+        };
+        Ok(Principal {
+            tenant: tenant.clone(),
+            stream: name,
+            credential: of_user(mail),
+            priority: stream.priority,
+            own_domains_only: bound,
+            give_up_after: stream.give_up_after,
+            allowances: None,
+        })
     }
+}
+
+/// Who of the machine's users it was is told with the message, as the user of AUTH is.
+fn of_user(mail: &LocalMail) -> Option<CredentialName> {
+    mail.user.map(|user| CredentialName::new(&format!("uid-{user}")))
 }
 
 fn principal(tenants: &[Tenant], mail: &LocalMail) -> Result<Principal, IntakeTrouble> {
@@ -43,12 +68,10 @@ fn principal(tenants: &[Tenant], mail: &LocalMail) -> Result<Principal, IntakeTr
         None => tenant.streams.first(),
     };
     let (name, stream) = stream.ok_or_else(|| IntakeTrouble::Refused("the tenant has no such stream".to_owned()))?;
-    // Who of the machine's users it was is told with the message, as the user of AUTH is.
-    let credential = mail.user.map(|user| CredentialName::new(&format!("uid-{user}")));
     Ok(Principal {
         tenant: tenant.name.clone(),
         stream: name.clone(),
-        credential,
+        credential: of_user(mail),
         priority: stream.priority,
         own_domains_only: tenant.own_domains_only,
         give_up_after: stream.give_up_after,
@@ -59,9 +82,13 @@ fn principal(tenants: &[Tenant], mail: &LocalMail) -> Result<Principal, IntakeTr
 impl Intake for RelayIntake {
     fn submit(&self, mail: LocalMail) -> BoxFuture<'_, Result<Receipt, IntakeTrouble>> {
         Box::pin(async move {
-            let principal = self.principal(&mail)?;
-            let LocalMail { reverse_path, recipients, wishes, content, .. } = mail;
-            self.relay.submit(principal, reverse_path, recipients, wishes, content).await.map_err(refusal)
+            let principal = self.principal(&mail).await?;
+            let LocalMail { reverse_path, recipients, wishes, repeats, content, .. } = mail;
+            let receipt = self.relay.submit(principal, reverse_path, recipients, wishes, content).await.map_err(refusal)?;
+            if let Some(repeated) = repeats {
+                tracing::info!("message {} is {repeated} sent again, which was kept", receipt.message);
+            }
+            Ok(receipt)
         })
     }
 }
@@ -181,7 +208,7 @@ mod tests {
         ] {
             let (tenant, stream) = (tenant.map(Into::into), stream.map(Into::into));
             let (reverse_path, wishes) = (ReversePath::Null, ReportWishes::default());
-            let mail = LocalMail { reverse_path, recipients: vec![], tenant, stream, user: None, wishes, content: Bytes::new() };
+            let mail = LocalMail { reverse_path, recipients: vec![], tenant, stream, user: None, wishes, repeats: None, content: Bytes::new() };
             let principal = principal(&tenants, &mail).ok();
             let expected = found.map(|(tenant, stream, priority)| Principal {
                 tenant: tenant.into(),

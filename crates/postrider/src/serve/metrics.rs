@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::anyhow;
 use postrider_flow::Relay;
-use postrider_http::{CountingLog, DomainRecords, History, MetricsDoors, Refusals, follow, serve_metrics};
+use postrider_http::{CountingLog, DomainRecords, History, KeptCounts, MetricsDoors, Refusals, follow, serve_metrics};
 use postrider_model::Timestamp;
 use postrider_model::doors::{Insight, Journal, MailLog};
 use postrider_spool::EmbeddedSpool;
@@ -34,6 +34,8 @@ pub struct MetricsParts {
     pub certificate_ends: Arc<dyn Fn() -> Option<Timestamp> + Send + Sync>,
     /// What the domains publish.
     pub domains: Arc<dyn Fn() -> Vec<DomainRecords> + Send + Sync>,
+    /// Messages that stay when they are done.
+    pub kept: Arc<dyn Fn() -> KeptCounts + Send + Sync>,
     /// When it started, in milliseconds since the epoch.
     pub started_ms: u64,
 }
@@ -57,7 +59,7 @@ impl Metrics {
 
     /// Follows the journal from here on, and answers.
     pub fn start(self, parts: MetricsParts) {
-        let MetricsParts { relay, spool, insight, provider_of, certificate_ends, domains, started_ms } = parts;
+        let MetricsParts { relay, spool, insight, provider_of, certificate_ends, domains, kept, started_ms } = parts;
         let Self { listener, address, refusals, draining } = self;
         let from = spool.end();
         let doors = MetricsDoors {
@@ -69,6 +71,7 @@ impl Metrics {
             draining: Arc::new(move || draining.load(Ordering::Relaxed)),
             certificate_ends,
             domains,
+            kept,
             history: Arc::new(History::default()),
             refusals,
             version: env!("CARGO_PKG_VERSION").to_owned(),

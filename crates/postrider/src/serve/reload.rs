@@ -19,6 +19,7 @@ use super::certificate::{Seen, ends_soon};
 use super::listeners::Listeners;
 use crate::config::{Config, Tenant};
 use crate::data::DataDirectory;
+use crate::keeping::Keep;
 use crate::mail_log::Writer;
 use crate::registry::ConfigRegistry;
 use crate::reroutes::{self, Reroutes};
@@ -58,6 +59,8 @@ pub struct Reloader {
     pub reroutes: Mutex<Reroutes>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Messages that stay when they are done.
+    pub keep: Arc<Keep>,
     /// Rung when the reroutes have changed.
     pub rerouted: Notify,
 }
@@ -81,6 +84,7 @@ impl Reloader {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         self.registry.replace(&config.tenants, &config.credentials, &config.domains);
         self.tenants.store(Arc::new(config.tenants.clone()));
+        self.keep.set_octets_max(config.kept_octets_max);
         self.put_in_force(&config, &self.reroutes.lock().unwrap_or_else(PoisonError::into_inner));
         let mut said = vec![format!("the configuration {} is in force", self.file.display())];
         said.extend(self.listeners.make(&self.relay, change));

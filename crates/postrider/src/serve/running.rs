@@ -14,7 +14,7 @@ use postrider_edge::{
 };
 use postrider_flow::{Doors, Relay};
 use postrider_http::{About, ControlDoors, WebDoors};
-use postrider_model::doors::{Entropy, MailLog, Notebook, SpoolTrouble, Suppressions, Suspended};
+use postrider_model::doors::{Entropy, Keeping, MailLog, Notebook, SpoolTrouble, Suppressions, Suspended};
 use postrider_model::{Role, SiteName};
 use postrider_records::SqlRegistry;
 use postrider_spool::{EmbeddedSpool, Options};
@@ -35,6 +35,7 @@ use super::{drift, listener_line, manager, pools};
 use crate::braking::{self, Uses, WatchedLog};
 use crate::config::{Config, ListenerConfig};
 use crate::data::DataDirectory;
+use crate::keeping::{Keep, KeepDoor};
 use crate::registry::{ConfigRegistry, LayeredRegistry, open_registry};
 use crate::reroutes::Reroutes;
 use crate::{suppressions, suspensions, tokens};
@@ -130,8 +131,10 @@ impl Running {
         listeners.tell(&net);
         let quotas = open_quotas(&directory)?;
         let tokens = Arc::new(tokens::open(&directory.tokens_file(), &SystemEntropy::new())?);
+        let keep = Keep::open(&directory.kept(), config.kept_octets_max, Arc::new(SystemClock), log.clone());
         let doors = doors(&config, &spool, layered, net, quotas, log)?;
-        let doors = Doors { tokens: Some(tokens.clone()), suppressions: Some(suppressions.clone()), ..doors };
+        let keeping: Arc<dyn Keeping> = Arc::new(KeepDoor(keep.clone()));
+        let doors = Doors { tokens: Some(tokens.clone()), suppressions: Some(suppressions.clone()), keeping: Some(keeping), ..doors };
         let web = web.map(|web| {
             let (clock, log) = (doors.clock.clone(), doors.log.clone());
             (web, doors.net.clone(), WebDoors { tokens, suppressions: suppressions.clone(), clock, log })
@@ -144,6 +147,7 @@ impl Running {
         let relay = Relay::start_suspended(doors.clone(), snapshot.clone(), receive, !capture, suspended.clone());
         braking::load(&records, &uses, &relay).await;
         let counting = tokio::spawn(braking::watch(records.clone(), uses.clone(), relay.clone()));
+        let keeping = tokio::spawn(keep.clone().run(doors.registry.clone()));
         let counts = (records.clone(), uses);
         let bound = listeners.bound();
         announce(&config, &bound, &directory, capture);
@@ -168,6 +172,7 @@ impl Running {
             reroutes: Mutex::new(reroutes),
             clock: clock.clone(),
             rerouted: Notify::new(),
+            keep: keep.clone(),
         });
         let looks = drift::start(&doors, &reloader, &records);
         let insight = if capture { Arc::new(CaptureInsight::new(spool.clone())) } else { relay.insight(spool.clone()) };
@@ -179,7 +184,8 @@ impl Running {
             let certificate_ends = Arc::new(move || current.certificate_ends());
             let (relay, spool, insight, looks) = (relay.clone(), spool.clone(), insight.clone(), looks.clone());
             let domains = Arc::new(move || looks.counts());
-            metrics.start(MetricsParts { relay, spool, insight, provider_of, certificate_ends, domains, started_ms });
+            let kept = Arc::new(move || kept_counts(&keep));
+            metrics.start(MetricsParts { relay, spool, insight, provider_of, certificate_ends, domains, kept, started_ms });
         }
         tokio::spawn(manager::keep_watchdog_quiet(insight.clone()));
         let (reload, placed, views) = (reloader.clone(), reloader.clone(), listeners.clone());
@@ -211,7 +217,7 @@ impl Running {
         };
         let (socket, listener) = ControlSocket::bind(&directory)?;
         let mut sockets = vec![socket];
-        let mut serving = vec![counting];
+        let mut serving = vec![counting, keeping];
         if let Some(path) = &sendmail_socket {
             let (socket, listener) = ControlSocket::bind_public(path)?;
             tracing::info!("every user may hand mail over on {}", path.display());
@@ -273,8 +279,14 @@ fn doors(
         mailboxes: Some(Arc::new(Maildirs)),
         tokens: None,
         suppressions: None,
+        keeping: None,
         quotas: Some(quotas),
     })
+}
+
+fn kept_counts(keep: &Keep) -> postrider_http::KeptCounts {
+    let counts = keep.counts();
+    postrider_http::KeptCounts { messages: counts.messages, octets: counts.octets, failed: counts.failed, evicted: counts.evicted }
 }
 
 /// The counts of smart hosts' limits, as the last run left them.

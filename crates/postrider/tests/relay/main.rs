@@ -15,6 +15,7 @@ mod harness;
 mod hop;
 mod hops;
 mod hostile;
+mod kept;
 mod limits;
 mod local;
 mod metrics;
