@@ -295,7 +295,9 @@ mod tests {
         assert_eq!(path.parent(), Some(Path::new("kept/2026-11-23")));
         let name = path.file_name().unwrap().to_str().unwrap();
         assert_eq!(Named::parse(name), Some(named));
-        for other in ["", "x", "~~", &format!("{id}"), &format!("{id}~shop"), &format!("{id}~a b~c"), &format!("{id}~a~b~c"), &format!("{id}~7.new")] {
+        for other in
+            ["", "x", "~~", &format!("{id}"), &format!("{id}~shop"), &format!("{id}~a b~c"), &format!("{id}~a~b~c"), &format!("{id}~7.new")]
+        {
             assert_eq!(Named::parse(other), None, "{other}");
         }
         assert_eq!(Named::parse(&format!("{id}~a~b.new")), None, "what is not finished is nothing yet");

@@ -130,7 +130,12 @@ impl Keep {
         let looked = file::walk(folder, true, |named, octets| index.add(&named, octets));
         if let Err(trouble) = &looked {
             let shown = folder.display();
-            log.alarm(None, &format!("cannot look at the kept messages in {shown}: {trouble}; see its owner, or move it away, and start again. Mail goes on"));
+            log.alarm(
+                None,
+                &format!(
+                    "cannot look at the kept messages in {shown}: {trouble}; see its owner, or move it away, and start again. Mail goes on"
+                ),
+            );
         }
         Arc::new(Self {
             folder: folder.to_owned(),

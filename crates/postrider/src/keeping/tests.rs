@@ -30,12 +30,7 @@ impl MailLog for Played {
 }
 
 impl Registry for Played {
-    fn authenticate<'a>(
-        &'a self,
-        _: std::net::IpAddr,
-        _: &'a str,
-        _: Secret,
-    ) -> BoxFuture<'a, Result<Option<Principal>, RegistryTrouble>> {
+    fn authenticate<'a>(&'a self, _: std::net::IpAddr, _: &'a str, _: Secret) -> BoxFuture<'a, Result<Option<Principal>, RegistryTrouble>> {
         unreachable!("nobody comes")
     }
 
@@ -73,21 +68,14 @@ fn message(second: u64, stream: &str, content_octets: u64) -> Message {
         tenant: "shop".into(),
         stream: stream.into(),
         envelope: Envelope::new(ReversePath::Null, BodyType::SevenBit, false),
-        arrival: Arrival {
-            at,
-            role: Role::Local,
-            peer: None,
-            hello: "".into(),
-            protocol: Protocol::Local,
-            tls: None,
-            credential: None,
-        },
+        arrival: Arrival { at, role: Role::Local, peer: None, hello: "".into(), protocol: Protocol::Local, tls: None, credential: None },
         priority: Priority::Normal,
         deadline: None,
         release_at: None,
         recipients: vec![Recipient::new(Mailbox::parse("a@b.example").unwrap())],
         content_octets,
         mend: Mend::default(),
+        body_hash: None,
         held: None,
     }
 }

@@ -12,8 +12,11 @@ use crate::world::Fact;
 /// How long an attempt may be under way that began under another pool.
 const UNDER_WAY_MS: u64 = 60_000;
 
+/// From which addresses mail of a stream may come from an instant on; `None`: from any.
+type Change<'a> = (Timestamp, Option<&'a [IpAddr]>);
+
 pub(super) fn check(evidence: &Evidence, found: &mut Found) {
-    let mut pools: BTreeMap<&str, Vec<(Timestamp, Option<&[IpAddr]>)>> = BTreeMap::new();
+    let mut pools: BTreeMap<&str, Vec<Change<'_>>> = BTreeMap::new();
     for (at, fact) in &evidence.facts {
         if let Fact::Pooled(stream, addresses) = fact {
             pools.entry(stream).or_default().push((*at, addresses.as_deref()));
@@ -37,7 +40,7 @@ pub(super) fn check(evidence: &Evidence, found: &mut Found) {
 }
 
 /// What was said last, and what was said before as long as it may still be under way; before the first word all is allowed.
-fn allowed<'a>(changes: &'a [(Timestamp, Option<&'a [IpAddr]>)], now: Timestamp) -> impl Iterator<Item = Option<&'a [IpAddr]>> {
+fn allowed<'a>(changes: &'a [Change<'a>], now: Timestamp) -> impl Iterator<Item = Option<&'a [IpAddr]>> {
     let said = changes.partition_point(|(at, _)| *at <= now);
     // The last of them that rules for so long that nothing is under way from before it.
     let settled = changes[..said].iter().rposition(|(at, _)| at.millis() + UNDER_WAY_MS <= now.millis());

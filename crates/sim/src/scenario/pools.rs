@@ -36,7 +36,8 @@ fn pooled(name: &str, seed: u64, count: u64, every_ms: u64) -> Scenario {
 fn two_pools() -> Scenario {
     let mut scenario = pooled("two streams with a pool each, and crashes between", 360, 40, 500);
     let end = |ms, how| End { when: When::After(ms), how, down_ms: 1_000 };
-    scenario.ends = vec![end(4_000, How::Kill), end(6_000, How::Power(Loss::All)), end(5_000, How::Power(Loss::Tail)), end(4_000, How::Drain)];
+    scenario.ends =
+        vec![end(4_000, How::Kill), end(6_000, How::Power(Loss::All)), end(5_000, How::Power(Loss::Tail)), end(4_000, How::Drain)];
     scenario
 }
 
