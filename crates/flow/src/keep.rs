@@ -22,7 +22,9 @@ pub(crate) async fn before_the_end(doors: &Doors, message: &Message, outcomes: &
     let stream = match doors.registry.stream(&message.tenant, &message.stream).await {
         Ok(stream) => stream,
         Err(trouble) => {
-            return doors.log.alarm(Some(message.id), &format!("{trouble}; nobody can say whether this message is to be kept, and it is not"));
+            return doors
+                .log
+                .alarm(Some(message.id), &format!("{trouble}; nobody can say whether this message is to be kept, and it is not"));
         }
     };
     let Some(retention) = stream.retention else { return };
@@ -37,6 +39,9 @@ pub(crate) async fn before_the_end(doors: &Doors, message: &Message, outcomes: &
     if let Err(trouble) = keeping.keep(message, content).await
         && trouble.is_news
     {
-        doors.log.alarm(Some(message.id), &format!("messages are not kept when they are done: {trouble}. Mail goes on; this is said once until it is well again"));
+        doors.log.alarm(
+            Some(message.id),
+            &format!("messages are not kept when they are done: {trouble}. Mail goes on; this is said once until it is well again"),
+        );
     }
 }

@@ -25,9 +25,9 @@ impl Wanting {
     /// As a diagnosis tells it. Both end by themselves or by a person's hand, so mail waits.
     pub(crate) fn trouble(&self) -> Trouble {
         match self {
-            Wanting::Pool { tenant, stream, pool } => {
-                Trouble::ConnectFailed(format!("the stream {stream} of {tenant} is sent by the pool {pool}, which is not in the configuration").into())
-            }
+            Wanting::Pool { tenant, stream, pool } => Trouble::ConnectFailed(
+                format!("the stream {stream} of {tenant} is sent by the pool {pool}, which is not in the configuration").into(),
+            ),
             Wanting::Registry(why) => Trouble::Internal(why.clone()),
         }
     }
@@ -78,7 +78,8 @@ pub(crate) async fn words(doors: &Doors, snapshot: &Snapshot, message: &Message)
     for recipient in &message.recipients {
         let Some(way) = table::by_mail(&snapshot.routing, recipient.mailbox.host(), &mail) else { continue };
         let weights = |pool: &Pool| {
-            let sources = pool.sources.iter().map(|(name, weight)| if *weight == 1 { name.to_string() } else { format!("{name} (weight {weight})") });
+            let sources =
+                pool.sources.iter().map(|(name, weight)| if *weight == 1 { name.to_string() } else { format!("{name} (weight {weight})") });
             sources.collect::<Vec<_>>().join(", ")
         };
         let line = match (way.target, table::sending(&snapshot.routing, &way, stream.pool.as_deref())) {

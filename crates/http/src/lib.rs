@@ -39,7 +39,9 @@ mod trouble;
 mod web;
 pub mod wire;
 
-pub use doors::{About, ControlDoors, Domains, Intake, IntakeTrouble, Listeners, LocalMail, Pools, Reload, Reroute, RerouteBook, SuspensionBook};
+pub use doors::{
+    About, ControlDoors, Domains, Intake, IntakeTrouble, Listeners, LocalMail, Pools, Reload, Reroute, RerouteBook, SuspensionBook,
+};
 pub use metrics::{CountingLog, DomainRecords, History, KeptCounts, MetricsDoors, NAMES_MAX, Refusals, follow, serve_metrics};
 pub use public::{USER_CONNECTIONS_MAX, serve_public};
 pub use serve::serve;

@@ -7,9 +7,9 @@ use clap::{Args, Parser, Subcommand};
 
 use super::dkim::DkimArguments;
 use super::domain::DomainArguments;
+use super::kept::KeptArguments;
 use super::queue::QueueArguments;
 use super::registry::arguments::{ApplyArguments, KeyArguments, LimitArguments, StreamArguments, TenantArguments};
-use super::kept::KeptArguments;
 use super::suppression::SuppressionArguments;
 use super::token::TokenArguments;
 use crate::bench::BenchArguments;

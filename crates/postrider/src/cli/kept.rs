@@ -252,7 +252,9 @@ fn remove(folder: &Path, ids: &[MessageId]) -> anyhow::Result<()> {
 
 fn find(folder: &Path, id: MessageId) -> anyhow::Result<Named> {
     let found = file::find(folder, id).with_context(|| unreadable(folder))?;
-    found.ok_or_else(|| anyhow!("{id} is not kept: its stream has no retention, its time is over, or it has not ended yet (`postrider queue show {id}`)"))
+    found.ok_or_else(|| {
+        anyhow!("{id} is not kept: its stream has no retention, its time is over, or it has not ended yet (`postrider queue show {id}`)")
+    })
 }
 
 fn unreadable(folder: &Path) -> String {

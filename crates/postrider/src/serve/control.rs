@@ -208,7 +208,8 @@ mod tests {
         ] {
             let (tenant, stream) = (tenant.map(Into::into), stream.map(Into::into));
             let (reverse_path, wishes) = (ReversePath::Null, ReportWishes::default());
-            let mail = LocalMail { reverse_path, recipients: vec![], tenant, stream, user: None, wishes, repeats: None, content: Bytes::new() };
+            let mail =
+                LocalMail { reverse_path, recipients: vec![], tenant, stream, user: None, wishes, repeats: None, content: Bytes::new() };
             let principal = principal(&tenants, &mail).ok();
             let expected = found.map(|(tenant, stream, priority)| Principal {
                 tenant: tenant.into(),

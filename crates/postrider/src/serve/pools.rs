@@ -20,9 +20,10 @@ pub fn views(reloader: Arc<Reloader>, book: Arc<Book>) -> postrider_http::Pools 
         Box::pin(async move {
             let of_registry = book.pooled().await.unwrap_or_default();
             let config = reloader.configuration();
-            let of_file = config.tenants.iter().flat_map(|tenant| {
-                tenant.streams.iter().filter_map(|(name, stream)| named(&tenant.name, name, stream))
-            });
+            let of_file = config
+                .tenants
+                .iter()
+                .flat_map(|tenant| tenant.streams.iter().filter_map(|(name, stream)| named(&tenant.name, name, stream)));
             // What the file says of a stream holds.
             let in_file = |tenant: &TenantName, stream: &StreamName| {
                 config.tenants.iter().any(|one| one.name == *tenant && one.streams.iter().any(|(name, _)| name == stream))

@@ -8,7 +8,8 @@ use crate::registry::key;
 
 /// Three Sources, told apart by their EHLO names, and a pool for each but the first.
 fn pools() -> String {
-    let source = |name: &str, last: u8| format!("[[source]]\nname = \"{name}\"\naddress = \"127.0.0.{last}\"\nehlo_name = \"{name}.test\"\n");
+    let source =
+        |name: &str, last: u8| format!("[[source]]\nname = \"{name}\"\naddress = \"127.0.0.{last}\"\nehlo_name = \"{name}.test\"\n");
     let pool = |name: &str, source: &str| format!("[[pool]]\nname = \"{name}\"\nsources = [\"{source}\"]\n");
     [source("one", 1), source("two", 2), source("three", 3), pool("second", "two"), pool("third", "three")].concat()
 }

@@ -8,7 +8,7 @@ mod tenants;
 pub(crate) use credentials::Credential;
 pub use credentials::{CredentialRecord, CredentialState, Made, NewCredential};
 pub use domains::{DomainRecord, Found, KeyRecord, KeyState};
-pub use tenants::{StreamRecord, number_of_pools, TenantRecord, TenantState};
+pub use tenants::{StreamRecord, TenantRecord, TenantState, number_of_pools};
 
 use std::sync::Arc;
 

@@ -299,6 +299,7 @@ async fn pools_and_retentions_are_noticed(world: World, database: Arc<dyn Databa
     person.put_stream(&shop(), &transactional).await.unwrap();
     registry.refresh().await.unwrap();
     assert_eq!((registry.pools(), registry.retains()), (seen[1], true));
-    let pooled: Vec<String> = book.pooled().await.unwrap().iter().map(|(tenant, stream, pool)| format!("{tenant}/{stream} {pool}")).collect();
+    let pooled: Vec<String> =
+        book.pooled().await.unwrap().iter().map(|(tenant, stream, pool)| format!("{tenant}/{stream} {pool}")).collect();
     assert_eq!(pooled, ["shop/transactional vip"]);
 }
