@@ -1,7 +1,7 @@
 //! The use of credentials, watched: what they send and what becomes of it goes by here on its way to the mail log.
 //!
-//! **Promises.** A credential of the registry whose use jumps (`core::brake`) is braked within [`LOOK_EVERY`], with an alarm that names the commands that release or revoke it.
-//! One of the configuration file is only told of: the file is the operator's word. What was counted survives a restart, but for the last few seconds before a crash.
+//! **Promises.** A credential whose use jumps (`core::brake`) is braked within [`LOOK_EVERY`], with an alarm that names the commands that release or revoke it; one of the
+//! configuration file, too, whose brake stands in the registry. What was counted survives a restart, but for the last few seconds before a crash.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -167,7 +167,19 @@ async fn brake(registry: &SqlRegistry, user: &CredentialName, why: &str) -> bool
             cannot(&trouble);
             return false;
         }
-        Ok(None) => tracing::error!("ALARM the credential {user} of the configuration is used as never before: {why}"),
+        // The registry does not know it: the configuration file does.
+        Ok(None) if registry.braked(user).is_some() => {}
+        Ok(None) => {
+            if let Err(trouble) = registry.book().brake_of_file(user, why).await {
+                cannot(&trouble);
+                return false;
+            }
+            let _ = registry.refresh().await;
+            tracing::error!(
+                "ALARM the credential {user} of the configuration is braked to a message a second: {why}. `postrider key release {user}` lets it go on; to end it, \
+                 take it out of the configuration and reload"
+            );
+        }
         // A person has not looked yet.
         Ok(Some(principal)) if principal.allowances.as_ref().is_some_and(|allowances| allowances.braked.is_some()) => {}
         Ok(Some(_)) => {

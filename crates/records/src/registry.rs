@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use postrider_mail::suffix;
 use postrider_model::doors::{Allowances, Clock, Principal, RegistryTrouble, Secret, Signer};
 use postrider_model::policy::{Allowance, SendingDomain, Stream};
@@ -95,6 +96,8 @@ pub struct SqlRegistry {
     signs: AtomicBool,
     pools: AtomicU64,
     retains: AtomicBool,
+    /// Credentials of the configuration file that go slowly, and why.
+    braked: ArcSwap<BTreeMap<CredentialName, Box<str>>>,
     credentials: Memory<Box<str>, Option<Arc<Known>>>,
     owns: Memory<(TenantName, Domain), Own>,
     bound: Memory<TenantName, Option<bool>>,
@@ -118,6 +121,7 @@ impl SqlRegistry {
             signs: AtomicBool::new(false),
             pools: AtomicU64::new(0),
             retains: AtomicBool::new(false),
+            braked: ArcSwap::default(),
             credentials: Memory::new(options.credentials_max),
             owns: Memory::new(options.domains_max),
             bound: Memory::new(options.domains_max),
@@ -146,6 +150,7 @@ impl SqlRegistry {
             self.signs.store(keys > 0, Ordering::Release);
             self.retains.store(self.book.retains().await?, Ordering::Release);
             self.pools.store(self.book.pools().await?, Ordering::Release);
+            self.braked.store(Arc::new(self.book.brakes_of_file().await?));
             self.surveyed.store(version, Ordering::Release);
         }
         let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
@@ -169,6 +174,11 @@ impl SqlRegistry {
     /// Which pools streams name, as a number that is another one after each change; zero while none names any.
     pub fn pools(&self) -> u64 {
         self.pools.load(Ordering::Acquire)
+    }
+
+    /// Why a credential of the configuration file goes slowly, when it does, as of the last refresh.
+    pub fn braked(&self, user: &CredentialName) -> Option<Box<str>> {
+        self.braked.load().get(user).cloned()
     }
 
     /// Who proves itself so, from there.

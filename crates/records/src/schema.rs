@@ -5,7 +5,7 @@
 use crate::db::{Database, DatabaseTrouble};
 
 /// The form of the tables that this version writes.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 
 /// What makes form 1 out of nothing. `{octets}` is what the engine calls octets, `{ordered}` what makes it compare texts by their octets.
 const FIRST: &str = "
@@ -48,6 +48,11 @@ CREATE TABLE suppression (
     cause TEXT NOT NULL, message TEXT, reason TEXT NOT NULL, number BIGINT NOT NULL, PRIMARY KEY (tenant, stream, mailbox));
 CREATE INDEX suppression_by_number ON suppression (number);
 UPDATE registry SET format = 2;
+",
+    // Form 3: credentials of the configuration file that go slowly. Those of the registry say so themselves.
+    "
+CREATE TABLE brake (user_name TEXT PRIMARY KEY, why TEXT NOT NULL, braked_ms BIGINT NOT NULL);
+UPDATE registry SET format = 3;
 ",
 ];
 

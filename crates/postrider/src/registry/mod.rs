@@ -14,7 +14,7 @@ pub use open::{open_book, open_registry};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use postrider_model::doors::{Principal, Registry, RegistryTrouble, Secret, ShownCertificate, Signer};
+use postrider_model::doors::{Allowances, Principal, Registry, RegistryTrouble, Secret, ShownCertificate, Signer};
 use postrider_model::policy::{ReturnPath, Stream, Voice};
 use postrider_model::{BoxFuture, StreamName, TenantName};
 use postrider_records::{Own, SqlRegistry};
@@ -30,6 +30,13 @@ impl LayeredRegistry {
     /// The file over the book.
     pub fn new(file: Arc<ConfigRegistry>, book: Arc<SqlRegistry>) -> Self {
         Self { file, book }
+    }
+
+    /// What the file says of a credential, and whether it is braked.
+    fn with_brake(&self, principal: Principal) -> Principal {
+        let Some(why) = principal.credential.as_ref().and_then(|user| self.book.braked(user)) else { return principal };
+        let allowances = principal.allowances.as_deref().cloned().unwrap_or_default();
+        Principal { allowances: Some(Arc::new(Allowances { braked: Some(why), ..allowances })), ..principal }
     }
 
     async fn find_voice(&self, tenant: &TenantName, domain: &Domain) -> Result<Voice, RegistryTrouble> {
@@ -62,7 +69,7 @@ impl Registry for LayeredRegistry {
     ) -> BoxFuture<'a, Result<Option<Principal>, RegistryTrouble>> {
         Box::pin(async move {
             match self.file.look(peer, user, &secret) {
-                Some(principal) => Ok(Some(principal)),
+                Some(principal) => Ok(Some(self.with_brake(principal))),
                 // The file's user is nobody else's.
                 None if self.file.renew(user).is_some() => Ok(None),
                 None => self.book.authenticate(peer, user, &secret).await,
@@ -74,19 +81,19 @@ impl Registry for LayeredRegistry {
         Box::pin(async move {
             let Some(user) = &principal.credential else { return Ok(Some(principal.clone())) };
             match self.file.renew(user.as_str()) {
-                Some(renewed) => Ok(Some(renewed)),
+                Some(renewed) => Ok(Some(self.with_brake(renewed))),
                 None => self.book.renew(user.as_str()).await,
             }
         })
     }
 
     fn recognise(&self, peer: IpAddr) -> BoxFuture<'_, Option<Principal>> {
-        let found = self.file.look_by_network(peer);
+        let found = self.file.look_by_network(peer).map(|principal| self.with_brake(principal));
         Box::pin(std::future::ready(found))
     }
 
     fn recognise_certificate(&self, peer: IpAddr, shown: &ShownCertificate) -> BoxFuture<'_, Option<(Principal, bool)>> {
-        let found = self.file.look_by_certificate(peer, shown);
+        let found = self.file.look_by_certificate(peer, shown).map(|(principal, suffices)| (self.with_brake(principal), suffices));
         Box::pin(std::future::ready(found))
     }
 

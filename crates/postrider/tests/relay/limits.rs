@@ -76,3 +76,30 @@ fn a_key_that_is_braked_goes_slowly_until_it_is_released() {
         assert!(hop.take().contains("hello"));
     }
 }
+
+#[test]
+fn a_credential_of_the_file_is_braked_and_released_too() {
+    let hop = Hop::open(|_| None);
+    let mut relay = Relay::start(&config(hop.port));
+    let mut session = Session::log_in(relay.address("submission"));
+    let user = relay.folder.said(&["key", "list"]);
+    assert!(user.contains("of the configuration file"), "{user}");
+    let user = user.split_whitespace().next().unwrap().to_owned();
+    relay.folder.said(&["key", "brake", &user, "--reason", "somebody shouted"]);
+    assert!(relay.folder.said(&["key", "list"]).contains("braked, (somebody shouted)"));
+    for _ in 0..3 {
+        assert!(send(&mut session).starts_with("250"), "nothing is lost");
+    }
+    relay.mail.wait("its key is braked: somebody shouted");
+    let (refused, _) = relay.folder.complained(&["key", "revoke", &user]);
+    assert!(refused.contains("stands in the configuration"), "{refused}");
+    relay.folder.said(&["key", "release", &user]);
+    for _ in 0..4 {
+        assert!(send(&mut session).starts_with("250"));
+    }
+    for _ in 0..7 {
+        assert!(hop.take().contains("hello"));
+    }
+    let (refused, _) = relay.folder.complained(&["key", "release", &user]);
+    assert!(refused.contains("is not braked"), "{refused}");
+}

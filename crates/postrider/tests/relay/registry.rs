@@ -53,7 +53,7 @@ fn a_tenant_is_added_sends_and_is_stopped_while_the_relay_runs() {
     assert!(other.say(&proof).starts_with("535"));
     let (said, _) = folder.complained(&["key", "release", &user]);
     assert!(said.contains("it was revoked"), "{said}");
-    let listed = shown(folder, &["key", "list", "--json"]);
+    let listed = shown(folder, &["key", "list", "--tenant", "shop", "--json"]);
     assert_eq!((&listed["state"], &listed["why"]), (&"revoked".into(), &"it was found on a forum".into()));
     assert_eq!(listed["last_used_from"], "127.0.0.1");
     let (_, second) = key(folder, &["--tenant", "shop", "--stream", "bulk", "--network", "10.0.0.0/8"]);

@@ -1,5 +1,6 @@
 //! Credentials: who may send as a tenant.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -145,6 +146,26 @@ impl Book {
         let sql = "UPDATE credential SET state = $2, why = $3 WHERE user_name = $1 AND state <> 'revoked'";
         let absent = format!("there is no credential {user}, or it was revoked: postrider key list shows them");
         self.change(vec![Statement::one(sql, vec![user.as_str().into(), state.word().into(), why.into()], absent)]).await
+    }
+
+    /// Brakes a credential of the configuration file, or says anew why.
+    pub async fn brake_of_file(&self, user: &CredentialName, why: &str) -> Result<(), DatabaseTrouble> {
+        let sql =
+            "INSERT INTO brake (user_name, why, braked_ms) VALUES ($1, $2, $3) ON CONFLICT (user_name) DO UPDATE SET why = excluded.why";
+        let values = vec![user.as_str().into(), why.into(), self.clock.now().millis().into()];
+        self.change(vec![Statement::new(sql, values)]).await
+    }
+
+    /// Lets a credential of the configuration file go on at its own pace.
+    pub async fn release_of_file(&self, user: &CredentialName) -> Result<(), DatabaseTrouble> {
+        let sql = "DELETE FROM brake WHERE user_name = $1";
+        self.change(vec![Statement::one(sql, vec![user.as_str().into()], format!("the credential {user} is not braked"))]).await
+    }
+
+    /// The credentials of the configuration file that are braked, and why.
+    pub async fn brakes_of_file(&self) -> Result<BTreeMap<CredentialName, Box<str>>, DatabaseTrouble> {
+        let rows = self.database.find("SELECT user_name, why FROM brake", Vec::new()).await?;
+        rows.iter().map(|row| Ok((CredentialName::new(row.text(0)?), row.text(1)?.into()))).collect()
     }
 
     /// Notes when and from where credentials were last used. That changes nothing that is held in memory, so it does not count.

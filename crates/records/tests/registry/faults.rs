@@ -30,7 +30,7 @@ async fn what_is_no_database_of_ours_is_left_alone() {
     let book = open(&world, database.clone()).await.unwrap();
     book.database().define(vec!["UPDATE registry SET format = 99".to_owned()]).await.unwrap();
     let trouble = open(&world, database).await.err().unwrap();
-    assert!(trouble.to_string().contains("form 99, and this version knows form 2"), "{trouble}");
+    assert!(trouble.to_string().contains("form 99, and this version knows form 3"), "{trouble}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! `key`
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use postrider_edge::SystemClock;
 use postrider_model::doors::Clock as _;
 use postrider_model::{CredentialName, StreamName, TenantName};
@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::Desk;
 use super::arguments::{KeyAddArguments, KeyCommand};
+use crate::config::Credential;
 use crate::shown::{Clean, json, say};
 
 /// A key as it is shown.
@@ -21,7 +22,8 @@ pub struct KeyView {
     why: String,
     networks: Vec<String>,
     expires_at: Option<String>,
-    created_at: String,
+    /// Not known of one that stands in the configuration file.
+    created_at: Option<String>,
     last_used_at: Option<String>,
     last_used_from: Option<String>,
 }
@@ -45,9 +47,25 @@ impl KeyView {
             why: record.why.clone(),
             networks: record.networks.iter().map(ToString::to_string).collect(),
             expires_at: record.expires_at.map(|at| at.to_string()),
-            created_at: record.created_at.to_string(),
+            created_at: Some(record.created_at.to_string()),
             last_used_at: record.last_used_at.map(|at| at.to_string()),
             last_used_from: record.last_used_from.clone(),
+        }
+    }
+
+    /// How a credential of the configuration file is shown.
+    fn of_file(known: &Credential, braked: Option<&str>) -> Self {
+        Self {
+            user: known.user.to_string(),
+            tenant: known.tenant.to_string(),
+            stream: known.stream.to_string(),
+            state: if braked.is_some() { CredentialState::Braked.word() } else { CredentialState::Active.word() },
+            why: braked.unwrap_or_default().to_owned(),
+            networks: known.networks.iter().map(ToString::to_string).collect(),
+            expires_at: None,
+            created_at: None,
+            last_used_at: None,
+            last_used_from: None,
         }
     }
 
@@ -63,6 +81,7 @@ impl KeyView {
         parts.extend(self.expires_at.as_ref().map(|at| format!("until {at}")));
         parts.push(match (&self.last_used_at, &self.last_used_from) {
             (Some(at), Some(from)) => format!("last used {at} from {from}"),
+            _ if self.created_at.is_none() => "of the configuration file".to_owned(),
             _ => "never used".to_owned(),
         });
         format!("{}  {}", self.user, parts.join(", "))
@@ -71,18 +90,29 @@ impl KeyView {
 
 pub async fn run(desk: &Desk, command: KeyCommand) -> anyhow::Result<()> {
     let state = |user: String, state: CredentialState, reason: String| async move {
-        desk.book.set_credential(&CredentialName::new(&user), state, &reason).await?;
+        let name = CredentialName::new(&user);
+        match (desk.config.credentials.iter().any(|known| known.user == name), state) {
+            (false, state) => desk.book.set_credential(&name, state, &reason).await?,
+            (true, CredentialState::Active) => desk.book.release_of_file(&name).await?,
+            (true, CredentialState::Braked) => desk.book.brake_of_file(&name, &reason).await?,
+            (true, CredentialState::Revoked) => {
+                bail!("{user} stands in the configuration: take its [[credential]] out there, and run postrider reload")
+            }
+        }
         Ok(say(format_args!("{user} is {}", state.word()))?)
     };
     match command {
         KeyCommand::Add(wanted) => add(desk, &wanted).await,
         KeyCommand::List { tenant, json: as_json } => {
             let tenant = tenant.map(|name| TenantName::new(&name));
-            let keys = desk.book.credentials(tenant.as_ref()).await?;
+            let mut keys: Vec<KeyView> = desk.book.credentials(tenant.as_ref()).await?.iter().map(KeyView::of).collect();
+            let braked = desk.book.brakes_of_file().await?;
+            let of_file = desk.config.credentials.iter().filter(|known| tenant.as_ref().is_none_or(|tenant| known.tenant == *tenant));
+            keys.extend(of_file.map(|known| KeyView::of_file(known, braked.get(&known.user).map(|why| &**why))));
             if keys.is_empty() && !as_json {
-                return Ok(say("there are no keys; those of the configuration file are not listed here")?);
+                say("there are no keys")?;
             }
-            for key in keys.iter().map(KeyView::of) {
+            for key in keys {
                 match as_json {
                     true => say(json(&key)?)?,
                     false => say(key.line())?,
