@@ -165,6 +165,10 @@ async fn what_happened_and_how_it_is_are_told_to_prometheus() {
         "postrider_domain_records{domain=\"d003.example\",record=\"dmarc\",state=\"missing\"} 1",
         "postrider_domain_records{domain=\"other\",record=\"key\",state=\"ok\"} 50",
         "postrider_domain_records{domain=\"other\",record=\"dmarc\",state=\"missing\"} 1",
+        "postrider_kept_messages 5",
+        "postrider_kept_octets 20480",
+        "postrider_kept_failed_total 2",
+        "postrider_kept_evicted_total 1",
         "postrider_build_info{version=\"1.2.3\"} 1",
         "postrider_metrics_events_missed_total 0",
     ] {
