@@ -35,10 +35,12 @@ mod returns;
 mod session_out;
 mod settings;
 mod sign;
+mod silence;
 mod submit;
 mod suppressed;
 mod survey;
 
 pub use relay::{Listening, Relay, SubmitTrouble};
 pub use settings::{Doors, ListenerSettings, ReceiveLimits};
+pub use silence::Silence;
 pub use survey::survey;

@@ -108,7 +108,7 @@ impl History {
                     ..self.settled(event.at, *delivery, outcome)
                 });
             }
-            EventKind::Accepted { .. } | EventKind::Settled { .. } => {}
+            EventKind::Accepted { .. } | EventKind::Settled { .. } | EventKind::Noted(_) => {}
         }
     }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use postrider_model::doors::{Clock, Hand, Insight, Journal, Receipt, SenderFilter, Spool, SpoolDesk, Suppressions, Suspended, Suspension};
+use postrider_model::doors::{
+    Clock, Hand, Insight, Journal, Receipt, SenderFilter, Spool, SpoolDesk, Suppressing, Suppressions, Suspended, Suspension,
+};
 use postrider_model::{BoxFuture, MessageId, ReportWishes, StreamName, TenantName, Timestamp};
 use postrider_smtp::{Host, Mailbox, ReversePath};
 
@@ -27,6 +29,8 @@ pub struct ControlDoors {
     pub suspensions: Arc<dyn SuspensionBook>,
     /// Who is not written to any more.
     pub suppressions: Arc<dyn Suppressions>,
+    /// Who adds to them, and tells of it.
+    pub suppressing: Arc<dyn Suppressing>,
     /// What is sent another way.
     pub reroutes: Arc<dyn RerouteBook>,
     /// Where submitted mail goes.

@@ -70,7 +70,7 @@ pub(crate) async fn add(State(doors): State<ControlDoors>, Json(asked): Json<wir
     for (tenant, stream, mailbox) in keys {
         let (since, cause) = (doors.clock.now(), SuppressionCause::Operator);
         let suppression = Suppression { tenant, stream, mailbox, since, cause, message: None, reason: reason.into() };
-        changed += u64::from(doors.suppressions.suppress(suppression).await?);
+        changed += u64::from(doors.suppressing.suppress(suppression, None).await?);
     }
     Ok(Json(wire::Suppressed { changed }))
 }

@@ -1,7 +1,7 @@
 //! The listener for recipients: where the link of List-Unsubscribe leads (RFC 8058), and nothing else.
 //!
-//! **Promises.** A POST that says `List-Unsubscribe=One-Click` ends a stream's mail to one address, and is answered when that is on stable storage; said again it
-//! is answered the same. A GET shows a page with a button and changes nothing, so a scanner that follows links unsubscribes nobody (RFC 8058 §3.2 asks for a
+//! **Promises.** A POST that says `List-Unsubscribe=One-Click` ends a stream's mail to one address, and is answered when that, and the event that tells of it, are on stable
+//! storage; said again it is answered the same. A GET shows a page with a button and changes nothing, so a scanner that follows links unsubscribes nobody (RFC 8058 §3.2 asks for a
 //! POST without cookies, log-in or questions). A link that was not made here leads nowhere, in the same words for all. What a page shows was in the message; it is
 //! escaped, runs no script, and is kept by no cache. Requests are bounded in octets and time, connections in number, in all and for each network.
 //!
@@ -28,7 +28,7 @@ use hyper_util::service::TowerToHyperService;
 use postrider_mail::token::{Keys, Subscription};
 use postrider_model::MessageId;
 use postrider_model::doors::{
-    Clock, Connection, Listener, MailLog, Net, Peer, SuppressedMailbox, Suppression, SuppressionCause, Suppressions,
+    Clock, Connection, Listener, Net, Peer, SuppressedMailbox, Suppressing, Suppression, SuppressionCause, Suppressions,
 };
 use postrider_smtp::Mailbox;
 use tokio::sync::Semaphore;
@@ -53,12 +53,12 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct WebDoors {
     /// Which links are ours.
     pub tokens: Arc<Keys>,
-    /// Where a word of silence is kept.
+    /// Where a word of silence is looked up.
     pub suppressions: Arc<dyn Suppressions>,
+    /// Who takes one, and tells of it.
+    pub suppressing: Arc<dyn Suppressing>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Where it is told.
-    pub log: Arc<dyn MailLog>,
 }
 
 /// Who asks.
@@ -168,11 +168,8 @@ async fn unsubscribe(
         message: Some(MessageId(subscription.delivery.message)),
         reason: "".into(),
     };
-    match doors.suppressions.suppress(suppression.clone()).await {
-        Ok(fresh) => {
-            if fresh {
-                doors.log.suppressed(&suppression, Some(peer));
-            }
+    match doors.suppressing.suppress(suppression, Some(peer)).await {
+        Ok(_) => {
             let (to, from) = (escaped(&subscription.mailbox), sender(&subscription));
             shown(StatusCode::OK, "Unsubscribed", &format!("<p>{from} does not write to <b>{to}</b> any more.</p>"))
         }

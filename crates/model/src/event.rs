@@ -1,7 +1,9 @@
 //! Facts, written in the same commit as what they tell.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::doors::Suppression;
 use crate::{AttemptFacts, DeliveryId, Message, MessageId, Outcome, Timestamp};
 
 /// One fact. `sequence` only grows, has no gaps within a log, and is never moved by compaction.
@@ -34,4 +36,27 @@ pub enum EventKind {
         /// What became of it.
         outcome: Outcome,
     },
+    /// Something that is about no message here.
+    Noted(Notice),
+}
+
+/// A fact that stands in a record of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// An address is not written to any more.
+    Suppressed {
+        /// Which, by which stream, and by whose word: an unsubscription is the recipient's own.
+        suppression: Arc<Suppression>,
+        /// From where the word came, when that was the web.
+        peer: Option<IpAddr>,
+    },
+}
+
+impl Notice {
+    /// When it became true.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Notice::Suppressed { suppression, .. } => suppression.since,
+        }
+    }
 }

@@ -17,7 +17,7 @@ pub mod parcel;
 pub mod policy;
 pub mod time;
 
-pub use event::{Event, EventKind};
+pub use event::{Event, EventKind, Notice};
 pub use id::{DeliveryId, MessageId};
 pub use message::{Arrival, BodyType, Content, ContentSource, Envelope, Mend, Message, Priority, Protocol, Recipient, ReportWishes, Role};
 pub use names::{CredentialName, ProviderName, SiteName, SourceName, StreamName, TenantName, valid_name};

@@ -45,8 +45,10 @@ const LATER: &[&str] = &[
 ALTER TABLE registry ADD COLUMN suppressions BIGINT NOT NULL DEFAULT 0;
 CREATE TABLE suppression (
     tenant TEXT {ordered} NOT NULL, stream TEXT {ordered} NOT NULL, mailbox TEXT {ordered} NOT NULL, since_ms BIGINT NOT NULL,
-    cause TEXT NOT NULL, message TEXT, reason TEXT NOT NULL, number BIGINT NOT NULL, PRIMARY KEY (tenant, stream, mailbox));
+    cause TEXT NOT NULL, message TEXT, reason TEXT NOT NULL, number BIGINT NOT NULL, told BIGINT NOT NULL,
+    PRIMARY KEY (tenant, stream, mailbox));
 CREATE INDEX suppression_by_number ON suppression (number);
+CREATE INDEX suppression_untold ON suppression (number) WHERE told = 0;
 UPDATE registry SET format = 2;
 ",
     // Form 3: credentials of the configuration file that go slowly. Those of the registry say so themselves.

@@ -85,10 +85,10 @@ impl SqlSuppressions {
         Ok(())
     }
 
-    /// Takes over what another book knew. What is here already stays as it is, so it may be done twice.
+    /// Takes over what another book knew, and had told of. What is here already stays as it is, so it may be done twice.
     pub async fn take_over(&self, suppressions: &[Suppression]) -> Result<(), SuppressionTrouble> {
         for page in suppressions.chunks(PAGE) {
-            self.database.change(page.iter().flat_map(written).collect()).await.map_err(trouble)?;
+            self.database.change(page.iter().flat_map(|one| written(one, true)).collect()).await.map_err(trouble)?;
             self.remember(page.iter().map(fingerprint_of).collect());
         }
         Ok(())
@@ -135,7 +135,7 @@ impl SqlSuppressions {
         if self.may_know(tenant, stream, mailbox) && self.look(tenant, stream, mailbox).await?.is_some() {
             return Ok(false);
         }
-        let changed = self.database.change(written(suppression).to_vec()).await?;
+        let changed = self.database.change(written(suppression, false).to_vec()).await?;
         self.remember(vec![fingerprint_of(suppression)]);
         Ok(changed.last() == Some(&1))
     }
@@ -204,16 +204,45 @@ impl Suppressions for SqlSuppressions {
         let statement = Statement::new(sql, named(tenant, stream, mailbox));
         Box::pin(async move { Ok(self.database.change(vec![statement]).await.map_err(trouble)? == [1]) })
     }
+
+    fn untold<'a>(
+        &'a self,
+        which: Option<&'a SuppressionKey>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Suppression>>, SuppressionTrouble>> {
+        Box::pin(async move {
+            let rows = match which {
+                None => {
+                    let sql = "SELECT tenant, stream, mailbox, since_ms, cause, message, reason FROM suppression \
+                               WHERE told = 0 ORDER BY number LIMIT $1";
+                    self.database.find(sql, vec![(max as u64).into()]).await
+                }
+                Some((tenant, stream, mailbox)) => {
+                    let sql = "SELECT tenant, stream, mailbox, since_ms, cause, message, reason FROM suppression \
+                               WHERE tenant = $1 AND stream = $2 AND mailbox = $3 AND told = 0";
+                    self.database.find(sql, named(tenant, stream, mailbox)).await
+                }
+            };
+            rows.and_then(|rows| rows.iter().map(|row| suppression(row).map(Arc::new)).collect()).map_err(trouble)
+        })
+    }
+
+    fn told<'a>(&'a self, key: &'a SuppressionKey) -> BoxFuture<'a, Result<(), SuppressionTrouble>> {
+        let (tenant, stream, mailbox) = key;
+        let sql = "UPDATE suppression SET told = 1 WHERE tenant = $1 AND stream = $2 AND mailbox = $3";
+        let statement = Statement::new(sql, named(tenant, stream, mailbox));
+        Box::pin(async move { self.database.change(vec![statement]).await.map(drop).map_err(trouble) })
+    }
 }
 
 /// What writes one down, under a number of its own that all who hold fingerprints look for. The row of the numbers is locked until the end of the transaction, so nobody
 /// sees a number before every smaller one.
-fn written(suppression: &Suppression) -> [Statement; 2] {
+fn written(suppression: &Suppression, told: bool) -> [Statement; 2] {
     let Suppression { tenant, stream, mailbox, since, cause, message, reason } = suppression;
     let mut values = named(tenant, stream, mailbox);
-    values.extend([since.millis().into(), cause.word().into(), message.map(|id| id.to_string()).into(), (&**reason).into()]);
-    let sql = "INSERT INTO suppression (tenant, stream, mailbox, since_ms, cause, message, reason, number) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT suppressions FROM registry WHERE one = 1)) \
+    values.extend([since.millis().into(), cause.word().into(), message.map(|id| id.to_string()).into(), (&**reason).into(), told.into()]);
+    let sql = "INSERT INTO suppression (tenant, stream, mailbox, since_ms, cause, message, reason, told, number) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, (SELECT suppressions FROM registry WHERE one = 1)) \
                ON CONFLICT (tenant, stream, mailbox) DO NOTHING";
     let counted = "UPDATE registry SET suppressions = suppressions + 1 WHERE one = 1";
     [Statement::new(counted, Vec::new()), Statement::new(sql, values)]

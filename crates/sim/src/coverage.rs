@@ -21,10 +21,11 @@ pub const INGREDIENTS: &[(&str, usize)] = &[
     ("crash while sealing", 6),
     ("crash while beginning or freeing a segment", 9),
     ("crash while making a segment or giving it back", 9),
-    ("crash while staging a large content", 7),
+    ("crash while staging a large content", 5),
     ("crash while archiving", 8),
     ("crash while draining", 8),
     ("crash while keeping counts", 20),
+    ("crash while telling a word of silence", 3),
     // What it loses, refuses and fails.
     ("loses a write", 55),
     ("tears a write", 25),
@@ -79,6 +80,11 @@ pub const INGREDIENTS: &[(&str, usize)] = &[
     ("the DNS denies a name", 30),
     ("DNS answers are slow", 60),
     ("a domain says that it takes no mail", 100),
+    // The registry.
+    ("the registry is silent", 10),
+    ("the registry is slow", 5),
+    ("who asked for silence has it", 15),
+    ("mail ends for want of a reader", 5),
     // Clients and their mail.
     ("a client breaks off before the content", 100),
     ("a client breaks off in the content", 75),
@@ -105,6 +111,7 @@ pub fn met(world: &World, scenario: &Scenario, evidence: &Evidence) -> BTreeSet<
     let mut met = world.disk.met();
     met.extend(lock(&world.net).felt());
     met.extend(lock(&world.zones).felt.iter());
+    met.extend(lock(&world.records).felt.iter());
     for remote in lock(&world.remotes).iter() {
         met.extend(remote.provider.ledger.felt.keys());
     }
@@ -142,6 +149,8 @@ fn of_fact(at: Timestamp, fact: &Fact, queue: u64, evidence: &Evidence) -> Optio
         Fact::LifeEnded(how) if how.starts_with("did not open: the disk is full") => Some("it does not open on a full disk"),
         Fact::LifeEnded(how) if how.starts_with("Power") || how.starts_with("the power") => Some("the power goes"),
         Fact::Reloaded(_) => Some("a reload of the policy"),
+        Fact::Silenced { .. } => Some("who asked for silence has it"),
+        Fact::Attempted { cause: Cause::Silence, .. } => Some("mail ends for want of a reader"),
         Fact::Attempted { report: true, outcome: Outcome::Bounced, .. } => Some("a report is lost for want of a sender"),
         Fact::Attempted { message, outcome: Outcome::Bounced, cause, .. } => {
             let old = at.since(message.accepted_at()).as_millis() as u64 >= evidence.give_up_ms;

@@ -7,19 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_core::quota;
-use postrider_flow::{Doors, ListenerSettings, Relay};
-use postrider_model::doors::{InPlace, Insight, Journal, JournalTrouble, Notebook, SpoolDesk, SpoolTrouble};
+use postrider_flow::{Doors, ListenerSettings, Relay, Silence};
+use postrider_model::doors::{InPlace, Insight, Journal, JournalTrouble, Notebook, SpoolDesk, SpoolTrouble, Suppression};
 use postrider_model::policy::Snapshot;
-use postrider_model::{EventKind, Role, Timestamp};
+use postrider_model::{EventKind, Notice, Role, Timestamp};
 use postrider_spool::disk::Disk;
 use postrider_spool::{EmbeddedSpool, JournalLimits, Options};
 
 use crate::coverage;
 use crate::judge::{self, Evidence, Violation};
 use crate::scenario::{Change, How, Scenario, When};
-use crate::world::book::{JournalEvent, Outcome};
+use crate::world::book::{JournalEvent, Outcome, who};
+use crate::world::registry;
 use crate::world::{
-    EPOCH_MS, Fact, Phase, SimClock, SimEntropy, SimLog, SimNet, SimNotebook, SimRegistry, SimResolver, World, clients, lock, token_keys,
+    EPOCH_MS, Fact, Phase, SimClock, SimEntropy, SimLog, SimNet, SimNotebook, SimRegistry, SimResolver, SimSuppressions, World, clients,
+    lock, token_keys,
 };
 
 /// How often the world looks whether all is done: in bad weather, and in fine weather.
@@ -152,6 +154,13 @@ async fn live(world: &Arc<World>, scenario: &Scenario, life: u32, next_change: &
     };
     let doors = doors(world, &spool, counts);
     let snapshot = lock(&world.snapshot).clone();
+    let silence = Arc::new(Silence::new(Arc::new(SimSuppressions(world.clone())), spool.clone(), doors.log.clone()));
+    for (number, plan) in scenario.unsubscribers.iter().enumerate() {
+        tokio::spawn(registry::unsubscribe(world.clone(), silence.clone(), number, plan.clone()));
+    }
+    if !scenario.unsubscribers.is_empty() {
+        tokio::spawn(async move { silence.tell_the_rest().await });
+    }
     let relay = Relay::start(doors, snapshot, Arc::new(scenario.limits.clone()), true);
     relay.listen(world.listener(), listener(scenario.strangers));
     for number in 0..scenario.clients.len() {
@@ -242,7 +251,7 @@ fn doors(world: &Arc<World>, spool: &Arc<EmbeddedSpool>, counts: Arc<SimNotebook
         log: Arc::new(SimLog(world.clone())),
         mailboxes: None,
         tokens: Some(Arc::new(token_keys())),
-        suppressions: None,
+        suppressions: Some(Arc::new(SimSuppressions(world.clone()))),
         keeping: None,
         quotas: Some(counts),
     }
@@ -319,6 +328,10 @@ fn in_short(kind: EventKind) -> JournalEvent {
                 postrider_model::Outcome::Bounced { .. } => Outcome::Bounced,
             },
         },
+        EventKind::Noted(Notice::Suppressed { suppression, .. }) => {
+            let Suppression { tenant, stream, mailbox, .. } = &*suppression;
+            JournalEvent::Suppressed { who: who(tenant.as_str(), stream.as_str(), mailbox.as_str()) }
+        }
     }
 }
 
@@ -356,7 +369,8 @@ impl Eyes<'_> {
                 return Watched::Poisoned(why);
             }
             self.look().await;
-            let clear = now_ms >= scenario.clear_ms && *next_change == scenario.changes.len() && world.clients_done();
+            let clear =
+                now_ms >= scenario.clear_ms && *next_change == scenario.changes.len() && world.clients_done(scenario.unsubscribers.len());
             if clear && spool.count().deliveries == 0 && settled_down(spool).await {
                 let health = spool.health();
                 let contents = world.disk.list("contents").map_or(0, |names| names.len());
@@ -430,6 +444,7 @@ fn apply(world: &World, scenario: &Scenario, change: &Change) {
             pools.1.extend(pool.map(|pool| (*stream, pool)));
             return world.note(Fact::Pooled(stream, pool.map(|pool| addresses(&lock(&world.snapshot), pool))));
         }
+        Change::Registry(weather) => lock(&world.records).weather = *weather,
         Change::Reload(snapshot) => {
             *lock(&world.snapshot) = snapshot.clone();
             return world.note(Fact::Reloaded(scenario.connections_max(snapshot)));

@@ -9,6 +9,7 @@ use crate::footer::{FooterBuilder, Summary, Trailer, replay_footer};
 use crate::forms::{Body, Form, SettlementParts, put_settlement, put_states, put_stored_message};
 use crate::index::Index;
 use crate::journal;
+use crate::notice::put_notice;
 use crate::record::{Binding, Header, Kind, Scan};
 
 const BINDING: Binding = Binding { log: 7, life: 1 };
@@ -66,6 +67,7 @@ pub fn kinds_written(octets: &[u8]) -> Vec<&'static str> {
             Some(Kind::Footer) => "footer",
             Some(Kind::Transferred) => "mark",
             Some(Kind::Alteration | Kind::Change) => "change",
+            Some(Kind::Notice) => "notice",
             None => break,
         });
         rest = usize::try_from(header.record_octets()).ok().and_then(|end| rest.get(end..)).unwrap_or_default();
@@ -102,6 +104,7 @@ fn put_form(out: &mut Vec<u8>, form: &Form) {
         }
         Form::Transferred(life) => out.number((*life).into()),
         Form::Alteration(alteration) => put_alteration(out, alteration),
+        Form::Notice(notice) => put_notice(out, notice),
         Form::Settlement(settlement) => {
             let outcomes: Vec<(u32, Outcome)> = settlement.outcomes.iter().map(|told| (told.index, told.outcome.clone())).collect();
             let attempts: Vec<u32> = settlement.outcomes.iter().map(|told| told.attempts).collect();

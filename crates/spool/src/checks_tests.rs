@@ -1,10 +1,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use postrider_model::doors::OnHold;
+use postrider_model::doors::{OnHold, SuppressedMailbox, Suppression, SuppressionCause};
 use postrider_model::{
-    Arrival, AttemptFacts, BodyType, CredentialName, Diagnosis, Envelope, Mend, Message, MessageId, Phase, Priority, Protocol, Reason,
-    Recipient, Role, SourceName, StreamName, TenantName, Timestamp, TlsFacts, Trouble,
+    Arrival, AttemptFacts, BodyType, CredentialName, Diagnosis, Envelope, Mend, Message, MessageId, Notice, Phase, Priority, Protocol,
+    Reason, Recipient, Role, SourceName, StreamName, TenantName, Timestamp, TlsFacts, Trouble,
 };
 use postrider_smtp::parameters::{Notify, OriginalRecipient, Ret};
 use postrider_smtp::wishes::{DeliverBy, MtPriority};
@@ -83,6 +83,21 @@ fn messages() -> Vec<Message> {
     let mut by_return = plain.clone();
     by_return.envelope.deliver_by = DeliverBy::parse("120;R");
     vec![plain, full, relayed, wished, held, by_return]
+}
+
+fn notices() -> Vec<Notice> {
+    let clicked = Suppression {
+        tenant: TenantName::new("shop"),
+        stream: StreamName::new("news"),
+        mailbox: SuppressedMailbox::of(&Mailbox::parse("\"A b\"@Bücher.example").unwrap()),
+        since: at(9),
+        cause: SuppressionCause::OneClick,
+        message: Some(MessageId(4)),
+        reason: "".into(),
+    };
+    let by_phone = Suppression { cause: SuppressionCause::Operator, message: None, reason: "by phone\n\"ü\"".into(), ..clicked.clone() };
+    let suppressed = |suppression, peer| Notice::Suppressed { suppression: std::sync::Arc::new(suppression), peer };
+    vec![suppressed(clicked, Some("2001:db8::2".parse().unwrap())), suppressed(by_phone, None)]
 }
 
 fn diagnoses() -> Vec<Diagnosis> {
@@ -172,6 +187,7 @@ fn forms() -> Vec<(Kind, Form)> {
     }
     forms.push((Kind::Standing, Form::Standing(MessageId(5), states)));
     forms.push((Kind::Transferred, Form::Transferred(12)));
+    forms.extend(notices().into_iter().map(|notice| (Kind::Notice, Form::Notice(notice))));
     let choices = [
         Choice::default(),
         Choice {
@@ -291,7 +307,8 @@ fn write_corpora() {
         let reports_on = Some(MessageId(9)).filter(|_| message.deadline.is_some());
         postrider_model::EventKind::Accepted { message: std::sync::Arc::new(message), reports_on }
     });
-    for (nth, kind) in accepted.chain([settled]).enumerate() {
+    let noted = notices().into_iter().map(postrider_model::EventKind::Noted);
+    for (nth, kind) in accepted.chain([settled]).chain(noted).enumerate() {
         let mut event = Vec::new();
         put_event(&mut event, &postrider_model::Event { sequence: 9, at: at(3), kind });
         // The first of four frames holds it whole; `whole_file` cuts it there.

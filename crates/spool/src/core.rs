@@ -217,7 +217,7 @@ impl Core {
 
     /// Memory follows the log; then everybody is told.
     pub(crate) fn apply(&self, committed: Committed) {
-        let mut answers = Vec::with_capacity(committed.done.len());
+        let (mut answers, mut noted) = (Vec::with_capacity(committed.done.len()), Vec::new());
         let mut events = Vec::with_capacity(committed.done.len());
         let (mut settled, mut accepted, mut copies, mut doomed) = (0, 0, 0, Vec::new());
         let has_done = !committed.done.is_empty();
@@ -247,6 +247,10 @@ impl Core {
                 Purpose::Alter { turn } => {
                     index.segments.depend_on_all_before(place.life);
                     turn.into_iter().for_each(|turn| index.end_turn(turn));
+                }
+                Purpose::Note { notice, answer } => {
+                    events.push(Event { sequence, at: notice.at(), kind: EventKind::Noted(notice) });
+                    noted.push(answer);
                 }
                 Purpose::Mark => {}
             }
@@ -280,6 +284,7 @@ impl Core {
             staged.keep();
             let _ = answer.send(Ok(()));
         }
+        noted.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
         for (frame, trouble) in committed.refused {
             self.counters.refused.fetch_add(u64::from(frame.is_mail()), Ordering::Relaxed);
             if trouble == SpoolTrouble::Full && frame.is_mail() {

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use postrider_model::doors::{Left, LendLimit, Lent, Opened, Receipt, Spool, SpoolTrouble, Staged, Staging};
 use postrider_model::{
-    BoxFuture, Content, Group, Loan, Message, MessageId, Parcel, Settlement, SiteName, StreamName, TenantName, Timestamp, limits,
+    BoxFuture, Content, Group, Loan, Message, MessageId, Notice, Parcel, Settlement, SiteName, StreamName, TenantName, Timestamp, limits,
 };
 use postrider_smtp::Host;
 use tokio::sync::oneshot;
@@ -121,6 +121,18 @@ impl EmbeddedSpool {
             return Err(SpoolTrouble::Io("the settlement is larger than a segment can hold".into()));
         }
         self.hand_over(frame, loan, attempt.map(Arc::new), outcomes)
+    }
+
+    async fn note_now(&self, notice: Notice) -> Result<(), SpoolTrouble> {
+        self.core.check_sound()?;
+        self.core.check_room()?;
+        let (answer, answered) = oneshot::channel();
+        let frame = Frame::notice(notice, answer);
+        if frame.octets() > self.record_octets_max() {
+            return Err(SpoolTrouble::Io("the notice is larger than a segment can hold".into()));
+        }
+        self.core.give(Item::Frame(Box::new(frame)), Weight::Mail).map_err(|_| SpoolTrouble::Closed)?;
+        answered.await.unwrap_or(Err(SpoolTrouble::Closed))
     }
 
     /// Memory and hand-off change together, so that records of one message stand in the log in the order in which memory changed.
@@ -259,6 +271,10 @@ impl Spool for EmbeddedSpool {
 
     fn settle(&self, settlement: Settlement) -> Result<(), SpoolTrouble> {
         self.settle_now(settlement)
+    }
+
+    fn note(&self, notice: Notice) -> BoxFuture<'_, Result<(), SpoolTrouble>> {
+        Box::pin(self.note_now(notice))
     }
 
     fn settle_room(&self) -> BoxFuture<'_, Result<(), SpoolTrouble>> {

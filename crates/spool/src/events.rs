@@ -7,6 +7,7 @@ use postrider_model::{DeliveryId, Event, EventKind, MessageId};
 
 use crate::codec::{Damaged, Decoder, Encode};
 use crate::forms::Form;
+use crate::notice::{put_notice, take_notice};
 use crate::record::Kind;
 use crate::segment::Slot;
 use crate::stored::{put_attempt, put_message, put_option, put_outcome, take_attempt, take_message, take_option, take_outcome, take_time};
@@ -30,6 +31,10 @@ pub(crate) fn put_event(out: &mut Vec<u8>, event: &Event) {
             put_option(out, attempt.as_deref(), put_attempt);
             put_outcome(out, outcome);
         }
+        EventKind::Noted(notice) => {
+            out.octet(2);
+            put_notice(out, notice);
+        }
     }
 }
 
@@ -46,6 +51,7 @@ pub(crate) fn take_event(sequence: u64, payload: &[u8]) -> Result<Event, Damaged
             attempt: take_option(&mut from, take_attempt)?.map(Arc::new),
             outcome: take_outcome(&mut from)?,
         },
+        2 => EventKind::Noted(take_notice(&mut from)?),
         _ => return Err(Damaged),
     };
     if from.is_empty() { Ok(Event { sequence, at, kind }) } else { Err(Damaged) }
@@ -72,6 +78,7 @@ fn events_of(form: Form, mut sequence: u64, events: &mut Vec<Event>) {
                 events.push(Event { sequence, at, kind });
             }
         }
+        Form::Notice(notice) => events.push(Event { sequence, at: notice.at(), kind: EventKind::Noted(notice) }),
         Form::Checkpoint(..) | Form::Standing(..) | Form::Transferred(_) | Form::Alteration(_) => {}
     }
 }
@@ -85,9 +92,8 @@ pub(crate) fn events_in(slot: &Slot, from: u64, end: u64, max: usize) -> Result<
         && let Some(found) = walk.next()?
         && found.header.sequence < end
     {
-        let Some(kind) = Kind::from_tag(found.header.tag).filter(|kind| matches!(kind, Kind::Acceptance | Kind::Settlement)) else {
-            continue;
-        };
+        let tells = |kind: &Kind| matches!(kind, Kind::Acceptance | Kind::Settlement | Kind::Notice);
+        let Some(kind) = Kind::from_tag(found.header.tag).filter(tells) else { continue };
         let form = Form::decode(kind, found.meta)
             .map_err(|_| SpoolTrouble::Corrupt(format!("{}, offset {}: the record cannot be decoded", slot.name, found.offset)))?;
         if found.header.sequence + form.events() > from {

@@ -54,7 +54,7 @@ impl Summary {
                 out.extend(settlement.report.map(|stored| Self::message(stored, None, Vec::new())));
             }
             Form::Alteration(alteration) => out.push(Summary::Alteration(alteration)),
-            Form::Transferred(_) => {}
+            Form::Transferred(_) | Form::Notice(_) => {}
         }
         out
     }

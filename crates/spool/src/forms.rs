@@ -3,10 +3,11 @@
 //! **Promises.** Decoding is total, and takes the whole meta part: octets left over are damage.
 
 use postrider_model::doors::OnHold;
-use postrider_model::{AttemptFacts, Diagnosis, Message, MessageId, Outcome, Timestamp};
+use postrider_model::{AttemptFacts, Diagnosis, Message, MessageId, Notice, Outcome, Timestamp};
 
 use crate::alteration::{StoredAlteration, put_hold, take_alteration, take_change, take_hold};
 use crate::codec::{Damaged, Decoder, Encode};
+use crate::notice::take_notice;
 use crate::record::Kind;
 use crate::stored::{
     put_attempt, put_diagnosis, put_message, put_option, put_outcome, take_attempt, take_diagnosis, take_message, take_option,
@@ -89,6 +90,7 @@ pub(crate) enum Form {
     Standing(MessageId, Vec<(u32, State)>),
     Transferred(u32),
     Alteration(StoredAlteration),
+    Notice(Notice),
 }
 
 impl Form {
@@ -108,6 +110,7 @@ impl Form {
             Kind::Transferred => Form::Transferred(from.number32()?),
             Kind::Alteration => Form::Alteration(take_alteration(&mut from)?),
             Kind::Change => Form::Alteration(take_change(&mut from)?),
+            Kind::Notice => Form::Notice(take_notice(&mut from)?),
             Kind::Footer => return Err(Damaged),
         };
         if from.is_empty() { Ok(form) } else { Err(Damaged) }
@@ -116,7 +119,7 @@ impl Form {
     /// How many events the record gives birth to.
     pub(crate) fn events(&self) -> u64 {
         match self {
-            Form::Acceptance(_) => 1,
+            Form::Acceptance(_) | Form::Notice(_) => 1,
             Form::Settlement(settlement) => settlement.outcomes.len() as u64 + u64::from(settlement.report.is_some()),
             Form::Checkpoint(..) | Form::Standing(..) | Form::Transferred(_) | Form::Alteration(_) => 0,
         }

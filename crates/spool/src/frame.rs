@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use postrider_model::doors::SpoolTrouble;
-use postrider_model::{AttemptFacts, Message, MessageId, Outcome, Timestamp};
+use postrider_model::{AttemptFacts, Message, MessageId, Notice, Outcome, Timestamp};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_64;
@@ -14,6 +14,7 @@ use crate::codec::Encode;
 use crate::footer::{Summary, born, fates, held, told_fates};
 use crate::forms::{Body, SettlementParts, State, put_settlement, put_states, put_stored_message};
 use crate::index::Fate;
+use crate::notice::put_notice;
 use crate::record::{HEADER_OCTETS, Header, Kind, record_octets};
 use crate::staging::{Kept, StagedBody};
 
@@ -44,6 +45,8 @@ pub(crate) enum Purpose {
     Retell { id: MessageId, fates: Vec<(u32, Fate)> },
     /// A person changed deliveries; ends the turn of this number, which reached what arrived meanwhile, too.
     Alter { turn: Option<u64> },
+    /// A fact stands.
+    Note { notice: Notice, answer: Answer },
     /// Book-keeping of the log itself.
     Mark,
 }
@@ -132,6 +135,13 @@ impl Frame {
         Self::new(kind, buffer, Bytes::new(), 0, smallvec::smallvec![Summary::Alteration(alteration)], Purpose::Alter { turn })
     }
 
+    pub(crate) fn notice(notice: Notice, answer: Answer) -> Self {
+        let mut buffer = begin(128);
+        put_notice(&mut buffer, &notice);
+        let purpose = Purpose::Note { notice, answer };
+        Self { events: 1, ..Self::new(Kind::Notice, buffer, Bytes::new(), 0, SmallVec::new(), purpose) }
+    }
+
     /// The mark that all live records of segment `life` are copied.
     pub(crate) fn transferred(life: u32) -> Self {
         let mut buffer = begin(8);
@@ -144,9 +154,14 @@ impl Frame {
         record_octets(self.header.meta_octets.into(), self.header.body_octets.into())
     }
 
-    /// Whether it brings new mail, which has no right to the reserve.
+    /// Whether it brings new mail.
     pub(crate) fn is_mail(&self) -> bool {
         matches!(self.purpose, Purpose::Accept { .. })
+    }
+
+    /// Whether it brings something new, which has no right to the reserve: somebody waits for the answer, and can be refused.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_mail() || matches!(self.purpose, Purpose::Note { .. })
     }
 
     /// Whether it is compaction's.
@@ -160,7 +175,7 @@ impl Frame {
             Purpose::Accept { message, .. } => Some(message.id),
             Purpose::Settle(purpose) => Some(purpose.message),
             Purpose::Move { id, .. } | Purpose::Retell { id, .. } => Some(*id),
-            Purpose::Alter { .. } | Purpose::Mark => None,
+            Purpose::Alter { .. } | Purpose::Note { .. } | Purpose::Mark => None,
         }
     }
 
@@ -175,6 +190,7 @@ impl Frame {
                 }
                 let _ = answer.send(Err(trouble.clone()));
             }
+            Purpose::Note { answer, .. } => drop(answer.send(Err(trouble.clone()))),
             Purpose::Move { .. } | Purpose::Retell { .. } | Purpose::Settle(_) | Purpose::Alter { .. } | Purpose::Mark => {}
         }
     }

@@ -33,8 +33,8 @@ const UNSYNCED_OCTETS_MAX: u64 = 8 * 1024 * 1024;
 const HEADER_OCTETS: usize = 40;
 const FRAME_OCTETS: usize = 24;
 const MAGIC: &[u8; 4] = b"PRSJ";
-const VERSION: u16 = 2;
-/// The oldest version that is read; what it says reads the same in version 2.
+const VERSION: u16 = 3;
+/// The oldest version that is read. Version 3 adds what is about no message; what older ones say reads the same in it.
 const VERSION_MIN: u16 = 1;
 /// Places remembered for readers that come back for more.
 const CURSORS_MAX: usize = 64;

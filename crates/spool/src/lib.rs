@@ -39,6 +39,7 @@ mod journal;
 mod keeper;
 mod log;
 mod look;
+mod notice;
 pub mod offload;
 mod options;
 mod reader;

@@ -127,7 +127,7 @@ impl Log {
         let mut run: Option<Run> = None;
         let mut rest = batch.into_iter();
         while let Some(frame) = rest.next() {
-            if committed.must_wait(&frame) || frame.is_mail() && self.is_reserved() {
+            if committed.must_wait(&frame) || frame.is_new() && self.is_reserved() {
                 committed.shelve(frame);
                 continue;
             }
@@ -139,7 +139,7 @@ impl Log {
                     committed.refused.push((unplaced, SpoolTrouble::Io("the record is larger than a segment".into())));
                     break;
                 }
-                match self.roll(&mut run, &mut committed, unplaced.is_mail()) {
+                match self.roll(&mut run, &mut committed, unplaced.is_new()) {
                     // What was refused on the way may be older.
                     Ok(()) if committed.must_wait(&unplaced) => {
                         committed.shelve(unplaced);
@@ -318,9 +318,9 @@ enum Trouble {
 }
 
 impl Committed {
-    /// Finds no room for a frame. New mail is refused, and a copy is dropped, because compaction makes it anew; everything else waits for space.
+    /// Finds no room for a frame. What is new is refused, and a copy is dropped, because compaction makes it anew; everything else waits for space.
     fn shelve(&mut self, frame: Frame) {
-        if frame.is_mail() || frame.is_copy() {
+        if frame.is_new() || frame.is_copy() {
             return self.refused.push((frame, SpoolTrouble::Full));
         }
         match frame.subject() {
@@ -332,7 +332,7 @@ impl Committed {
 
     /// Whether something older of the same message waits: written before it, a deferral would undo an end, or a copy raise it.
     fn must_wait(&self, frame: &Frame) -> bool {
-        if self.kept.is_empty() || frame.is_mail() {
+        if self.kept.is_empty() || frame.is_new() {
             return false;
         }
         self.all_wait || frame.subject().is_none_or(|id| self.waiting.contains(&id))

@@ -63,7 +63,7 @@ pub(crate) fn message_of(form: Form, id: MessageId) -> Option<StoredMessage> {
     let stored = match form {
         Form::Acceptance(stored) | Form::Checkpoint(stored, _) => stored,
         Form::Settlement(settlement) => settlement.report?,
-        Form::Standing(..) | Form::Transferred(_) | Form::Alteration(_) => return None,
+        Form::Standing(..) | Form::Transferred(_) | Form::Alteration(_) | Form::Notice(_) => return None,
     };
     (stored.message.id == id).then_some(stored)
 }

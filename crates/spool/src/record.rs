@@ -38,10 +38,12 @@ pub(crate) enum Kind {
     Alteration,
     /// A person's change that an alteration cannot say.
     Change,
+    /// A fact that is about no message: nothing of it lives in memory, and its segment may go when the journal has it.
+    Notice,
 }
 
 impl Kind {
-    pub(crate) const ALL: [(Kind, u8); 8] = [
+    pub(crate) const ALL: [(Kind, u8); 9] = [
         (Kind::Acceptance, 1),
         (Kind::Settlement, 2),
         (Kind::Checkpoint, 3),
@@ -50,6 +52,7 @@ impl Kind {
         (Kind::Transferred, 6),
         (Kind::Alteration, 7),
         (Kind::Change, 8),
+        (Kind::Notice, 9),
     ];
 
     fn tag(self) -> u8 {

@@ -23,8 +23,8 @@ pub(crate) const RECORDS_START: u32 = 8192;
 const COPY_SPACING: u64 = 4096;
 const COPY_OCTETS: usize = 64;
 const MAGIC: &[u8; 4] = b"PRSP";
-const VERSION: u16 = 2;
-/// The oldest version that is read. Version 2 adds wishes of senders, and what was told of delays; what version 1 says reads the same in it.
+const VERSION: u16 = 3;
+/// The oldest version that is read. Version 2 adds wishes of senders, and what was told of delays; version 3 records about no message. What older ones say reads the same.
 const VERSION_MIN: u16 = 1;
 
 /// What a slot is.

@@ -384,7 +384,7 @@ pub(crate) fn take_time(from: &mut Decoder<'_>) -> Result<Timestamp, Damaged> {
     Ok(Timestamp::from_millis(from.number()?))
 }
 
-fn put_address(out: &mut Vec<u8>, address: IpAddr) {
+pub(crate) fn put_address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(v4) => {
             out.octet(4);
@@ -397,7 +397,7 @@ fn put_address(out: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-fn take_address(from: &mut Decoder<'_>) -> Result<IpAddr, Damaged> {
+pub(crate) fn take_address(from: &mut Decoder<'_>) -> Result<IpAddr, Damaged> {
     Ok(match from.octet()? {
         4 => Ipv4Addr::from(from.array::<4>()?).into(),
         6 => Ipv6Addr::from(from.array::<16>()?).into(),

@@ -5,12 +5,12 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use common::disk::{Dice, MemoryDisk};
-use common::{accept, deferred, delivered, diagnosis, drive, message, settled, tiny};
+use common::{accept, deferred, delivered, diagnosis, drive, message, notice, settled, tiny};
 use postrider_model::doors::{Journal, LendLimit, Spool, SpoolDesk, SpoolTrouble};
 use postrider_model::{EventKind, Group, MessageId, Outcome, Parcel, Report, Timestamp};
 use postrider_spool::EmbeddedSpool;
@@ -35,6 +35,8 @@ struct Judge {
     contents: BTreeMap<MessageId, u64>,
     /// A message whose accept was under way at the crash.
     perhaps_accepted: Option<(MessageId, u64, u32)>,
+    /// Notices that were answered, by their instants.
+    noted: BTreeSet<u64>,
     /// Bounced deliveries, and the report on each, not known to be durable.
     reports: Vec<(MessageId, u32, MessageId)>,
 }
@@ -79,7 +81,7 @@ impl World {
                 break;
             }
             self.now += 100;
-            match self.dice.below(12) {
+            match self.dice.below(13) {
                 10 | 11 => {
                     // Housekeeping between a settlement and its commit.
                     self.work();
@@ -91,6 +93,7 @@ impl World {
                 0..=3 => self.accept_one(),
                 4..=7 => self.work(),
                 8 => self.flush(),
+                12 => self.note_one(),
                 _ => {
                     self.spool.as_ref().unwrap().pump();
                 }
@@ -118,6 +121,14 @@ impl World {
             }
         } else {
             assert!(self.disk.has_crashed(), "{accepted:?}");
+        }
+    }
+
+    fn note_one(&mut self) {
+        let spool = self.spool.clone().unwrap();
+        match drive(&spool, spool.note(notice("a@one.example", self.now))) {
+            Some(Ok(())) => drop(self.judge.noted.insert(self.now)),
+            other => assert!(self.disk.has_crashed(), "{other:?}"),
         }
     }
 
@@ -266,6 +277,7 @@ impl World {
         let mut next = 1;
         let mut stories: BTreeMap<(MessageId, u32), u32> = BTreeMap::new();
         let mut accepted: BTreeMap<MessageId, usize> = BTreeMap::new();
+        let mut noted: BTreeSet<u64> = BTreeSet::new();
         loop {
             let events = spool.read(next, 7).unwrap_or_else(|trouble| panic!("{what}: {next}: {trouble}"));
             if events.is_empty() {
@@ -284,9 +296,12 @@ impl World {
                         assert_eq!(*ends, 0, "{what}: {delivery} has an outcome after its end");
                         *ends += u32::from(outcome.is_terminal());
                     }
+                    EventKind::Noted(notice) => assert!(noted.insert(notice.at().millis()), "{what}: noted twice"),
                 }
             }
         }
+        let lost: Vec<_> = self.judge.noted.difference(&noted).collect();
+        assert!(lost.is_empty(), "{what}: these notices were answered, and are lost: {lost:?}");
         for (id, count) in accepted {
             for nth in 0..count as u32 {
                 let ended = stories.get(&(id, nth)).is_some_and(|ends| *ends > 0);

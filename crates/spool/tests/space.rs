@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::disk::{Dice, MemoryDisk};
-use common::{accept, delivered, diagnosis, drive, message, settled, tiny};
+use common::{accept, delivered, diagnosis, drive, message, notice, settled, tiny};
 use postrider_model::doors::{Journal, JournalTrouble, LendLimit, Spool, SpoolDesk, SpoolTrouble};
 use postrider_model::{Group, Outcome, Report, Timestamp};
 use postrider_smtp::Host;
@@ -69,6 +69,40 @@ fn mail_does_not_follow_a_settlement_into_the_reserve() {
     deliver_all(&spool);
     while spool.pump() {}
     put(&spool, 10_000, 2_000).unwrap();
+}
+
+#[test]
+fn notices_hold_no_segment_that_the_journal_has_and_are_refused_on_a_full_disk() {
+    let disk = MemoryDisk::new(64 << 20);
+    let spool = open(&disk, &tiny()).unwrap();
+    put(&spool, 0, 100).unwrap();
+    let note = |spool: &EmbeddedSpool, nth: u64| drive(spool, spool.note(notice("a@one.example", nth))).expect("an answer");
+    // More than four segments of them.
+    for nth in 0..2_500 {
+        note(&spool, nth).unwrap();
+    }
+    while spool.pump() {}
+    let health = spool.health();
+    assert!(health.segments - health.segments_free <= 2, "one holds the mail: {health:?}");
+    deliver_all(&spool);
+    while spool.pump() {}
+    let health = spool.health();
+    assert!(health.segments - health.segments_free <= 1, "{health:?}");
+    let spool = open(&disk, &tiny()).unwrap();
+    let mut told = 0;
+    while let Some(last) = spool.read(told + 1, 500).unwrap().last() {
+        told = last.sequence;
+    }
+    assert_eq!(told, 2_502, "the mail, what became of it, and all notices");
+    let small = MemoryDisk::new(12 * SEGMENT);
+    let spool = open(&small, &Options { reserve_octets: 2 * SEGMENT, journal: None, ..tiny() }).unwrap();
+    let both = |nth| put(&spool, nth, 2_000).and(note(&spool, nth)).err();
+    assert_eq!((0..1_000).find_map(both), Some(SpoolTrouble::Full));
+    // What is left of the last segment may hold a few.
+    assert_eq!((0..1_000).find_map(|nth| note(&spool, nth).err()), Some(SpoolTrouble::Full));
+    deliver_all(&spool);
+    while spool.pump() {}
+    assert_eq!(note(&spool, 2), Ok(()));
 }
 
 #[test]

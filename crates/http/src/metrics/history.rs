@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use postrider_model::{AttemptFacts, Event, EventKind, Outcome, Role};
+use postrider_model::{AttemptFacts, Event, EventKind, Notice, Outcome, Role};
 use postrider_smtp::EnhancedStatus;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -42,6 +42,12 @@ struct Secured {
     tls: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Silenced {
+    tenant: String,
+    by: &'static str,
+}
+
 /// What the follower counts into.
 #[derive(Debug)]
 pub struct History {
@@ -51,6 +57,7 @@ pub struct History {
     deliveries: Family<Ended, Counter>,
     failures: Family<Failed, Counter>,
     delivered_tls: Family<Secured, Counter>,
+    suppressions: Family<Silenced, Counter>,
     delay: Histogram,
     attempt: Histogram,
     missed: Counter,
@@ -67,6 +74,7 @@ impl Default for History {
             deliveries: Family::default(),
             failures: Family::default(),
             delivered_tls: Family::default(),
+            suppressions: Family::default(),
             delay: Histogram::new(DELAY_BOUNDS),
             attempt: Histogram::new(ATTEMPT_BOUNDS),
             missed: Counter::default(),
@@ -84,6 +92,7 @@ impl History {
         registry.register("deliveries", "Attempts for one recipient, by what became of them", self.deliveries.clone());
         registry.register("delivery_failures", "Deferrals and bounces, by class and subject of their status", self.failures.clone());
         registry.register("delivered_tls", "Recipients delivered, by how the session was secured", self.delivered_tls.clone());
+        registry.register("suppressions", "Addresses that are not written to any more, by whose word", self.suppressions.clone());
         registry.register("delivery_delay_seconds", "From custody to delivery or bounce, for each recipient", self.delay.clone());
         registry.register("attempt_duration_seconds", "How long a transaction with a next hop took", self.attempt.clone());
         registry.register("metrics_events_missed", "Events that were gone before they could be counted", self.missed.clone());
@@ -115,6 +124,10 @@ impl History {
                     if outcome.is_terminal() {
                         self.delay.observe(event.at.since(delivery.message.accepted_at()).as_secs_f64());
                     }
+                }
+                EventKind::Noted(Notice::Suppressed { suppression, .. }) => {
+                    let tenant = bounded(&self.tenants, suppression.tenant.as_str());
+                    self.suppressions.get_or_create(&Silenced { tenant, by: suppression.cause.word() }).inc();
                 }
             }
         }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use postrider_model::doors::{Journal, JournalTrouble, SpoolHealth, SyncTimes};
+use postrider_model::doors::{Journal, JournalTrouble, SpoolHealth, SuppressedMailbox, Suppression, SuppressionCause, SyncTimes};
 use postrider_model::outcome::TlsFacts;
 use postrider_model::*;
-use postrider_smtp::{EnhancedStatus, Reply};
+use postrider_smtp::{EnhancedStatus, Mailbox, Reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -68,7 +68,17 @@ async fn events() -> Vec<Event> {
         attempt: attempt.cloned(),
         outcome,
     });
-    let kinds = std::iter::once(EventKind::Accepted { message, reports_on: None }).chain(settled);
+    let suppression = Suppression {
+        tenant: message.tenant.clone(),
+        stream: "news".into(),
+        mailbox: SuppressedMailbox::of(&Mailbox::parse("a@b.example").unwrap()),
+        since: at,
+        cause: SuppressionCause::OneClick,
+        message: None,
+        reason: "".into(),
+    };
+    let noted = EventKind::Noted(Notice::Suppressed { suppression: Arc::new(suppression), peer: None });
+    let kinds = std::iter::once(EventKind::Accepted { message, reports_on: None }).chain(settled).chain([noted]);
     kinds.enumerate().map(|(sequence, kind)| Event { sequence: sequence as u64, at, kind }).collect()
 }
 
@@ -149,6 +159,7 @@ async fn what_happened_and_how_it_is_are_told_to_prometheus() {
         "postrider_delivery_delay_seconds_bucket{le=\"2.5\"} 2",
         "postrider_delivery_delay_seconds_bucket{le=\"1.0\"} 0",
         "postrider_attempt_duration_seconds_count 1",
+        "postrider_suppressions_total{tenant=\"shop\",by=\"one_click\"} 1",
         "postrider_queue_deliveries 12",
         "postrider_spool_syncs_total 34",
         "postrider_spool_sync_duration_seconds_bucket{le=\"0.0005\"} 0",
@@ -184,7 +195,7 @@ async fn what_happened_and_how_it_is_are_told_to_prometheus() {
 async fn what_was_missed_is_counted() {
     let world = World::open(Some(0), true).await;
     let (_, text) = world.get("/metrics").await;
-    assert!(text.contains("postrider_metrics_events_missed_total 4"), "{text}");
+    assert!(text.contains("postrider_metrics_events_missed_total 5"), "{text}");
 }
 
 #[tokio::test]

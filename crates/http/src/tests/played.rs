@@ -40,6 +40,7 @@ impl Played {
             hand: self.clone(),
             suspensions: self.clone(),
             suppressions: self.clone(),
+            suppressing: self.clone(),
             reroutes: self.clone(),
             intake: self.clone(),
             clock: self.clone(),
@@ -271,6 +272,28 @@ impl Suppressions for Played {
         let gone = self.suppressions.lock().unwrap().remove(key).is_some();
         Box::pin(std::future::ready(Ok(gone)))
     }
+
+    fn untold<'a>(&'a self, _: Option<&'a SuppressionKey>, _: usize) -> BoxFuture<'a, Result<Vec<Arc<Suppression>>, SuppressionTrouble>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn told<'a>(&'a self, _: &'a SuppressionKey) -> BoxFuture<'a, Result<(), SuppressionTrouble>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// What is new is noted.
+impl Suppressing for Played {
+    fn suppress(&self, suppression: Suppression, peer: Option<std::net::IpAddr>) -> BoxFuture<'_, Result<bool, SuppressionTrouble>> {
+        Box::pin(async move {
+            let mailbox = suppression.mailbox.as_str().to_owned();
+            let fresh = Suppressions::suppress(self, suppression).await?;
+            if fresh && peer.is_some() {
+                self.note(format!("suppressed {mailbox} {peer:?}"));
+            }
+            Ok(fresh)
+        })
+    }
 }
 
 impl Insight for Played {
@@ -370,6 +393,10 @@ impl Spool for Played {
 
     fn settle(&self, _: Settlement) -> Result<(), SpoolTrouble> {
         unreachable!("the API settles nothing")
+    }
+
+    fn note(&self, _: Notice) -> BoxFuture<'_, Result<(), SpoolTrouble>> {
+        unreachable!("the API tells the log nothing by itself")
     }
 
     fn settle_room(&self) -> BoxFuture<'_, Result<(), SpoolTrouble>> {

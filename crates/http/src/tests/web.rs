@@ -5,11 +5,8 @@ use std::sync::Arc;
 
 use postrider_mail::token::{Delivery, Keys, Subscription};
 use postrider_model::BoxFuture;
-use postrider_model::doors::{
-    Connection, Judged, Listener, MailLog, NetTrouble, Peer, SuppressedMailbox, Suppression, SuppressionCause, Suppressions,
-};
-use postrider_model::{AttemptFacts, Message, MessageId, Outcome};
-use postrider_smtp::{Mailbox, Reply};
+use postrider_model::doors::{Connection, Listener, NetTrouble, Peer, SuppressedMailbox, SuppressionCause, Suppressions};
+use postrider_smtp::Mailbox;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -34,21 +31,6 @@ impl Listener for Loopback {
     }
 }
 
-/// Notes what is told of suppressions.
-struct Told(Arc<Played>);
-
-impl MailLog for Told {
-    fn accepted(&self, _: &Message) {}
-    fn attempted(&self, _: &Message, _: u32, _: Option<&AttemptFacts>, _: &Outcome) {}
-    fn refused(&self, _: std::net::IpAddr, _: &str, _: &Reply) {}
-    fn judged(&self, _: &Judged<'_>) {}
-    fn alarm(&self, _: Option<MessageId>, _: &str) {}
-
-    fn suppressed(&self, suppression: &Suppression, peer: Option<std::net::IpAddr>) {
-        self.0.note(format!("suppressed {} {peer:?}", suppression.mailbox.as_str()));
-    }
-}
-
 struct Web {
     address: SocketAddr,
     played: Arc<Played>,
@@ -60,8 +42,8 @@ impl Web {
         let (played, keys) = (played(1), Keys::new(&[(1, [7; 32])]).unwrap());
         let listener = Arc::new(Loopback(TcpListener::bind("127.0.0.1:0").await.unwrap()));
         let address = listener.address();
-        let (suppressions, clock) = (played.clone(), played.clone());
-        let doors = WebDoors { tokens: Arc::new(keys.clone()), suppressions, clock, log: Arc::new(Told(played.clone())) };
+        let (suppressions, suppressing, clock) = (played.clone(), played.clone(), played.clone());
+        let doors = WebDoors { tokens: Arc::new(keys.clone()), suppressions, suppressing, clock };
         tokio::spawn(serve_web(listener, None, doors));
         Self { address, played, keys }
     }

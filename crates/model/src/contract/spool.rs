@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::tools::{ALL, accept, at, bounced, content_of, deferred, delivered, group, host, message, octets_of, settled};
+use super::tools::{ALL, accept, at, bounced, content_of, deferred, delivered, group, host, message, notice, octets_of, settled};
 use super::{SpoolLaw, Workshop};
 use crate::doors::{Left, LendLimit, OnHold, Spool, SpoolTrouble};
 use crate::{Group, Message, MessageId, Parcel, Priority, Report, SiteName, StreamName, TenantName};
@@ -36,6 +36,7 @@ laws! {
     site_of_hosts: "the hosts of one Site share its lanes, and one message to two of them is one parcel",
     chosen: "chosen deliveries are lent whatever their date and their group's claim, those that are lent already are not, and the loan is a loan",
     paused: "a paused tenant's mail is in no group that is ready, and comes again when it is paused no more; a restart forgets the pause",
+    noted: "a fact that is about no message is taken, and leaves mail as it is, after a restart, too",
     bell: "wait returns when mail arrives",
 }
 
@@ -410,6 +411,24 @@ async fn paused(work: Work) {
     drop(spool);
     let spool = work.open().await;
     assert_eq!(lend_all(&*spool, &group("one.example"), 100).len(), 2);
+}
+
+async fn noted(work: Work) {
+    let spool = work.open().await;
+    let facts = accept(&*spool, message(1, 100, &["a@one.example"]), b"content").await;
+    spool.note(notice(200)).await.expect("a sound spool");
+    let parcels = lend_all(&*spool, &group("one.example"), 100);
+    spool.settle(settled(&parcels[0], 300, &deferred(300, 400))).expect("a live loan");
+    for millis in 0..100 {
+        spool.note(notice(millis)).await.expect("a sound spool");
+    }
+    drop(spool);
+    for _ in 0..2 {
+        let spool = work.open().await;
+        assert_eq!(spool.next_due(), Some(at(400)));
+        assert_eq!(content_of(&*spool, facts.id).await, Ok((facts.clone(), b"content".to_vec())));
+        spool.note(notice(7)).await.expect("a sound spool");
+    }
 }
 
 async fn bell(work: Work) {

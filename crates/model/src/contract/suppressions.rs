@@ -23,6 +23,7 @@ pub const SUPPRESSION_LAWS: &[SuppressionLaw] = &[
     ("a word counts for its tenant's stream alone, in any spelling of the address", |shelf| Box::pin(is_narrow(shelf))),
     ("the first word stays, and a second is no trouble", |shelf| Box::pin(first_stays(shelf))),
     ("what is lifted is gone, after a restart too", |shelf| Box::pin(lifts(shelf))),
+    ("what was not told is known as such until it is, after a restart too", |shelf| Box::pin(tells(shelf))),
     ("lists are in order, by pages, and whole", |shelf| Box::pin(lists(shelf))),
 ];
 
@@ -92,6 +93,32 @@ async fn lifts(shelf: Arc<dyn SuppressionShelf>) {
     assert_eq!(known(&*book, "shop", "news", "b@there.example").await, None);
     assert_eq!(known(&*book, "shop", "news", "c@there.example").await, Some(stays));
     assert_eq!(book.suppress(gone).await, Ok(true), "and can be said again");
+}
+
+async fn tells(shelf: Arc<dyn SuppressionShelf>) {
+    let book = shelf.open().await;
+    let all = ["a", "b", "c"].map(|name| one("shop", "news", &format!("{name}@there.example")));
+    for suppression in &all {
+        book.suppress(suppression.clone()).await.expect("room");
+    }
+    let keys = all.each_ref().map(Suppression::key);
+    assert_eq!(book.suppress(all[0].clone()).await, Ok(false));
+    book.told(&keys[1]).await.expect("it is there");
+    assert_eq!(book.lift(&keys[2]).await, Ok(true));
+    book.told(&keys[2]).await.expect("what is gone needs no telling");
+    for book in [book, shelf.open().await] {
+        let untold = |which, max| {
+            let book = book.clone();
+            async move { book.untold(which, max).await.expect("an answer").iter().map(|one| (**one).clone()).collect::<Vec<_>>() }
+        };
+        assert_eq!(untold(None, 9).await, [all[0].clone()]);
+        assert_eq!(untold(Some(&keys[0]), 1).await, [all[0].clone()]);
+        assert_eq!((untold(Some(&keys[1]), 1).await, untold(Some(&keys[2]), 1).await), (vec![], vec![]));
+    }
+    let book = shelf.open().await;
+    book.suppress(all[2].clone()).await.expect("room");
+    let (first, both) = (book.untold(None, 1).await.expect("an answer"), book.untold(None, 9).await.expect("an answer"));
+    assert_eq!((first.len(), both.len(), &*both[0], &*both[1]), (1, 2, &all[0], &all[2]), "the oldest first, and what was said again");
 }
 
 async fn lists(shelf: Arc<dyn SuppressionShelf>) {

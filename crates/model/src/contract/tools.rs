@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use postrider_smtp::{Host, Mailbox, Reply, ReversePath};
 
-use crate::doors::{LendLimit, Spool, SpoolTrouble};
+use crate::doors::{LendLimit, Spool, SpoolTrouble, SuppressedMailbox, Suppression, SuppressionCause};
 use crate::{
-    Arrival, BodyType, Content, Diagnosis, Envelope, Group, Message, MessageId, Outcome, Parcel, Phase, Priority, Protocol, Reason,
+    Arrival, BodyType, Content, Diagnosis, Envelope, Group, Message, MessageId, Notice, Outcome, Parcel, Phase, Priority, Protocol, Reason,
     Recipient, Role, Settlement, StreamName, TenantName, Timestamp, Trouble,
 };
 
@@ -65,6 +65,19 @@ pub(super) async fn accept(spool: &dyn Spool, mut message: Message, content: &[u
     let receipt = spool.accept(message.clone(), staged).await.expect("custody");
     assert_eq!((receipt.message, receipt.at), (message.id, message.arrival.at));
     message
+}
+
+pub(super) fn notice(millis: u64) -> Notice {
+    let suppression = Suppression {
+        tenant: TenantName::new("tenant"),
+        stream: StreamName::new("stream"),
+        mailbox: SuppressedMailbox::of(&Mailbox::parse("a@one.example").expect("a mailbox")),
+        since: at(millis),
+        cause: SuppressionCause::OneClick,
+        message: None,
+        reason: "".into(),
+    };
+    Notice::Suppressed { suppression: Arc::new(suppression), peer: None }
 }
 
 pub(super) async fn content_of(spool: &dyn Spool, id: MessageId) -> Result<(Arc<Message>, Vec<u8>), SpoolTrouble> {

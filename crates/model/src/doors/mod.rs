@@ -30,7 +30,7 @@ pub use registry::{Allowances, Principal, Registry, RegistryTrouble, Secret, Sig
 pub use resolver::{AddressAnswer, AliasAnswer, DnsTrouble, MxAnswer, MxRecord, PointerAnswer, Resolver, TextAnswer, pointer_name};
 pub use spool::{Left, LendLimit, Lent, Opened, Receipt, Spool, SpoolTrouble, Staged, Staging};
 pub use suppressions::{
-    SuppressedMailbox, Suppression, SuppressionCause, SuppressionFilter, SuppressionKey, SuppressionTrouble, Suppressions,
+    SuppressedMailbox, Suppressing, Suppression, SuppressionCause, SuppressionFilter, SuppressionKey, SuppressionTrouble, Suppressions,
 };
 
 use crate::Timestamp;

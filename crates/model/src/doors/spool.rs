@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use postrider_smtp::Host;
 
-use crate::{BoxFuture, Content, Group, Loan, Message, MessageId, Parcel, Settlement, SiteName, StreamName, TenantName, Timestamp};
+use crate::{BoxFuture, Content, Group, Loan, Message, MessageId, Notice, Parcel, Settlement, SiteName, StreamName, TenantName, Timestamp};
 
 /// The spool. Every engine passes the contract suite in `postrider_model::contract`.
 ///
@@ -70,6 +70,10 @@ pub trait Spool: Send + Sync {
 
     /// Ends a loan with outcomes. In memory at once; on stable storage soon (docs/custody.md, instant 2).
     fn settle(&self, settlement: Settlement) -> Result<(), SpoolTrouble>;
+
+    /// Takes a fact that is about no message here. When this returns `Ok`, it is on stable storage, and will be in the journal. It may take no reserve: on a full disk it
+    /// is refused as mail is.
+    fn note(&self, notice: Notice) -> BoxFuture<'_, Result<(), SpoolTrouble>>;
 
     /// Returns when fewer than `limits::UNSYNCED_OUTCOMES_MAX` outcomes are unsynced. Asked before each transaction out.
     fn settle_room(&self) -> BoxFuture<'_, Result<(), SpoolTrouble>>;

@@ -1,5 +1,6 @@
 //! Who is not to be written to any more.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use postrider_smtp::{Host, Mailbox};
@@ -34,6 +35,23 @@ pub trait Suppressions: Send + Sync {
 
     /// Takes one away, on stable storage; whether it was there.
     fn lift<'a>(&'a self, key: &'a SuppressionKey) -> BoxFuture<'a, Result<bool, SuppressionTrouble>>;
+
+    /// Those that nobody has told of yet, the oldest first, at most `max`; or this one, when it is such a one.
+    fn untold<'a>(
+        &'a self,
+        which: Option<&'a SuppressionKey>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Suppression>>, SuppressionTrouble>>;
+
+    /// Notes that one was told of; on stable storage when this returns `Ok`.
+    fn told<'a>(&'a self, key: &'a SuppressionKey) -> BoxFuture<'a, Result<(), SuppressionTrouble>>;
+}
+
+/// Who takes a word of silence: into the book, and into the journal.
+pub trait Suppressing: Send + Sync {
+    /// Adds one to the book, and tells of it. When this returns `Ok`, both are on stable storage. An address that is there already stays as it was: `false`. `peer` is from
+    /// where the word came, when that was the web.
+    fn suppress(&self, suppression: Suppression, peer: Option<IpAddr>) -> BoxFuture<'_, Result<bool, SuppressionTrouble>>;
 }
 
 /// An address as suppressions know it: whoever asked for silence means one mailbox, however a list spells it. Case goes, in the local part too, and the

@@ -12,7 +12,7 @@ use postrider_edge::tls::Certified;
 use postrider_edge::{
     ClientTls, DnsResolver, FileNotebook, Maildirs, ResolverSettings, ServerTls, SystemClock, SystemEntropy, TcpNet, Workshop,
 };
-use postrider_flow::{Doors, Relay};
+use postrider_flow::{Doors, Relay, Silence};
 use postrider_http::{About, ControlDoors, WebDoors};
 use postrider_model::doors::{Entropy, Keeping, MailLog, Notebook, SpoolTrouble, Suppressions, Suspended};
 use postrider_model::{Role, SiteName};
@@ -135,11 +135,12 @@ impl Running {
         let doors = doors(&config, &spool, layered, net, quotas, log)?;
         let keeping: Arc<dyn Keeping> = Arc::new(KeepDoor(keep.clone()));
         let doors = Doors { tokens: Some(tokens.clone()), suppressions: Some(suppressions.clone()), keeping: Some(keeping), ..doors };
-        let web = web.map(|web| {
-            let (clock, log) = (doors.clock.clone(), doors.log.clone());
-            (web, doors.net.clone(), WebDoors { tokens, suppressions: suppressions.clone(), clock, log })
-        });
+        let silence = Arc::new(Silence::new(suppressions.clone(), spool.clone(), doors.log.clone()));
         let clock = doors.clock.clone();
+        let web = web.map(|web| {
+            let (suppressions, suppressing, clock) = (suppressions.clone(), silence.clone(), clock.clone());
+            (web, doors.net.clone(), WebDoors { tokens, suppressions, suppressing, clock })
+        });
         let suspended = suspensions::load(&directory.suspended_file())?;
         let reroutes = Reroutes::load(&directory.rerouted_file())?;
         let snapshot = Arc::new(with_detours(&config.snapshot, &reroutes.in_force(clock.now())));
@@ -200,6 +201,7 @@ impl Running {
             hand: relay.clone(),
             suspensions: Arc::new(suspended),
             suppressions,
+            suppressing: silence.clone(),
             reroutes: reloader.clone(),
             insight,
             intake: Arc::new(RelayIntake::new(relay.clone(), tenants, records.clone())),
@@ -217,7 +219,8 @@ impl Running {
         };
         let (socket, listener) = ControlSocket::bind(&directory)?;
         let mut sockets = vec![socket];
-        let mut serving = vec![counting, keeping];
+        let telling = tokio::spawn(async move { silence.tell_the_rest().await });
+        let mut serving = vec![counting, keeping, telling];
         if let Some(path) = &sendmail_socket {
             let (socket, listener) = ControlSocket::bind_public(path)?;
             tracing::info!("every user may hand mail over on {}", path.display());

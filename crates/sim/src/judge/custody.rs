@@ -11,7 +11,8 @@ use super::evidence::{Copy, Evidence};
 use super::returns::{Report, lost_reports, reports};
 use crate::world::book::Outcome;
 use crate::world::clients::Wish;
-use crate::world::{Fact, Offered, RETURN_PATH, TOKENS_TENANT, Verdict, token_keys};
+use crate::world::registry::SIGNED_TENANT;
+use crate::world::{Cause, Fact, Offered, RETURN_PATH, TOKENS_TENANT, Verdict, token_keys};
 
 pub(super) fn check(evidence: &Evidence, found: &mut Found) {
     let copies = evidence.copies();
@@ -21,7 +22,7 @@ pub(super) fn check(evidence: &Evidence, found: &mut Found) {
     let mut untold: BTreeMap<&str, BTreeSet<MessageId>> = BTreeMap::new();
     let mut ids = BTreeSet::new();
     let crashes = evidence.crashes();
-    let [bounced, surely] = bounced_in_log(evidence, &crashes);
+    let [bounced, surely, silenced] = bounced_in_log(evidence, &crashes);
     let mut known = BTreeSet::new();
     for (at, offered) in evidence.offered() {
         known.insert(offered.token.clone());
@@ -33,8 +34,8 @@ pub(super) fn check(evidence: &Evidence, found: &mut Found) {
                 }
                 for recipient in &offered.recipients {
                     let in_log = |bounced: &Bounced| id.is_some_and(|id| bounced.contains(&(id, recipient.clone())));
-                    let (logged, surely) = (in_log(&bounced), in_log(&surely));
-                    let case = Case { offered, recipient, copies: of(recipient), told: &told, lost: &lost, logged, surely };
+                    let (logged, surely, silenced) = (in_log(&bounced), in_log(&surely), in_log(&silenced));
+                    let case = Case { offered, recipient, copies: of(recipient), told: &told, lost: &lost, logged, surely, silenced };
                     if case.check(evidence, &crashes, found)
                         && let Some(id) = id
                     {
@@ -80,7 +81,10 @@ const SPAM: &str = "we do not want this";
 /// A bounce needs somebody who said "never", or the give-up time.
 fn without_cause(evidence: &Evidence, found: &mut Found) {
     for (at, fact) in &evidence.facts {
-        let Fact::Attempted { message, recipient, report: false, outcome: Outcome::Bounced, why, .. } = fact else { continue };
+        let Fact::Attempted { message, recipient, report: false, outcome: Outcome::Bounced, why, cause, .. } = fact else { continue };
+        if *cause == Cause::Silence {
+            continue;
+        }
         let Some((local, domain)) = recipient.split_once('@') else { continue };
         let innocent = local.starts_with("user") && evidence.patient_domains.contains(domain) && !why.ends_with(SPAM);
         if innocent && (at.since(message.accepted_at()).as_millis() as u64) < evidence.give_up_ms {
@@ -100,6 +104,8 @@ struct Case<'a> {
     logged: bool,
     /// It says so, and no crash can have undone it.
     surely: bool,
+    /// It bounced because the recipient wants no mail of this stream: nobody is told.
+    silenced: bool,
 }
 
 impl Case<'_> {
@@ -108,7 +114,7 @@ impl Case<'_> {
         let Offered { token, reverse_path, .. } = self.offered;
         let recipient = self.recipient;
         let told = self.told.iter().any(|report| report.token == *token && report.failed.contains(recipient));
-        let wants_silence = evidence.wish(self.offered) == Wish::Silence;
+        let wants_silence = self.silenced || evidence.wish(self.offered) == Wish::Silence;
         let silent = reverse_path.is_empty() || wants_silence || self.lost.contains(reverse_path);
         let bounced = told || self.logged && silent;
         let waits = evidence.left.as_ref().is_none_or(|left| !left.is_empty());
@@ -129,18 +135,21 @@ impl Case<'_> {
 
 type Bounced = BTreeSet<(MessageId, String)>;
 
-/// (message, recipient) that the mail log calls bounced: all, and those that the relay cannot have forgotten again in a crash.
-fn bounced_in_log(evidence: &Evidence, crashes: &[Timestamp]) -> [Bounced; 2] {
-    let (mut all, mut surely) = (BTreeSet::new(), BTreeSet::new());
+/// (message, recipient) that the mail log calls bounced: all, those that the relay cannot have forgotten again in a crash, and those who want no such mail.
+fn bounced_in_log(evidence: &Evidence, crashes: &[Timestamp]) -> [Bounced; 3] {
+    let (mut all, mut surely, mut silenced) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (at, fact) in &evidence.facts {
-        if let Fact::Attempted { message, recipient, outcome: Outcome::Bounced, .. } = fact {
+        if let Fact::Attempted { message, recipient, outcome: Outcome::Bounced, cause, .. } = fact {
             all.insert((*message, recipient.clone()));
+            if *cause == Cause::Silence {
+                silenced.insert((*message, recipient.clone()));
+            }
             if !evidence.forgotten(*at, crashes) {
                 surely.insert((*message, recipient.clone()));
             }
         }
     }
-    [all, surely]
+    [all, surely, silenced]
 }
 
 /// Only trace fields stand before what was handed in, and it arrives at those it was for.
@@ -163,6 +172,8 @@ fn contents(evidence: &Evidence, found: &mut Found) {
             continue;
         }
         match taken.content.strip_suffix(content.as_slice()) {
+            // Whether it is signed is C10.
+            Some(head) if offered.tenant == SIGNED_TENANT && is_trace(&without_signatures(head)) => {}
             Some(head) if is_trace(head) && !evidence.strangers => {}
             Some(head) if evidence.strangers && is_told(head) => {}
             Some(head) => found.say("C1", format!("{token} arrived with a strange head: {:?}", String::from_utf8_lossy(head))),
@@ -180,6 +191,11 @@ fn contents(evidence: &Evidence, found: &mut Found) {
             found.say("C1", format!("{token} was sent to {recipient}, for whom it was not taken"));
         }
     }
+}
+
+/// A head without its signatures.
+fn without_signatures(head: &[u8]) -> Vec<u8> {
+    Fields::of(head).filter(|field| !field.is("DKIM-Signature")).flat_map(|field| field.whole.to_vec()).collect()
 }
 
 /// One Received field, and what was found out about a stranger.

@@ -9,7 +9,7 @@ use postrider_model::{MessageId, Timestamp};
 
 use crate::scenario::{Change, Scenario};
 use crate::world::clients::{MailPlan, Wish, content};
-use crate::world::{EPOCH_MS, Fact, Offered, Verdict, World, lock};
+use crate::world::{EPOCH_MS, Fact, Offered, Unsubscriber, Verdict, World, lock};
 
 /// A message in a provider's ledger.
 #[derive(Debug, Clone)]
@@ -60,6 +60,8 @@ pub struct Evidence {
     pub mails: Vec<Vec<MailPlan>>,
     /// The clients' user names, `tenant` or `tenant/stream`.
     pub users: Vec<String>,
+    /// Those who asked for silence.
+    pub unsubscribers: Vec<Unsubscriber>,
     /// The clients were strangers, and their mail was to be verified.
     pub strangers: bool,
     /// The tenant that must not starve, and how long its mail may take.
@@ -111,6 +113,7 @@ impl Evidence {
             refused_to_open,
             mails: scenario.clients.iter().map(|client| client.mails.clone()).collect(),
             users: scenario.clients.iter().map(|client| client.user.clone()).collect(),
+            unsubscribers: scenario.unsubscribers.clone(),
             strangers: scenario.strangers,
             fair: scenario.fair.clone(),
             patient_domains: scenario.patient_domains(),

@@ -10,6 +10,8 @@
 //! | C5 | no report for a null reverse-path, none about a report, each to the reverse-path it is for | ledgers, mail log |
 //! | C6 | connections stay within the window; a small tenant is served beside a flood | insight, ledgers |
 //! | C7 | in fine weather the spool drains, and its disk is given back | the spool's count, the disk |
+//! | C9 | who asked a stream for silence and heard that it has it is written to no more; whoever was not, asked; each such word stands in the journal, once, and once more for a crash at most | who asked, ledgers, mail log, journal |
+//! | C10 | whatever the registry does, nothing is sent unsigned that is to be signed, nothing is taken from a tenant in a name that is not its own, and no right secret is called wrong | clients, ledgers |
 //! | C8 | the same seed twice gives the same book | two runs |
 
 mod copies;
@@ -18,7 +20,9 @@ mod ends;
 mod evidence;
 mod limits;
 mod order;
+mod registry;
 mod returns;
+mod silence;
 mod sources;
 
 #[cfg(test)]
@@ -65,6 +69,8 @@ pub fn judge(evidence: &Evidence) -> Vec<Violation> {
     order::check(evidence, &mut found);
     returns::check(evidence, &mut found);
     sources::check(evidence, &mut found);
+    silence::check(evidence, &mut found);
+    registry::check(evidence, &mut found);
     drains(evidence, &mut found);
     found.0
 }

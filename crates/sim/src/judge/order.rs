@@ -54,6 +54,7 @@ fn journal(evidence: &Evidence, found: &mut Found) {
                     ended.insert(*delivery, *outcome);
                 }
             }
+            JournalEvent::Suppressed { .. } => {}
         }
     }
 }

@@ -11,8 +11,10 @@ use postrider_model::{DeliveryId, MessageId, Timestamp};
 use super::evidence::{Evidence, Policy, Told};
 use super::judge;
 use crate::world::EPOCH_MS;
+use crate::world::Unsubscriber;
 use crate::world::book::{Cause, Fact, JournalEvent, Offered, Outcome, Verdict};
 use crate::world::clients::{MailPlan, Wish, content};
+use crate::world::registry::{BOUND_TENANT, SIGNED_TENANT};
 
 const TRACE: &[u8] = b"Received: from client.example\r\n\tby relay.example\r\n";
 
@@ -118,6 +120,7 @@ fn good() -> Evidence {
         refused_to_open: None,
         mails: vec![vec![plan("s@p0.example")]],
         users: vec!["shop/news".into()],
+        unsubscribers: Vec::new(),
         strangers: false,
         fair: Some(("shop".into(), 1_000)),
         patient_domains: BTreeSet::from(["p1.example".to_owned()]),
@@ -188,6 +191,66 @@ fn c1_sees_what_is_lost_changed_or_invented() {
         e.told[0] = taken(20, &["a@p1.example"], "");
     });
     passes(|e| verdict(e, Verdict::Unknown));
+}
+
+#[test]
+fn c9_sees_who_has_no_silence_and_words_that_are_not_told() {
+    let word = |mailbox: &str| Unsubscriber { not_before_ms: 1, user: "shop".into(), mailbox: mailbox.into() };
+    let heard = |user: &str, mailbox: &str| Fact::Silenced { user: user.into(), mailbox: mailbox.into() };
+    let told = |sequence, mailbox: &str| Fact::Journal { sequence, event: JournalEvent::Suppressed { who: word(mailbox).who() } };
+    // They asked before the attempt, which began at 20.
+    let silenced = |e: &mut Evidence, ms: u64| {
+        e.unsubscribers = vec![word("a@p1.example")];
+        e.facts.insert(1, (at(ms), heard("shop", "a@p1.example")));
+        e.facts.push((at(40), told(4, "a@p1.example")));
+    };
+    trips("C9", "who has silence since", |e| silenced(e, 15));
+    passes(|e| silenced(e, 22));
+    passes(|e| {
+        silenced(e, 15);
+        e.users = vec!["shop/other".to_owned()];
+    });
+    trips("C9", "had silence for long", |e| {
+        silenced(e, 15);
+        e.told[0].taken.at = at(15 + 4_000_000);
+    });
+    trips("C9", "the journal knows nothing of it", |e| {
+        silenced(e, 22);
+        e.facts.pop();
+    });
+    trips("C9", "tells it 2 times", |e| {
+        silenced(e, 22);
+        e.facts.push((at(41), told(5, "a@p1.example")));
+    });
+    trips("C9", "never asked for silence", |e| {
+        e.facts[6].1 = attempted(1, Outcome::Bounced, false);
+        let Fact::Attempted { cause, .. } = &mut e.facts[6].1 else { return };
+        *cause = Cause::Silence;
+    });
+}
+
+#[test]
+fn c10_sees_what_a_silent_registry_let_pass() {
+    let tenant = |e: &mut Evidence, name: &str| {
+        let Fact::Offered(offered) = &mut e.facts.iter_mut().find(|(_, fact)| matches!(fact, Fact::Offered(_))).unwrap().1 else { return };
+        offered.tenant = name.into();
+    };
+    trips("C10", "was told at t that it is wrong", |e| verdict(e, Verdict::Refused(535)));
+    trips("C10", "sent unsigned", |e| tenant(e, SIGNED_TENANT));
+    passes(|e| {
+        tenant(e, SIGNED_TENANT);
+        e.told[0].taken.content.splice(..0, *b"DKIM-Signature: v=1;\r\n b=x\r\n").for_each(drop);
+        e.fair = None;
+    });
+    passes(|e| {
+        tenant(e, BOUND_TENANT);
+        e.fair = None;
+    });
+    trips("C10", "which is not its own", |e| {
+        tenant(e, BOUND_TENANT);
+        let Fact::Offered(offered) = &mut e.facts.iter_mut().find(|(_, fact)| matches!(fact, Fact::Offered(_))).unwrap().1 else { return };
+        offered.reverse_path = "s@p1.example".into();
+    });
 }
 
 #[test]

@@ -127,6 +127,7 @@ pub fn scenario(name: &str, seed: u64, providers: Vec<ProviderPlan>, clients: Ve
         tls_breaks: Vec::new(),
         dns_ttl: Duration::from_secs(300),
         clients,
+        unsubscribers: Vec::new(),
         changes: Vec::new(),
         ends: Vec::new(),
         disk_octets: ROOMY,

@@ -4,6 +4,7 @@ pub mod build;
 pub mod named;
 pub mod pools;
 pub mod random;
+pub mod records;
 pub mod routes;
 
 use std::collections::BTreeSet;
@@ -19,6 +20,7 @@ use postrider_smtp::Domain;
 use crate::world::clients::ClientPlan;
 use crate::world::disk::{Crash, Failing, Loss};
 use crate::world::net::Reach;
+use crate::world::{RegistryWeather, Unsubscriber};
 
 /// A whole scenario.
 #[derive(Debug, Clone)]
@@ -41,6 +43,8 @@ pub struct Scenario {
     pub dns_ttl: Duration,
     /// The clients.
     pub clients: Vec<ClientPlan>,
+    /// Those who ask for silence.
+    pub unsubscribers: Vec<Unsubscriber>,
     /// What changes, and when, in milliseconds since the beginning; in order.
     pub changes: Vec<(u64, Change)>,
     /// How each life ends before its time; further lives end when all is done.
@@ -205,6 +209,8 @@ pub enum Change {
     Disk(u64),
     /// A sync fails, or none any more.
     FailSync(Option<Failing>),
+    /// The registry answers otherwise.
+    Registry(RegistryWeather),
     /// The policy is another one.
     Reload(Arc<Snapshot>),
     /// A stream (`tenant/stream`) names another pool, or none.

@@ -26,6 +26,7 @@ pub fn named() -> Vec<Scenario> {
     all.extend([long_absence(), reload(), slow_queue(), tokens()]);
     all.extend(super::pools::named());
     all.extend(super::routes::named());
+    all.extend(super::records::named());
     all.extend([strangers("strangers are verified while the DNS fails", false), strangers("DMARC is enforced while the DNS fails", true)]);
     all
 }

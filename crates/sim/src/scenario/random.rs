@@ -7,7 +7,7 @@ use postrider_lab::{Chance, DnsWeather, FaultKind, Hostile, Manner, Moment, MxDa
 use postrider_model::policy::{ProviderMatch, Rate, ReplyRule, RuleAction};
 
 use super::build::{client, domain, nameless, provider, scenario};
-use super::{Change, End, How, ProviderPlan, Scenario, When, routes};
+use super::{Change, End, How, ProviderPlan, Scenario, When, records, routes};
 use crate::world::BreakAt;
 use crate::world::acts::WORKS;
 use crate::world::clients::{ClientPlan, MailPlan, Wish};
@@ -57,6 +57,7 @@ pub fn random(seed: u64) -> Scenario {
     if routed && beside.percent(60) {
         scenario.ends.push(routes::end(&mut beside));
     }
+    records::random(&mut Chance::new(seed ^ 0x005e_c0cd), &mut scenario);
     let compacts = |end: &End| matches!(end.when, When::Disk(Crash::Amid("compacting" | "sealing", _)));
     if scenario.ends.iter().any(compacts) {
         // Small segments and much mail, so that it comes to that.
@@ -304,7 +305,7 @@ fn end(chance: &mut Chance) -> End {
         1..=3 => When::Disk(Crash::Operation(chance.between(1, 200))),
         4 => When::Disk(Crash::Operation(chance.between(1, 2_000))),
         5 => When::Disk(Crash::Amid("compacting", chance.between(1, 3))),
-        6..=9 => When::Disk(Crash::Amid(chance.pick(&WORKS[..WORKS.len() - 1]).0, chance.between(1, 5))),
+        6..=9 => When::Disk(Crash::Amid(chance.pick(&WORKS[..WORKS.len() - 2]).0, chance.between(1, 5))),
         _ => When::After(chance.below(600_000)),
     };
     let how = match chance.below(10) {

@@ -14,8 +14,11 @@ const RECORDS_START: u64 = 8192;
 /// Keeping what smart hosts were given: only who has one with a limit does it.
 pub const KEEPING: &str = "keeping counts";
 
+/// Telling what is about no message: only who has unsubscribers does it.
+pub const TELLING: &str = "telling a word of silence";
+
 /// All work a crash can fall in the midst of, and what that crash is called.
-pub const WORKS: [(&str, &str); 11] = [
+pub const WORKS: [(&str, &str); 12] = [
     ("recovering", "crash while recovering"),
     ("accepting", "crash while accepting"),
     ("settling", "crash while settling"),
@@ -27,6 +30,7 @@ pub const WORKS: [(&str, &str); 11] = [
     ("archiving", "crash while archiving"),
     ("draining", "crash while draining"),
     (KEEPING, "crash while keeping counts"),
+    (TELLING, "crash while telling a word of silence"),
 ];
 
 /// What the relay does with the disk at large.
@@ -129,6 +133,7 @@ impl Acts {
                     "settlement" => "settling",
                     "copy" => "compacting",
                     "footer" => "sealing",
+                    "notice" => TELLING,
                     _ => "beginning or freeing a segment",
                 };
                 act.kinds.iter().map(work).collect()

@@ -62,6 +62,8 @@ pub enum Cause {
     Absent,
     /// Its time has passed.
     Late,
+    /// The recipient wants no mail of this stream.
+    Silence,
     /// Trouble of the world.
     Trouble,
 }
@@ -85,6 +87,18 @@ pub enum JournalEvent {
         /// What became of it.
         outcome: Outcome,
     },
+    /// A word of silence.
+    Suppressed {
+        /// Whose, of which stream ([`who`]).
+        who: u64,
+    },
+}
+
+/// One number for an address that a stream does not write to.
+pub fn who(tenant: &str, stream: &str, mailbox: &str) -> u64 {
+    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+    let _ = write!(hash, "{tenant}/{stream}/{mailbox}");
+    hash.0
 }
 
 /// One observed fact.
@@ -114,6 +128,13 @@ pub enum Fact {
     },
     /// A transaction of a client ended.
     Offered(Box<Offered>),
+    /// Somebody who asked a stream for silence heard that it has it.
+    Silenced {
+        /// The stream, as clients name it.
+        user: String,
+        /// Who.
+        mailbox: String,
+    },
     /// The mail log: custody began.
     Accepted(MessageId),
     /// The mail log: an outcome.
@@ -211,6 +232,7 @@ impl fmt::Debug for Fact {
             Fact::Pooled(stream, addresses) => write!(f, "{stream} is sent from {addresses:?}"),
             Fact::Invisible { message, index } => write!(f, "{message}/{index} is not explained"),
             Fact::Offered(o) => write!(f, "offered {} <{}> {:?} {:?}", o.token, o.reverse_path, o.recipients, o.verdict),
+            Fact::Silenced { user, mailbox } => write!(f, "{user} does not write to <{mailbox}> any more"),
             Fact::Accepted(id) => write!(f, "log accepted {id}"),
             Fact::Attempted { message, index, report, reverse_path, recipient, outcome, why, cause, began } => {
                 let report = if *report { " report" } else { "" };

@@ -244,9 +244,9 @@ impl World {
         }
     }
 
-    /// Whether every client has sent what it had.
-    pub fn clients_done(&self) -> bool {
-        lock(&self.clients).iter().all(Client::is_done)
+    /// Whether every client has sent what it had, and all these have the silence that they asked for.
+    pub fn clients_done(&self, unsubscribers: usize) -> bool {
+        lock(&self.clients).iter().all(Client::is_done) && lock(&self.records).answered_all(unsubscribers)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The small doors: time, chance, DNS, credentials, the mail log.
+//! The small doors: time, chance, DNS, the mail log.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,14 +6,9 @@ use std::time::Duration;
 
 use postrider_mail::token::Keys;
 use postrider_model::doors::{
-    AddressAnswer, AliasAnswer, Clock, DnsTrouble, Entropy, Judged, MailLog, MxAnswer, PointerAnswer, Principal, Registry, RegistryTrouble,
-    Resolver, Secret, Signer, TextAnswer,
+    AddressAnswer, AliasAnswer, Clock, DnsTrouble, Entropy, Judged, MailLog, MxAnswer, PointerAnswer, Resolver, TextAnswer,
 };
-use postrider_model::policy::{Preparing, SendingDomain, Stream, Voice};
-use postrider_model::{
-    AttemptFacts, BoxFuture, CredentialName, Diagnosis, Message, MessageId, Outcome, Phase, Priority, Reason, Role, StreamName, TenantName,
-    Timestamp, Trouble,
-};
+use postrider_model::{AttemptFacts, BoxFuture, Diagnosis, Message, MessageId, Outcome, Phase, Reason, Role, Timestamp, Trouble};
 use postrider_smtp::{Domain, Reply};
 
 use super::book::{self, Cause, Fact};
@@ -85,66 +80,9 @@ async fn after<T>(pause: Duration, value: T) -> T {
     value
 }
 
-/// The tenant whose failures come back to a token for each recipient.
-pub const TOKENS_TENANT: &str = "tokens";
-
-/// Where they come back.
-pub const RETURN_PATH: &str = "back.tokens.example";
-
 /// The keys of tokens.
 pub fn token_keys() -> Keys {
     Keys::new(&[(1, [7; 32])]).expect("a ring of one")
-}
-
-/// Everybody whose secret is "secret"; the user is the tenant, and `tenant/stream` names a stream of it.
-pub struct SimRegistry(pub Arc<World>);
-
-impl Registry for SimRegistry {
-    fn recognise(&self, _peer: IpAddr) -> BoxFuture<'_, Option<Principal>> {
-        Box::pin(std::future::ready(None))
-    }
-
-    fn signs(&self) -> bool {
-        false
-    }
-
-    fn pools(&self) -> u64 {
-        lock(&self.0.pools).0
-    }
-
-    fn signers<'a>(&'a self, _: &'a TenantName, _: &'a Domain) -> BoxFuture<'a, Result<Vec<Arc<Signer>>, RegistryTrouble>> {
-        Box::pin(std::future::ready(Ok(Vec::new())))
-    }
-
-    fn stream<'a>(&'a self, tenant: &'a TenantName, stream: &'a StreamName) -> BoxFuture<'a, Result<Arc<Stream>, RegistryTrouble>> {
-        let pool = lock(&self.0.pools).1.get(&*format!("{tenant}/{stream}")).map(|pool| (*pool).into());
-        let preparing = Preparing { own_return_path: tenant.as_str() == TOKENS_TENANT, ..Preparing::default() };
-        Box::pin(std::future::ready(Ok(Arc::new(Stream { preparing, pool, ..Stream::default() }))))
-    }
-
-    fn voice<'a>(&'a self, _: &'a TenantName, domain: &'a Domain) -> BoxFuture<'a, Result<Voice, RegistryTrouble>> {
-        let own = SendingDomain { name: domain.clone(), return_path: Domain::parse(RETURN_PATH).ok() };
-        Box::pin(std::future::ready(Ok(Voice::Free(Some(Arc::new(own))))))
-    }
-
-    fn renew<'a>(&'a self, principal: &'a Principal) -> BoxFuture<'a, Result<Option<Principal>, RegistryTrouble>> {
-        Box::pin(std::future::ready(Ok(Some(principal.clone()))))
-    }
-
-    fn authenticate<'a>(&'a self, _: IpAddr, user: &'a str, secret: Secret) -> BoxFuture<'a, Result<Option<Principal>, RegistryTrouble>> {
-        let (tenant, stream) = user.split_once('/').unwrap_or((user, "main"));
-        let known = secret.0 == b"secret";
-        let principal = Principal {
-            tenant: TenantName::new(tenant),
-            stream: StreamName::new(stream),
-            credential: Some(CredentialName::new(tenant)),
-            priority: if stream == "urgent" { Priority::High } else { Priority::Normal },
-            own_domains_only: false,
-            give_up_after: None,
-            allowances: None,
-        };
-        Box::pin(std::future::ready(Ok(known.then_some(principal))))
-    }
 }
 
 /// The mail log, written into the book.
@@ -196,6 +134,7 @@ fn cause(diagnosis: &Diagnosis) -> Cause {
         Reason::Reply(reply) => Cause::Reply { code: reply.code(), before_mail: diagnosis.phase < Phase::Mail },
         Reason::Trouble(Trouble::NoSuchDomain(_) | Trouble::NullMx(_) | Trouble::NoMailHost(_)) => Cause::Absent,
         Reason::Trouble(Trouble::Expired) => Cause::Late,
+        Reason::Trouble(Trouble::Suppressed(_)) => Cause::Silence,
         Reason::Trouble(_) => Cause::Trouble,
     }
 }

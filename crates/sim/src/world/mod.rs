@@ -13,6 +13,7 @@ pub mod net;
 mod notebook;
 mod pipe;
 mod promises;
+pub mod registry;
 pub mod remotes;
 mod talk;
 
@@ -27,9 +28,10 @@ use tokio::time::Instant;
 
 pub use acts::Phase;
 pub use book::{Book, Cause, Fact, JournalEvent, Offered, Verdict};
-pub use doors::{RETURN_PATH, SimClock, SimEntropy, SimLog, SimRegistry, SimResolver, TOKENS_TENANT, token_keys};
+pub use doors::{SimClock, SimEntropy, SimLog, SimResolver, token_keys};
 pub use net::SimNet;
 pub use notebook::SimNotebook;
+pub use registry::{RETURN_PATH, RegistryWeather, SimRegistry, SimSuppressions, TOKENS_TENANT, Unsubscriber};
 pub use talk::BreakAt;
 
 use crate::scenario::Scenario;
@@ -38,6 +40,7 @@ use disk::SimDisk;
 use net::NetState;
 use postrider_model::policy::Snapshot;
 use promises::Promises;
+use registry::{Records, SIGNED_TENANT};
 use remotes::Remote;
 
 /// Every simulation begins on 2026-11-23 at 20:37 UTC.
@@ -55,6 +58,8 @@ pub struct World {
     /// The relay's own chance; apart from the world's, so that neither disturbs the other.
     pub(crate) entropy: Mutex<Chance>,
     pub(crate) chance: Mutex<Chance>,
+    /// The registry's database.
+    pub(crate) records: Mutex<Records>,
     /// What the journal has shown, in all lives.
     pub(crate) journal: Mutex<BTreeMap<u64, JournalEvent>>,
     /// What was acknowledged and has not ended.
@@ -121,6 +126,7 @@ impl World {
         scenario.domains.iter().for_each(|(name, mx)| zones.domain(name.clone(), mx.clone()));
         let remotes: Vec<Remote> = scenario.providers.iter().map(|plan| Remote::new(plan, &mut zones, chance.next())).collect();
         let clients = scenario.clients.iter().map(|plan| Client::new(plan.clone())).collect();
+        let signs = scenario.clients.iter().any(|client| client.user == SIGNED_TENANT);
         let world = Arc::new(Self {
             time: Mutex::new(Time { base_ms: EPOCH_MS, origin: None }),
             book: Mutex::new(Book::default()),
@@ -130,6 +136,7 @@ impl World {
             clients: Mutex::new(clients),
             entropy: Mutex::new(chance.fork()),
             chance: Mutex::new(chance.fork()),
+            records: Mutex::new(Records::new(signs)),
             journal: Mutex::default(),
             promises: Mutex::default(),
             pools: Mutex::default(),

@@ -7,10 +7,10 @@ pub mod disk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use postrider_model::doors::{Receipt, Spool, SpoolTrouble};
+use postrider_model::doors::{Receipt, Spool, SpoolTrouble, SuppressedMailbox, Suppression, SuppressionCause};
 use postrider_model::{
-    Arrival, BodyType, Diagnosis, Envelope, Message, MessageId, Outcome, Parcel, Phase, Priority, Protocol, Reason, Recipient, Role,
-    Settlement, StreamName, TenantName, Timestamp, Trouble,
+    Arrival, BodyType, Diagnosis, Envelope, Message, MessageId, Notice, Outcome, Parcel, Phase, Priority, Protocol, Reason, Recipient,
+    Role, Settlement, StreamName, TenantName, Timestamp, Trouble,
 };
 use postrider_smtp::{Mailbox, Reply, ReversePath};
 use postrider_spool::Options;
@@ -80,6 +80,19 @@ pub async fn accept(spool: &dyn Spool, mut message: Message, content: &[u8]) -> 
     let staged = staging.finish().await?;
     message.content_octets = staged.octets;
     spool.accept(Arc::new(message), staged).await
+}
+
+pub fn notice(mailbox: &str, since_ms: u64) -> Notice {
+    let suppression = Suppression {
+        tenant: "shop".into(),
+        stream: "news".into(),
+        mailbox: SuppressedMailbox::of(&Mailbox::parse(mailbox).unwrap()),
+        since: Timestamp::from_millis(since_ms),
+        cause: SuppressionCause::OneClick,
+        message: None,
+        reason: "".into(),
+    };
+    Notice::Suppressed { suppression: Arc::new(suppression), peer: None }
 }
 
 pub fn diagnosis(at: Timestamp) -> Diagnosis {
