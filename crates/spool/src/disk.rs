@@ -263,11 +263,17 @@ impl DiskFile for RealFile {
 /// Reads exactly `octets` octets from `offset`; less is an error.
 pub(crate) fn read_exactly(file: &dyn DiskFile, offset: u64, octets: usize) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0; octets];
-    let count = file.read_at(&mut buffer, offset)?;
-    if count < octets {
+    read_into(file, offset, &mut buffer)?;
+    Ok(buffer)
+}
+
+/// Fills a buffer from `offset`; less is an error.
+pub(crate) fn read_into(file: &dyn DiskFile, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+    let count = file.read_at(buffer, offset)?;
+    if count < buffer.len() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is too short"));
     }
-    Ok(buffer)
+    Ok(())
 }
 
 /// Whether the disk had no room (or no quota) left.

@@ -11,7 +11,7 @@ use postrider_model::{BoxFuture, Content, ContentSource, Diagnosis, Message, Mes
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::core::Core;
-use crate::disk::{DiskFile, Opening, read_exactly};
+use crate::disk::{DiskFile, Opening, read_exactly, read_into};
 use crate::forms::{Body, FileName, Form, State, StoredMessage};
 use crate::index::Place;
 use crate::offload::{Offload, offload};
@@ -132,7 +132,7 @@ impl Core {
             }
             Ok(file)
         });
-        let source = FileSource { file: file.await?, offload: self.offload.clone(), at: 0, octets };
+        let source = FileSource { file: file.await?, offload: self.offload.clone(), at: 0, octets, last: Bytes::new() };
         Ok(Content::Streamed(Box::new(source)))
     }
 }
@@ -167,6 +167,9 @@ struct FileSource {
     offload: Arc<dyn Offload>,
     at: u64,
     octets: u64,
+    /// What was given last. Whoever has let go of it gets the next chunk in the same memory: blocks that one thread takes and another gives back stay with the
+    /// allocator, one for each chunk of a large content.
+    last: Bytes,
 }
 
 impl ContentSource for FileSource {
@@ -177,12 +180,15 @@ impl ContentSource for FileSource {
                 return Ok(None);
             }
             let (file, at) = (self.file.clone(), self.at);
+            let mut chunk = std::mem::take(&mut self.last).try_into_mut().unwrap_or_default();
+            chunk.resize(count as usize, 0);
             let chunk = offload(self.offload.as_ref(), move || {
-                read_exactly(file.as_ref(), at, count as usize).map_err(|trouble| io_trouble("contents", &trouble))
+                read_into(file.as_ref(), at, &mut chunk).map_err(|trouble| io_trouble("contents", &trouble))?;
+                Ok(chunk.freeze())
             });
-            let chunk = chunk.await?;
+            self.last = chunk.await?;
             self.at += count;
-            Ok(Some(Bytes::from(chunk)))
+            Ok(Some(self.last.clone()))
         })
     }
 }

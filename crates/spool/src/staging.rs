@@ -184,7 +184,7 @@ impl OpenStaging {
 
     async fn spill(&mut self) -> Result<(), SpoolTrouble> {
         self.ground.check_room(self.buffer.len())?;
-        let octets = Bytes::from(std::mem::take(&mut self.buffer));
+        let octets = std::mem::take(&mut self.buffer);
         if self.spilled.is_none() {
             let name = self.ground.names.next();
             let disk = self.ground.disk.clone();
@@ -201,10 +201,14 @@ impl OpenStaging {
         spilled.octets += octets.len() as u64;
         spilled.loose.octets = spilled.octets;
         self.ground.contents_octets.fetch_add(octets.len() as u64, Ordering::Relaxed);
-        offload(self.ground.offload.as_ref(), move || {
-            file.write_at(&[IoSlice::new(&octets)], at).map_err(|trouble| content_trouble(&trouble))
-        })
-        .await
+        let written = offload(self.ground.offload.as_ref(), move || {
+            file.write_at(&[IoSlice::new(&octets)], at).map_err(|trouble| content_trouble(&trouble))?;
+            Ok(octets)
+        });
+        // The same memory takes what comes next: blocks that another thread gives back stay with the allocator, one for each part of a large content.
+        self.buffer = written.await?;
+        self.buffer.clear();
+        Ok(())
     }
 
     async fn end(mut self) -> Result<Staged, SpoolTrouble> {
