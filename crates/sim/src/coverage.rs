@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use postrider_mail::Fields;
 use postrider_model::Timestamp;
 
+use crate::judge::told::results;
 use crate::judge::{Evidence, reports_taken, successes_told};
 use crate::scenario::Scenario;
 use crate::world::book::Outcome;
 use crate::world::clients::{MailPlan, Wish};
+use crate::world::strangers::Guise;
 use crate::world::{BreakAt, Cause, Fact, Verdict, World, lock};
 
 /// Everything a scenario can hold, and in how many of 300 seeds it is met at least (`tests/scenarios.rs` demands it).
@@ -98,6 +101,11 @@ pub const INGREDIENTS: &[(&str, usize)] = &[
     ("a sender asks for all news", 100),
     ("mail is held for its sender", 100),
     ("success is told", 20),
+    // Strangers.
+    ("a stranger's mail is verified and taken", 20),
+    ("a stranger's mail arrives without what it forged", 10),
+    ("who only says that he may send is refused", 5),
+    ("the DNS does not tell about a stranger", 5),
     // What becomes of mail.
     ("deferred", 100),
     ("given up at the give-up time", 100),
@@ -127,6 +135,9 @@ pub fn met(world: &World, scenario: &Scenario, evidence: &Evidence) -> BTreeSet<
         met.insert("several share permits");
     }
     met.extend(of_routes(scenario, evidence));
+    if scenario.strangers {
+        met.extend(of_strangers(evidence));
+    }
     if successes_told(evidence) > 0 {
         met.insert("success is told");
     }
@@ -175,6 +186,26 @@ fn of_routes(scenario: &Scenario, evidence: &Evidence) -> BTreeSet<&'static str>
             (taken > 0 && place > 0, "a route falls back to its second smart host"),
         ];
         met.extend(facts.iter().filter(|(holds, _)| *holds).map(|(_, what)| *what));
+    }
+    met
+}
+
+/// What strangers sent, and what was told of it.
+fn of_strangers(evidence: &Evidence) -> BTreeSet<&'static str> {
+    let mut met = BTreeSet::new();
+    for (_, offered) in evidence.offered() {
+        let (client, mail) = offered.mail;
+        let forges = evidence.mails.get(client).and_then(|mails| mails.get(mail)).is_some_and(|plan| plan.guise == Guise::Forging);
+        match offered.verdict {
+            Verdict::Positive(_) if forges => drop(met.insert("a stranger's mail arrives without what it forged")),
+            Verdict::Positive(_) => drop(met.insert("a stranger's mail is verified and taken")),
+            Verdict::Refused(550) => drop(met.insert("who only says that he may send is refused")),
+            Verdict::Refused(_) | Verdict::Broken | Verdict::Unknown => {}
+        }
+    }
+    let fields = evidence.told.iter().flat_map(|told| Fields::of(&told.taken.content));
+    if fields.filter(|field| field.is("Authentication-Results")).any(|field| results(&field, "spf") == ["temperror"]) {
+        met.insert("the DNS does not tell about a stranger");
     }
     met
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Found;
+use super::{Found, told};
 use postrider_mail::Fields;
 use postrider_mail::encode::{Recoder, Takes};
 use postrider_model::{MessageId, Timestamp};
@@ -27,6 +27,9 @@ pub(super) fn check(evidence: &Evidence, found: &mut Found) {
     for (at, offered) in evidence.offered() {
         known.insert(offered.token.clone());
         let of = |recipient: &String| copies.get(&(offered.token.clone(), recipient.clone())).map_or(&[][..], Vec::as_slice);
+        if let Some(strangers) = &evidence.strangers {
+            told::verdict(strangers, evidence, offered, found);
+        }
         match &offered.verdict {
             Verdict::Positive(id) => {
                 if let Some(id) = id.filter(|id| !ids.insert(*id)) {
@@ -42,10 +45,6 @@ pub(super) fn check(evidence: &Evidence, found: &mut Found) {
                         untold.entry(&offered.reverse_path).or_default().insert(*id);
                     }
                 }
-            }
-            // Who looks their domains up finds that all of them may send; a DNS that fails is no "no".
-            Verdict::Refused(code @ 500..) if evidence.strangers => {
-                found.say("C1", format!("{} was refused for good: {code}", offered.token));
             }
             Verdict::Broken | Verdict::Refused(_) => {
                 let sent = copies.range((offered.token.clone(), String::new())..).take_while(|((token, _), _)| *token == offered.token);
@@ -162,9 +161,10 @@ fn contents(evidence: &Evidence, found: &mut Found) {
         let Some(content) = evidence.content(offered) else { continue };
         // A provider that takes seven bits only is given another encoding of the same.
         let encoded = |content: &[u8]| {
-            let head = Fields::of(&taken.content).next().map_or(&[][..], |field| field.whole);
+            let ours = if evidence.strangers.is_some() { 2 } else { 1 };
+            let head = Fields::of(&taken.content).take(ours).flat_map(|field| field.whole.to_vec()).collect::<Vec<_>>();
             let (mut seven, mut out) = (Recoder::to(Takes::SevenBit), Vec::new());
-            seven.feed(&[head, content].concat(), &mut out);
+            seven.feed(&[&head, content].concat(), &mut out);
             seven.finish(&mut out);
             out
         };
@@ -174,8 +174,10 @@ fn contents(evidence: &Evidence, found: &mut Found) {
         match taken.content.strip_suffix(content.as_slice()) {
             // Whether it is signed is C10.
             Some(head) if offered.tenant == SIGNED_TENANT && is_trace(&without_signatures(head)) => {}
-            Some(head) if is_trace(head) && !evidence.strangers => {}
-            Some(head) if evidence.strangers && is_told(head) => {}
+            Some(head) if is_trace(head) && evidence.strangers.is_none() => {}
+            Some(head) if is_told(head) && evidence.strangers.is_some() => {
+                evidence.strangers.iter().for_each(|strangers| told::head(strangers, evidence, offered, head, found));
+            }
             Some(head) => found.say("C1", format!("{token} arrived with a strange head: {:?}", String::from_utf8_lossy(head))),
             None => found.say("C1", format!("{token} arrived changed: {} octets, not {}", taken.content.len(), content.len())),
         }

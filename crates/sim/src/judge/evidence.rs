@@ -7,6 +7,7 @@ use postrider_lab::Taken;
 use postrider_model::policy::{Provider, QuotaLimits};
 use postrider_model::{MessageId, Timestamp};
 
+use super::told::Strangers;
 use crate::scenario::{Change, Scenario};
 use crate::world::clients::{MailPlan, Wish, content};
 use crate::world::{EPOCH_MS, Fact, Offered, Unsubscriber, Verdict, World, lock};
@@ -62,8 +63,8 @@ pub struct Evidence {
     pub users: Vec<String>,
     /// Those who asked for silence.
     pub unsubscribers: Vec<Unsubscriber>,
-    /// The clients were strangers, and their mail was to be verified.
-    pub strangers: bool,
+    /// The clients, where they were strangers and their mail was to be verified.
+    pub strangers: Option<Strangers>,
     /// The tenant that must not starve, and how long its mail may take.
     pub fair: Option<(String, u64)>,
     /// Domains where nothing is ever refused for good.
@@ -114,7 +115,7 @@ impl Evidence {
             mails: scenario.clients.iter().map(|client| client.mails.clone()).collect(),
             users: scenario.clients.iter().map(|client| client.user.clone()).collect(),
             unsubscribers: scenario.unsubscribers.clone(),
-            strangers: scenario.strangers,
+            strangers: Strangers::of(scenario),
             fair: scenario.fair.clone(),
             patient_domains: scenario.patient_domains(),
             give_up_ms: scenario.snapshot.retry.give_up.as_millis() as u64,

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | C1 | every 250 to an end of data ends in a copy at a provider or a told bounce, for each recipient, with the content as it was handed in; nothing else is sent | clients, ledgers, mail log |
 //! | C1 | whatever custody began of has one end for each recipient; each due date lies before the give-up time, no attempt long behind it; a bounce has a cause that is for ever, or is late; mail goes where its domain or its rule says, from the addresses of its stream's pool; `explain` knows all that waits | journal, mail log, ledgers, insight |
+//! | C1 | what is told of a stranger's mail is the truth, or that the DNS did not tell; what he forged is gone; nobody is refused for good but whom his domain disowns, where that is followed, and he always | ledgers, clients, the scenario |
 //! | C2 | a further copy follows only a crash near the first one's reply, or a reply the relay never read whole; nothing durably ended is sent again | ledgers, wires, journal |
 //! | C3 | no provider saw more connections, messages per connection, recipients or messages in a time than the policy allows, reloaded ones included, and no client's protocol error; no smart host more recipients in an hour or 24 hours than its limits, whatever crashed | wires, ledgers |
 //! | C4 | Accepted before Deferred before one terminal event; sequences grow, by one where all history is kept; nothing is attempted before it is due | journal, mail log |
@@ -24,6 +25,7 @@ mod registry;
 mod returns;
 mod silence;
 mod sources;
+pub(crate) mod told;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,7 @@ use std::fmt;
 use crate::world::Fact;
 
 pub use evidence::{Copy, Evidence, Policy, Told};
+pub use told::Strangers;
 
 /// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq)]

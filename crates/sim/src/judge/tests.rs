@@ -10,11 +10,13 @@ use postrider_model::{DeliveryId, MessageId, Timestamp};
 
 use super::evidence::{Evidence, Policy, Told};
 use super::judge;
+use super::told::Strangers;
 use crate::world::EPOCH_MS;
 use crate::world::Unsubscriber;
 use crate::world::book::{Cause, Fact, JournalEvent, Offered, Outcome, Verdict};
 use crate::world::clients::{MailPlan, Wish, content};
 use crate::world::registry::{BOUND_TENANT, SIGNED_TENANT};
+use crate::world::strangers::Guise;
 
 const TRACE: &[u8] = b"Received: from client.example\r\n\tby relay.example\r\n";
 
@@ -35,6 +37,7 @@ fn plan(reverse_path: &str) -> MailPlan {
         eight_bit: false,
         break_at: None,
         wish: Wish::None,
+        guise: Guise::Plain,
     }
 }
 
@@ -121,7 +124,7 @@ fn good() -> Evidence {
         mails: vec![vec![plan("s@p0.example")]],
         users: vec!["shop/news".into()],
         unsubscribers: Vec::new(),
-        strangers: false,
+        strangers: None,
         fair: Some(("shop".into(), 1_000)),
         patient_domains: BTreeSet::from(["p1.example".to_owned()]),
         give_up_ms: 60_000,
@@ -157,6 +160,40 @@ fn what_is_well_is_let_pass() {
     passes(|_| {});
 }
 
+fn strangers(address: &str, enforces: bool) -> Strangers {
+    Strangers { addresses: vec![address.parse().unwrap()], enforces, dns_is_fine: true }
+}
+
+/// A stranger's mail, with what was told of it.
+fn stranger(evidence: &mut Evidence, address: &str, told: &str) {
+    evidence.strangers = Some(strangers(address, false));
+    let told = format!("Authentication-Results: relay.example;\r\n {told}\r\n");
+    evidence.told[0].taken.content.splice(TRACE.len()..TRACE.len(), told.bytes());
+}
+
+#[test]
+fn c1_sees_what_is_told_of_strangers() {
+    let (own, other) = ("203.0.113.1", "198.18.0.1");
+    passes(|e| stranger(e, own, "spf=pass smtp.mailfrom=s@p0.example; dkim=none; dmarc=pass"));
+    passes(|e| stranger(e, other, "spf=fail; dkim=none; dmarc=fail"));
+    trips("C1", "spf=[\"pass\"], and the truth is fail", |e| stranger(e, other, "spf=pass; dkim=none; dmarc=fail"));
+    trips("C1", "dmarc=[\"pass\"], and the truth is fail", |e| stranger(e, other, "spf=fail; dkim=none; dmarc=pass"));
+    trips("C1", "dkim=[], and the truth is none", |e| stranger(e, own, "spf=pass; dmarc=pass"));
+    trips("C1", "dmarc=[\"temperror\"], and the truth is pass", |e| stranger(e, own, "spf=pass; dkim=none; dmarc=temperror"));
+    passes(|e| {
+        stranger(e, own, "spf=temperror; dkim=none; dmarc=temperror");
+        e.strangers.iter_mut().for_each(|strangers| strangers.dns_is_fine = false);
+    });
+    trips("C1", "although its domain disowns it", |e| {
+        stranger(e, other, "spf=fail; dkim=none; dmarc=fail");
+        e.strangers.iter_mut().for_each(|strangers| strangers.enforces = true);
+    });
+    trips("C1", "was refused for good: 550", |e| {
+        e.strangers = Some(strangers(own, true));
+        verdict(e, Verdict::Refused(550));
+    });
+}
+
 #[test]
 fn c1_sees_what_is_lost_changed_or_invented() {
     trips("C1", "neither delivered nor told", |e| e.told[0].taken.recipients.truncate(1));
@@ -164,7 +201,7 @@ fn c1_sees_what_is_lost_changed_or_invented() {
     trips("C1", "and yet sent", |e| verdict(e, Verdict::Broken));
     trips("C1", "nobody ever handed in", |e| e.told[0].taken.token = Some("other".into()));
     trips("C1", "arrived changed", |e| e.told[0].taken.content.pop().map_or((), |_| ()));
-    trips("C1", "strange head", |e| e.strangers = true);
+    trips("C1", "strange head", |e| e.strangers = Some(strangers("203.0.113.1", true)));
     trips("C1", "strange head", |e| e.told[0].taken.content.splice(..9, *b"Sneaked: ").for_each(drop));
     trips("C1", "for whom it was not taken", |e| e.told[0].taken.recipients.push("c@p1.example".into()));
     trips("C1", "with reverse-path", |e| e.told[0].taken.reverse_path = "x@p0.example".into());

@@ -12,6 +12,7 @@ use postrider_smtp::Domain;
 
 use super::{ProviderPlan, Scenario};
 use crate::world::clients::{ClientPlan, MailPlan, Wish};
+use crate::world::strangers::Guise;
 
 /// Octets of disk that nobody fills by accident.
 pub const ROOMY: u64 = 1 << 33;
@@ -64,6 +65,7 @@ pub fn mail(not_before_ms: u64, from: &str, recipients: &[&str]) -> MailPlan {
         eight_bit: false,
         break_at: None,
         wish: Wish::None,
+        guise: Guise::Plain,
     }
 }
 

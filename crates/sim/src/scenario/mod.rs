@@ -6,6 +6,7 @@ pub mod pools;
 pub mod random;
 pub mod records;
 pub mod routes;
+pub mod strangers;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

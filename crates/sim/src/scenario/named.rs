@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_lab::{DnsWeather, FaultKind, Hostile, Manner, Moment, MxData, Pace, Personality, Space, Throttle};
-use postrider_model::policy::{Rate, Verifying};
+use postrider_model::policy::Rate;
 
 use super::build::{ROOMY, client, domain, mail, provider, scenario};
-use super::{Change, End, How, Scenario, When};
+use super::{Change, End, How, Scenario, When, strangers};
 use crate::world::TOKENS_TENANT;
 use crate::world::clients::MailPlan;
 use crate::world::disk::{Crash, Failing, Loss};
@@ -27,7 +27,7 @@ pub fn named() -> Vec<Scenario> {
     all.extend(super::pools::named());
     all.extend(super::routes::named());
     all.extend(super::records::named());
-    all.extend([strangers("strangers are verified while the DNS fails", false), strangers("DMARC is enforced while the DNS fails", true)]);
+    all.extend([known("strangers are verified while the DNS fails", false), known("DMARC is enforced while the DNS fails", true)]);
     all
 }
 
@@ -238,20 +238,14 @@ fn dns_outage() -> Scenario {
 }
 
 /// Mail of servers that may send it, verified while look-ups fail or are slow, and the power goes: it is taken or put off, and never refused for good.
-fn strangers(name: &str, enforces: bool) -> Scenario {
+fn known(name: &str, enforces: bool) -> Scenario {
     let mut scenario = scenario(
         name,
         11,
         vec![provider(0), provider(1), provider(2)],
         vec![client(0, "", letters(25, 1_000, "p1.example")), client(1, "", letters(25, 1_000, "p2.example"))],
     );
-    scenario.strangers = true;
-    scenario.limits.relay_domains = scenario.providers.iter().flat_map(|plan| plan.domains.clone()).collect();
-    scenario.snapshot.checking.verifying = Some(Verifying { enforces, timeout: Duration::from_secs(10) });
-    scenario.texts = vec![
-        (domain("p0.example"), "v=spf1 ip4:203.0.113.0/24 -all".to_owned()),
-        (domain("_dmarc.p0.example"), "v=DMARC1; p=reject".to_owned()),
-    ];
+    strangers::set_up(&mut scenario, enforces);
     scenario.clear_ms = 1_200_000;
     let weather = DnsWeather { fail_percent: 50, slow_percent: 30, slow: Duration::from_secs(8), ..DnsWeather::default() };
     scenario.changes = vec![(0, Change::Dns(weather)), (scenario.clear_ms, Change::Dns(DnsWeather::default()))];

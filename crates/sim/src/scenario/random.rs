@@ -7,12 +7,14 @@ use postrider_lab::{Chance, DnsWeather, FaultKind, Hostile, Manner, Moment, MxDa
 use postrider_model::policy::{ProviderMatch, Rate, ReplyRule, RuleAction};
 
 use super::build::{client, domain, nameless, provider, scenario};
-use super::{Change, End, How, ProviderPlan, Scenario, When, records, routes};
+use super::named::KEPT_SEEDS;
+use super::{Change, End, How, ProviderPlan, Scenario, When, records, routes, strangers};
 use crate::world::BreakAt;
 use crate::world::acts::WORKS;
 use crate::world::clients::{ClientPlan, MailPlan, Wish};
 use crate::world::disk::{Crash, Failing, Loss};
 use crate::world::net::Reach;
+use crate::world::strangers::Guise;
 
 /// The scenario of a seed.
 pub fn random(seed: u64) -> Scenario {
@@ -51,6 +53,11 @@ pub fn random(seed: u64) -> Scenario {
     let routed = beside.percent(30);
     if routed {
         routes::random(&mut beside, &mut scenario);
+    }
+    let mut unknown = Chance::new(seed ^ 0x057a_49e5);
+    // A seed that failed once stays what it was.
+    if !routed && unknown.percent(20) && KEPT_SEEDS.iter().all(|(kept, _)| *kept != seed) {
+        strangers::random(&mut unknown, &mut scenario);
     }
     weather(&mut chance, &mut scenario, &fine);
     scenario.ends = ends(&mut chance);
@@ -135,6 +142,7 @@ fn mail(chance: &mut Chance, providers: usize, busy_ms: u64) -> MailPlan {
         eight_bit: chance.percent(20),
         break_at: chance.percent(8).then_some(break_at),
         wish: *chance.pick(&[Wish::None, Wish::None, Wish::None, Wish::None, Wish::Silence, Wish::AllNews, Wish::Hold(90)]),
+        guise: Guise::Plain,
     }
 }
 
@@ -180,6 +188,8 @@ fn weather(chance: &mut Chance, scenario: &mut Scenario, fine: &[Personality]) {
             slow_percent: chance.below(50) as u8,
             slow: Duration::from_secs(chance.between(1, 30)),
         };
+        // What is denied of a stranger's domain is no truth that anybody could be held to.
+        let weather = if scenario.strangers { DnsWeather { no_name_percent: 0, ..weather } } else { weather };
         changes.push((chance.below(clear_ms), Change::Dns(weather)));
     }
     if chance.percent(40) {

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::book::{Fact, Offered, Verdict};
 use super::pipe::{End, Link};
+use super::strangers::{self, Guise};
 use super::talk::{BreakAt, Script, Talk};
 use super::{World, lock};
 
@@ -46,6 +47,8 @@ pub struct MailPlan {
     pub break_at: Option<BreakAt>,
     /// What its sender asks for beyond delivery.
     pub wish: Wish,
+    /// What it says of whom it is from.
+    pub guise: Guise,
 }
 
 /// What a sender asks for beyond delivery (RFC 3461, RFC 4865).
@@ -110,8 +113,12 @@ pub fn token(client: usize, mail: usize, attempt: u32) -> String {
     format!("c{client}m{mail}t{attempt}")
 }
 
-/// The content of a try; the same for the same token.
+/// The content of a try as it is to arrive, without what is forged; the same for the same token.
 pub fn content(plan: &MailPlan, token: &str) -> Vec<u8> {
+    strangers::signed(plan.guise, plain(plan, token))
+}
+
+fn plain(plan: &MailPlan, token: &str) -> Vec<u8> {
     let to = plan.recipients.first().map_or("undisclosed", String::as_str);
     let mut out = format!(
         "From: <{}>\r\nTo: <{to}>\r\nSubject: {token}\r\nMessage-ID: <{token}@client.example>\r\n\
@@ -165,7 +172,7 @@ fn begin(world: &Arc<World>, number: usize) -> End {
         user: client.plan.user.clone(),
         reverse_path: mail.reverse_path.clone(),
         recipients: mail.recipients.clone(),
-        content: content(mail, &token),
+        content: [mail.guise.forged().as_bytes(), &content(mail, &token)].concat(),
         eight_bit: mail.eight_bit,
         pipelined: client.plan.pipelined,
         break_at: mail.break_at.filter(|_| client.tries == 0),
@@ -264,6 +271,7 @@ mod tests {
             eight_bit: true,
             break_at: None,
             wish: Wish::None,
+            guise: Guise::Plain,
         };
         let text = content(&plan, "c1m2t3");
         assert_eq!(text, content(&plan, "c1m2t3"));

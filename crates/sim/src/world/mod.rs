@@ -15,6 +15,7 @@ mod pipe;
 mod promises;
 pub mod registry;
 pub mod remotes;
+pub mod strangers;
 mod talk;
 
 use std::collections::BTreeMap;
