@@ -85,6 +85,20 @@ fn silent(doors: &Doors, trouble: &RegistryTrouble) -> Reply {
 }
 
 impl Preflight {
+    /// Takes over the Message-IDs that were seen before this start.
+    pub(crate) fn load(&self, kept: Vec<(String, String)>, now: Timestamp) {
+        self.reuse().load(kept, now);
+    }
+
+    /// Those that are to be kept, or forgotten (`Reuse::changed`).
+    pub(crate) fn changed(&self, now: Timestamp) -> Vec<(String, String)> {
+        self.reuse().changed(now)
+    }
+
+    fn reuse(&self) -> MutexGuard<'_, Reuse> {
+        self.reuse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Judges a message; a refusal is the reply that its client hears.
     pub(crate) async fn judge(&self, doors: &Doors, snapshot: &Snapshot, mail: Candidate<'_>) -> Result<(), Reply> {
         if !prepare::is_ours(mail.role) {
@@ -162,8 +176,7 @@ impl Preflight {
         let Some(header) = header else { return false };
         let Some(id) = Fields::of(header).find(|field| field.is("Message-ID")) else { return false };
         let id = String::from_utf8_lossy(id.value.trim_ascii());
-        let mut reuse = self.reuse.lock().unwrap_or_else(PoisonError::into_inner);
-        reuse.see(&mail.principal.tenant, &id, header, doors.clock.now())
+        self.reuse().see(&mail.principal.tenant, &id, header, doors.clock.now())
     }
 
     /// What the DNS has of it, as it was found a short time ago, or now.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use postrider_core::admit;
 use postrider_core::local::{self, Resolved};
+use postrider_core::preflight::reuse::KEPT;
 use postrider_core::rewrite::Whose;
 use postrider_core::suspend::Suspensions;
 use postrider_model::doors::{Insight, Listener, NetTrouble, Principal, Receipt, SpoolDesk, SpoolTrouble, Suspension};
@@ -130,14 +131,19 @@ impl Relay {
         })
     }
 
-    /// Takes over what tenants and credentials had sent before this start; before the first listener listens.
+    /// Takes over what tenants and credentials had sent before this start, and under which Message-IDs; before the first listener listens.
     pub fn load_meters(&self, kept: impl IntoIterator<Item = (String, String)>) {
-        self.meters.load(kept);
+        let (ids, meters): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(name, _)| name.starts_with(KEPT));
+        self.meters.load(meters);
+        self.preflight.load(ids, self.doors.clock.now());
     }
 
-    /// What tenants and credentials have sent, of those that sent since the last question; an empty text is to be forgotten.
+    /// What tenants and credentials have sent, of those that sent since the last question, and under which Message-IDs; an empty text is to be forgotten.
     pub fn changed_meters(&self) -> Vec<(String, String)> {
-        self.meters.changed(self.doors.clock.now())
+        let now = self.doors.clock.now();
+        let mut changed = self.meters.changed(now);
+        changed.extend(self.preflight.changed(now));
+        changed
     }
 
     fn current(&self) -> Current {

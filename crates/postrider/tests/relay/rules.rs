@@ -67,6 +67,12 @@ fn mail_that_breaks_a_rule_is_refused_with_the_record_to_paste() {
     let words = ["send", "--from", "ann@brand.example", "--to", "b@[127.0.0.1]", "--file", file.to_str().unwrap()];
     let (said, _) = relay.folder.complained(&words);
     assert!(said.contains("rule one-click"), "{said}");
+    // A relay that starts again remembers whose Message-ID that was.
+    relay.signal("TERM");
+    let relay = Relay::start_in(relay.ended().2, &[]);
+    let other = format!("{}Message-ID: <1@brand.example>\r\n", GOOD.replace("Subject: x", "Subject: third"));
+    let reply = send(&relay, &other);
+    assert!(reply.starts_with("554 5.6.0 rule message-id-reuse"), "{reply}");
 }
 
 #[test]
