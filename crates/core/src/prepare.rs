@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 
 use postrider_mail::encoded::encoded;
+use postrider_mail::fold::folded;
 use postrider_mail::{Field, Fields, words};
 use postrider_model::policy::{Preparing, SendingDomain, Stream, StreamClass, Strictness};
 use postrider_model::{BodyType, Mend, Role, StreamName, TenantName};
@@ -86,6 +87,8 @@ pub struct Preparation {
     pub removed: Vec<Removed>,
     /// Fields that are written in encoded words (RFC 2047), by their place.
     pub encoded: Vec<usize>,
+    /// Fields with a line that is too long, folded where they have blanks, by their place.
+    pub folded: Vec<usize>,
     /// What was asked for and cannot be done.
     pub missing: Vec<&'static str>,
 }
@@ -173,8 +176,14 @@ pub fn preparation(subject: &Subject<'_>) -> Preparation {
         let joined = (plan.one_click.is_some() && field.is("List-Unsubscribe")).then_some(Why::Joined);
         if let Some(why) = joined.or_else(|| goes(subject.stream, &mut said, field)) {
             plan.removed.push(Removed { place, name: String::from_utf8_lossy(field.name).into_owned(), why });
-        } else if encodes && encoded(field.name, field.value).is_some() {
+            continue;
+        }
+        let written = if encodes { encoded(field.name, field.value) } else { None };
+        if written.is_some() {
             plan.encoded.push(place);
+        }
+        if mends(subject.stream) && folded(field.name, written.as_deref().unwrap_or(field.value)).is_some() {
+            plan.folded.push(place);
         }
     }
     plan
@@ -226,6 +235,9 @@ impl Preparation {
                 "{} fields are written in encoded words: the header holds letters beyond ASCII, without SMTPUTF8",
                 self.encoded.len()
             ));
+        }
+        if !self.folded.is_empty() {
+            said.push(format!("{} fields are folded: a line of theirs is longer than 998 octets", self.folded.len()));
         }
         if self.short_lines {
             said.push("the text is encoded: a line of it is longer than 998 octets".to_owned());

@@ -158,6 +158,12 @@ fn lines_are_mended_where_the_stream_says_so() {
     }
     let plan = check(&mending, "a@shop.example", "X-Long: 1\r\n");
     assert!(plan.short_lines && plan.words(Mend::default())[0].contains("998"));
+    let header = format!("X-Long: 1\r\nTo: {}end@b.example\r\nX-Word: {}\r\n", "a@b.example, ".repeat(100), "x".repeat(2_000));
+    for (stream, folded) in [(&mending, &[1][..]), (&plain, &[])] {
+        let plan = check(stream, "a@shop.example", &header);
+        assert_eq!(plan.folded, folded);
+        assert_eq!(plan.words(Mend::default()).iter().any(|said| said.starts_with("1 fields are folded")), !folded.is_empty());
+    }
 }
 
 #[test]

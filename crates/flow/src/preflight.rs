@@ -324,6 +324,7 @@ fn mended(mail: &Candidate<'_>, stream: &Stream, plan: &Preparation) -> Mended {
         one_click: plan.one_click.is_some(),
         feedback_id: plan.feedback_id.is_some(),
         doubles: stream.strictness >= Strictness::Mend,
+        folds: stream.strictness >= Strictness::Mend,
     }
 }
 

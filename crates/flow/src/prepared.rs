@@ -9,6 +9,7 @@ use postrider_core::plan;
 use postrider_core::prepare::{self, Preparation, Subject};
 use postrider_mail::encode::{LongLines, Takes};
 use postrider_mail::encoded::encoded;
+use postrider_mail::fold::folded;
 use postrider_mail::mend::Added;
 use postrider_mail::token::{Delivery, Subscription};
 use postrider_mail::{Fields, HeaderWatch, header};
@@ -139,9 +140,9 @@ impl Prepared {
         Some(format!("{}/u/{token}", snapshot.public_url.as_deref()?))
     }
 
-    /// A content without the fields that go, and with those that are encoded, and by how many octets it grew.
+    /// A content without the fields that go, and with those that are encoded or folded, and by how many octets it grew.
     pub(crate) async fn content(&self, content: Content) -> Result<(Content, i64), SpoolTrouble> {
-        if self.plan.removed.is_empty() && self.plan.encoded.is_empty() {
+        if self.plan.removed.is_empty() && self.plan.encoded.is_empty() && self.plan.folded.is_empty() {
             return Ok((content, 0));
         }
         match content {
@@ -164,11 +165,13 @@ impl Prepared {
     fn without(&self, octets: &Bytes) -> (Bytes, i64) {
         let mut out = BytesMut::with_capacity(octets.len());
         let (mut used, mut going) = (0, self.plan.removed.iter().map(|removed| removed.place).peekable());
-        let mut encoding = self.plan.encoded.iter().peekable();
+        let (mut encoding, mut folding) = (self.plan.encoded.iter().peekable(), self.plan.folded.iter().peekable());
         for (place, field) in Fields::of(octets).enumerate() {
             used += field.whole.len();
             let gone = going.next_if_eq(&place).is_some();
             let value = encoding.next_if_eq(&&place).and_then(|_| encoded(field.name, field.value));
+            let written = value.as_deref().unwrap_or(field.value);
+            let value = folding.next_if_eq(&&place).and_then(|_| folded(field.name, written)).or(value);
             match value {
                 _ if gone => {}
                 None => out.put_slice(field.whole),

@@ -21,6 +21,7 @@ pub mod dsn;
 pub mod edit;
 pub mod encode;
 pub mod encoded;
+pub mod fold;
 pub mod header;
 pub mod lookup;
 mod mailboxes;

@@ -1,5 +1,6 @@
 //! The rules that a header can be judged by alone.
 
+use postrider_mail::fold::{fits, folded};
 use postrider_mail::{Field, Fields, mailboxes, words};
 use postrider_model::policy::StreamClass;
 use postrider_smtp::Domain;
@@ -69,7 +70,8 @@ pub(super) fn judge(facts: &Facts<'_>, breach: &mut impl FnMut(Rule, bool, Strin
     };
     if let Some(line) = header.split(|octet| *octet == b'\n').find(|line| line.trim_ascii_end().len() > LINE_OCTETS_MAX) {
         let said = format!("a line of the header has {} octets, and {LINE_OCTETS_MAX} are allowed", line.len());
-        breach(Rule::LineLength, false, said, "fold it: CR LF and a blank".to_owned());
+        let is_mended = |field: Field<'_>| fits(field.name, folded(field.name, field.value).as_deref().unwrap_or(field.value));
+        breach(Rule::LineLength, facts.mended.folds && Fields::of(header).all(is_mended), said, "fold it: CR LF and a blank".to_owned());
     }
     let fields: Vec<Field<'_>> = Fields::of(header).collect();
     of_from(facts, &fields, breach);

@@ -61,6 +61,8 @@ pub struct Mended {
     pub feedback_id: bool,
     /// Of fields that say the same, the first stays.
     pub doubles: bool,
+    /// Lines that are too long are folded at their blanks.
+    pub folds: bool,
 }
 
 /// What was found in the DNS: a sentence with its remedy, where something is wrong. What is not known is not there.

@@ -103,17 +103,40 @@ fn one_mutation_breaks_one_rule() {
 
 #[test]
 fn what_is_mended_when_it_is_sent_is_no_reason_to_refuse() {
-    let bare = "Subject: x\r\nSubject: x\r\nContent-Type: text/html\r\n";
-    let all = Mended { date: true, from: true, message_id: true, mime_version: true, one_click: true, feedback_id: true, doubles: true };
-    let breaches = judge(&Facts { mended: all, ..facts(bare) }, Strictness::Refuse);
+    let bare = format!("Subject: x\r\nSubject: x\r\nContent-Type: text/html\r\nX-Long: {}\r\n", "word ".repeat(300));
+    let all = Mended {
+        date: true,
+        from: true,
+        message_id: true,
+        mime_version: true,
+        one_click: true,
+        feedback_id: true,
+        doubles: true,
+        folds: true,
+    };
+    let breaches = judge(&Facts { mended: all, ..facts(&bare) }, Strictness::Refuse);
     let rules: Vec<_> = breaches.iter().map(|breach| breach.rule).collect();
-    let expected = [Rule::From, Rule::SingleInstance, Rule::Date, Rule::MessageId, Rule::MimeVersion, Rule::OneClick, Rule::FeedbackId];
+    let expected = [
+        Rule::LineLength,
+        Rule::From,
+        Rule::SingleInstance,
+        Rule::Date,
+        Rule::MessageId,
+        Rule::MimeVersion,
+        Rule::OneClick,
+        Rule::FeedbackId,
+    ];
     assert_eq!(rules, expected);
     assert!(breaches.iter().all(|breach| breach.verdict == Verdict::Mended), "{breaches:?}");
     // Two that differ are nobody's to choose among.
     let differ = bare.replacen("Subject: x", "Subject: y", 1);
     let breaches = judge(&Facts { mended: all, ..facts(&differ) }, Strictness::Refuse);
-    assert_eq!((breaches[0].rule, breaches[0].verdict), (Rule::SingleInstance, Verdict::Refused));
+    assert_eq!((breaches[0].rule, breaches[0].verdict), (Rule::LineLength, Verdict::Mended));
+    assert!(breaches.iter().any(|breach| (breach.rule, breach.verdict) == (Rule::SingleInstance, Verdict::Refused)), "{breaches:?}");
+    // A word that is too long is nobody's to break.
+    let word = format!("X-Long: {}\r\n", "x".repeat(1_000));
+    let breaches = judge(&Facts { mended: all, ..facts(&word) }, Strictness::Refuse);
+    assert!(breaches.iter().any(|breach| (breach.rule, breach.verdict) == (Rule::LineLength, Verdict::Refused)), "{breaches:?}");
 }
 
 #[test]

@@ -336,10 +336,11 @@ fn a_long_line_is_encoded_where_the_stream_mends_and_left_elsewhere() {
     let hop = Hop::open(|_| None);
     let relay = start(hop.port, "rules = \"mend\"\n[[tenant.stream]]\nname = \"plain\"", &to(hop.port));
     let long = "word ".repeat(300);
-    let content = format!("From: a@shop.example\r\nSubject: x\r\nSubject: x\r\n\r\n{long}\r\nshort");
+    let content = format!("From: a@shop.example\r\nSubject: x\r\nSubject: x\r\nKeywords: {long}end\r\n\r\n{long}\r\nshort");
     send(&relay, "a@shop.example", &["b@there.example"], &content);
     let taken = hop.take();
     assert!(taken.lines().all(|line| line.len() <= 998) && taken.contains("Content-Transfer-Encoding: quoted-printable\r\n"), "{taken}");
+    assert!(taken.replace("\r\n ", " ").contains(&format!("Keywords: {long}end\r\n")), "folded, and nothing else: {taken}");
     assert_eq!(taken.matches("Subject: x").count(), 1, "one of two that say the same");
     assert!(taken.contains("MIME-Version: 1.0") && taken.replace("=\r\n", "").contains(long.trim_end()), "{taken}");
     assert!(taken.starts_with("DKIM-Signature:"));
