@@ -61,6 +61,25 @@ fn a_message_stays_when_it_is_done_and_is_sent_again() {
 }
 
 #[test]
+fn what_waits_is_in_the_queue_and_kept_when_a_person_ends_it() {
+    let hop = Hop::open(|_| Some("450 4.2.0 come later"));
+    let mut relay = Relay::start(&format!("{}{KEEPS}", config(hop.port)));
+    let folder = ManuallyDrop::new(Folder(relay.folder.0.clone()));
+    let mut session = Session::log_in(relay.address("submission"));
+    let id = id_of(&session.send("a@b.example", "c@[127.0.0.1]", "From: a@b.example\r\n\r\nwaits"));
+    relay.mail.wait("deferred");
+    assert!(kept(&folder, &[]).is_empty() && folder.complained(&["kept", "show", &id]).0.contains("it has not ended yet"));
+    // The power of a kill changes nothing about that.
+    let folder = relay.kill();
+    let mut relay = Relay::start_in(folder, &[]);
+    let folder = ManuallyDrop::new(Folder(relay.folder.0.clone()));
+    folder.said(&["queue", "cancel", "--all", "--yes", "--reason", "the customer asked"]);
+    relay.mail.wait("bounced");
+    let listed = kept(&folder, &[]);
+    assert!(listed.len() == 1 && listed[0]["id"] == id.as_str(), "{listed:?}");
+}
+
+#[test]
 fn a_stream_of_the_registry_keeps_its_mail_from_the_moment_it_is_told() {
     let hop = Hop::open(|_| None);
     let mut relay = Relay::start(&config(hop.port));
