@@ -18,13 +18,13 @@ pub fn judge(asking: &mut Asking<'_>, domain: &Domain, address: IpAddr, hello: &
         match spf::check(&identity, &known) {
             Ok(verdict) if verdict.outcome == Outcome::TempError => return Verdict { reason: silence.or(verdict.reason), ..verdict },
             Ok(verdict) => return verdict,
-            Err(question) => {
+            Err(questions) => known.extend(questions.into_iter().map(|question| {
                 let answer = answer(asking, &question).unwrap_or_else(|why| {
                     silence = Some(why.into());
                     Answer::Failed
                 });
-                known.insert(question, answer);
-            }
+                (question, answer)
+            })),
         }
     }
 }

@@ -89,16 +89,13 @@ impl Asker {
         known
     }
 
-    /// One question after the other, until SPF knows: which term is looked at next hangs on the one before.
+    /// One term after the other, until SPF knows: which is looked at next hangs on the one before.
     pub(super) async fn spf(&self, identity: &spf::Identity<'_>) -> spf::Verdict {
         let mut known = Known::new();
         loop {
             match spf::check(identity, &known) {
                 Ok(verdict) => return verdict,
-                Err(question) => {
-                    let answer = self.ask(&question).await;
-                    known.insert(question, answer);
-                }
+                Err(questions) => known.extend(self.all(questions).await),
             }
         }
     }

@@ -66,7 +66,7 @@ impl Walk<'_> {
             Ok(None) => return,
             Err(Stop::Perm(why)) => return self.cost.broken.push(why),
             Err(Stop::Temp(_)) => return self.cost.unknown = true,
-            Err(Stop::Ask(question)) => return self.wanting.push(question),
+            Err(Stop::Ask(questions)) => return self.wanting.extend(questions),
         };
         // RFC 7208 §6.1: a redirect behind `all` is never followed.
         let ends = record.directives.iter().any(|directive| directive.mechanism == Mechanism::All);

@@ -28,6 +28,9 @@ pub const VOIDS_MAX: u32 = 2;
 /// Exchangers of one `mx`, and names of the client that are looked at.
 const NAMES_MAX: usize = 10;
 
+/// Hosts whose addresses are asked for together: more would mostly be asked for nothing, since the first ones match.
+const TOGETHER_MAX: usize = 4;
+
 /// Whose right is asked about.
 #[derive(Debug, Clone, Copy)]
 pub struct Identity<'a> {
@@ -92,22 +95,22 @@ pub struct Verdict {
 
 /// Why an evaluation ends before its end.
 enum Stop {
-    Ask(Question),
+    Ask(Vec<Question>),
     Temp(String),
     Perm(String),
 }
 
 impl From<Question> for Stop {
     fn from(question: Question) -> Self {
-        Stop::Ask(question)
+        Stop::Ask(vec![question])
     }
 }
 
-/// RFC 7208 §4: the verdict, or the question whose answer it needs next.
+/// RFC 7208 §4: the verdict, or the questions whose answers it needs next; those that are named together do not depend on each other.
 ///
 /// # Errors
-/// The question that nothing is known of.
-pub fn check(identity: &Identity<'_>, known: &Known) -> Result<Verdict, Question> {
+/// The questions that nothing is known of, each once, and never none.
+pub fn check(identity: &Identity<'_>, known: &Known) -> Result<Verdict, Vec<Question>> {
     let client = identity.client.to_canonical();
     let (local, domain) = match identity.mail_from.rsplit_once('@') {
         Some(("", domain)) => ("postmaster", domain),
@@ -125,7 +128,7 @@ pub fn check(identity: &Identity<'_>, known: &Known) -> Result<Verdict, Question
     let mut host = Host { identity, client, local, sender_domain: domain, known, lookups: 0, voids: 0 };
     match host.check(domain, true) {
         Ok((outcome, explanation)) => Ok(Verdict { outcome, reason: None, explanation }),
-        Err(Stop::Ask(question)) => Err(question),
+        Err(Stop::Ask(questions)) => Err(questions),
         Err(Stop::Temp(reason)) => Ok(verdict(Outcome::TempError, Some(reason))),
         Err(Stop::Perm(reason)) => Ok(verdict(Outcome::PermError, Some(reason))),
     }
@@ -217,8 +220,8 @@ impl<'a> Host<'a> {
         if hosts.len() > NAMES_MAX {
             return Err(Stop::Perm(format!("{} has more than {NAMES_MAX} exchangers", printable(&name))));
         }
-        for host in hosts {
-            let addresses = self.addresses(host, self.client.is_ipv6())?;
+        for (nth, host) in hosts.iter().enumerate() {
+            let addresses = self.addresses(host, self.client.is_ipv6()).map_err(|stop| self.with_next(stop, &hosts[nth..]))?;
             if self.is_among(addresses, lengths) {
                 return Ok(true);
             }
@@ -245,14 +248,27 @@ impl<'a> Host<'a> {
             Answer::Failed | Answer::Nothing | Answer::Texts(_) | Answer::Addresses(_) => return Ok(Vec::new()),
         };
         let mut own = Vec::new();
-        for name in names.iter().take(NAMES_MAX) {
+        let names = &names[..names.len().min(NAMES_MAX)];
+        for (nth, name) in names.iter().enumerate() {
             match self.addresses(name, self.client.is_ipv6()) {
                 Ok(addresses) if addresses.contains(&self.client) => own.push(name.clone()),
                 Ok(_) | Err(Stop::Temp(_) | Stop::Perm(_)) => {}
-                Err(ask @ Stop::Ask(_)) => return Err(ask),
+                Err(ask @ Stop::Ask(_)) => return Err(self.with_next(ask, &names[nth..])),
             }
         }
         Ok(own)
+    }
+
+    /// Where a host's addresses are to be asked for, those of the next hosts are, too: they will be needed unless an earlier one matches.
+    fn with_next(&self, stop: Stop, hosts: &[String]) -> Stop {
+        let Stop::Ask(mut questions) = stop else { return stop };
+        for host in hosts.iter().filter(|host| is_possible(host)) {
+            let question = Question::Addresses { name: host.clone(), ipv6: self.client.is_ipv6() };
+            if questions.len() < TOGETHER_MAX && !self.known.contains_key(&question) && !questions.contains(&question) {
+                questions.push(question);
+            }
+        }
+        Stop::Ask(questions)
     }
 
     /// RFC 7208 §6.2: whatever is wrong with it, there are no words then.

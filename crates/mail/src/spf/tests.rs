@@ -45,6 +45,31 @@ fn terms_of_a_record() {
     }
 }
 
+#[test]
+fn hosts_whose_addresses_are_needed_are_asked_about_together() {
+    use crate::lookup::{Answer, Known, Question};
+    let of = |host: &str| Question::Addresses { name: host.to_owned(), ipv6: false };
+    let hosts: Vec<String> =
+        ["m1.example", "m2.example", "m2.example", "m3.example", "m4.example", "m5.example"].map(str::to_owned).to_vec();
+    let client = "192.0.2.1".parse().unwrap();
+    let identity = Identity { client, hello: "x", mail_from: "a@b.example", receiver: "mx.example", now: 0, explain: false };
+    let mut known = Known::from([
+        (Question::Texts("b.example".to_owned()), Answer::Texts(vec![b"v=spf1 mx -all".to_vec()])),
+        (Question::Exchangers("b.example".to_owned()), Answer::Names(hosts)),
+    ]);
+    assert_eq!(check(&identity, &known), Err(vec![of("m1.example"), of("m2.example"), of("m3.example"), of("m4.example")]));
+    for host in ["m1.example", "m2.example", "m3.example", "m4.example"] {
+        known.insert(of(host), Answer::Nothing);
+    }
+    assert_eq!(check(&identity, &known), Err(vec![of("m5.example")]));
+    // What comes first decides, whichever answer was there first.
+    known.insert(of("m1.example"), Answer::Addresses(vec![client]));
+    assert_eq!(check(&identity, &known).map(|verdict| verdict.outcome), Ok(Outcome::Pass));
+    known.insert(of("m1.example"), Answer::Failed);
+    known.insert(of("m5.example"), Answer::Addresses(vec![client]));
+    assert_eq!(check(&identity, &known).map(|verdict| verdict.outcome), Ok(Outcome::TempError));
+}
+
 /// RFC 7208 §7.4.
 #[test]
 fn macros_of_the_rfc() {
