@@ -105,7 +105,7 @@ pub const INGREDIENTS: &[(&str, usize)] = &[
     ("a stranger's mail is verified and taken", 20),
     ("a stranger's mail arrives without what it forged", 10),
     ("who only says that he may send is refused", 5),
-    ("the DNS does not tell about a stranger", 5),
+    ("the DNS does not tell about a stranger", 10),
     // What becomes of mail.
     ("deferred", 100),
     ("given up at the give-up time", 100),

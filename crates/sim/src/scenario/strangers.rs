@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use postrider_lab::Chance;
+use postrider_lab::{Chance, DnsWeather};
 use postrider_model::policy::Verifying;
 
-use super::Scenario;
 use super::build::domain;
+use super::{Change, Scenario};
 use crate::world::clients::Wish;
 use crate::world::strangers::{Guise, HOME, MAY_SEND, SELECTOR, key};
 
@@ -27,6 +27,13 @@ pub fn set_up(scenario: &mut Scenario, enforces: bool) {
 /// The same, with strangers of all kinds.
 pub(super) fn random(chance: &mut Chance, scenario: &mut Scenario) {
     set_up(scenario, chance.percent(50));
+    if chance.percent(60) {
+        let (fail_percent, slow_percent) = (chance.between(10, 60) as u8, chance.below(40) as u8);
+        let weather = DnsWeather { fail_percent, slow_percent, slow: Duration::from_secs(chance.between(1, 20)), ..DnsWeather::default() };
+        let from = chance.below(60_000);
+        // It clears while clients still try, so that mail goes on.
+        scenario.changes.extend([(from, Change::Dns(weather)), (from + 300_000, Change::Dns(DnsWeather::default()))]);
+    }
     let taken: Vec<String> = scenario.limits.relay_domains.iter().map(ToString::to_string).collect();
     let is_taken = |recipient: &String| recipient.rsplit_once('@').is_some_and(|(_, host)| taken.iter().any(|domain| domain == host));
     for (number, client) in scenario.clients.iter_mut().enumerate() {
