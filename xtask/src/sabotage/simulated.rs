@@ -314,7 +314,7 @@ pub const ALL: &[Mutation] = &[
     },
     Mutation {
         name: "simulator: a stranger's DNS that fails says no",
-        file: "crates/flow/src/checking/verify.rs",
+        file: "crates/flow/src/checking/asking.rs",
         find: "Err(DnsTrouble::Failed(_)) => Answer::Failed,",
         replace: "Err(DnsTrouble::Failed(_)) => Answer::Nothing,",
         test: SIMULATOR,
@@ -419,5 +419,23 @@ pub const ALL: &[Mutation] = &[
         test: SIMULATOR,
         check: "named_scenarios",
         says: "asked for silence, and the journal tells it",
+    },
+    Mutation {
+        name: "simulator: what a stranger forged stays",
+        file: "crates/flow/src/checking/verify.rs",
+        find: "if results::claims_to_be_from(&field, &host) { Turn::Remove }",
+        replace: "if results::claims_to_be_from(&field, \"\") { Turn::Remove }",
+        test: SIMULATOR,
+        check: "seeds",
+        says: "C1: ",
+    },
+    Mutation {
+        name: "simulator: what was not looked up vouches",
+        file: "crates/flow/src/checking/verify.rs",
+        find: "spf::Outcome::TempError => Some(Voucher::Unknown),",
+        replace: "spf::Outcome::TempError => Some(Voucher::Passes),",
+        test: SIMULATOR,
+        check: "seeds",
+        says: "C1: ",
     },
 ];
