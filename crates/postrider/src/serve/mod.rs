@@ -5,6 +5,7 @@
 //! signal ends the process at once, which costs no mail either. SIGHUP reads the configuration again, whole or not at all.
 
 pub mod certificate;
+mod clock;
 mod control;
 mod drift;
 mod first_start;

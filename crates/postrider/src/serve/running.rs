@@ -31,7 +31,7 @@ use super::logging::Logs;
 use super::metrics::{Metrics, MetricsParts};
 use super::reload::{Reloader, with_detours};
 use super::web::Web;
-use super::{drift, listener_line, manager, pools};
+use super::{clock, drift, listener_line, manager, pools};
 use crate::braking::{self, Uses, WatchedLog};
 use crate::config::{Config, ListenerConfig};
 use crate::data::DataDirectory;
@@ -189,6 +189,7 @@ impl Running {
             metrics.start(MetricsParts { relay, spool, insight, provider_of, certificate_ends, domains, kept, started_ms });
         }
         tokio::spawn(manager::keep_watchdog_quiet(insight.clone()));
+        tokio::spawn(clock::watch(clock.clone(), doors.log.clone()));
         let (reload, placed, views) = (reloader.clone(), reloader.clone(), listeners.clone());
         let known = reloader.clone();
         let known = Box::new(move |what: &Suspended| known.knows(what));
