@@ -84,7 +84,8 @@ pub const INGREDIENTS: &[(&str, usize)] = &[
     ("DNS answers are slow", 60),
     ("a domain says that it takes no mail", 100),
     // The registry.
-    ("the registry is silent", 10),
+    ("the registry is silent", 5),
+    ("the registry answers now and then", 5),
     ("the registry is slow", 5),
     ("who asked for silence has it", 15),
     ("mail ends for want of a reader", 5),

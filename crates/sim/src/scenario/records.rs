@@ -15,6 +15,7 @@ use crate::world::{RegistryWeather, Unsubscriber};
 /// All with a name.
 pub(super) fn named() -> Vec<Scenario> {
     let mut all = vec![weather("a registry that is silent", 400, RegistryWeather::Silent)];
+    all.push(weather("a registry that answers now and then", 404, RegistryWeather::Patchy));
     all.push(weather("a registry that is slow", 402, RegistryWeather::Slow(Duration::from_secs(7))));
     all.push(words("words of silence", 410, Vec::new()));
     for (nth, loss) in [Loss::All, Loss::Tail, Loss::Sectors, Loss::Nothing].into_iter().enumerate() {
@@ -80,9 +81,10 @@ pub(super) fn random(chance: &mut Chance, scenario: &mut Scenario) {
     let clear_ms = scenario.clear_ms;
     if chance.percent(10) {
         for _ in 0..chance.between(1, 3) {
-            let weather = match chance.percent(60) {
-                true => RegistryWeather::Silent,
-                false => RegistryWeather::Slow(Duration::from_secs(chance.between(1, 20))),
+            let weather = match chance.below(3) {
+                0 => RegistryWeather::Silent,
+                1 => RegistryWeather::Patchy,
+                _ => RegistryWeather::Slow(Duration::from_secs(chance.between(1, 20))),
             };
             let from = chance.below(clear_ms);
             scenario.changes.push((from, Change::Registry(weather)));

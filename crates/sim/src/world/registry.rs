@@ -53,6 +53,8 @@ pub enum RegistryWeather {
     Slow(Duration),
     /// It does not answer.
     Silent,
+    /// It leaves each third question without an answer, so that whoever asks several gets far with some, and no further.
+    Patchy,
 }
 
 /// Somebody who asks a tenant's stream for silence.
@@ -90,6 +92,8 @@ pub struct Records {
     /// Which unsubscribers have their answer.
     answered: BTreeSet<usize>,
     pub(crate) felt: BTreeSet<&'static str>,
+    /// Questions asked of it while it was patchy.
+    asked: u64,
 }
 
 impl Records {
@@ -105,25 +109,28 @@ impl Records {
 impl World {
     /// Asks the database: waits as its weather is, and then looks or changes.
     async fn ask<T>(&self, question: impl FnOnce(&mut Records) -> T) -> Result<T, ()> {
-        let weather = lock(&self.records).weather;
-        tokio::time::sleep(match weather {
-            RegistryWeather::Fine => USUAL,
-            RegistryWeather::Slow(time) => time,
-            RegistryWeather::Silent => SILENT,
-        })
-        .await;
-        let mut records = lock(&self.records);
-        match weather {
-            RegistryWeather::Fine => Ok(question(&mut records)),
-            RegistryWeather::Slow(_) => {
-                records.felt.insert("the registry is slow");
-                Ok(question(&mut records))
+        let (time, answers) = {
+            let records = &mut *lock(&self.records);
+            match records.weather {
+                RegistryWeather::Fine => (USUAL, true),
+                RegistryWeather::Slow(time) => {
+                    records.felt.insert("the registry is slow");
+                    (time, true)
+                }
+                RegistryWeather::Silent => {
+                    records.felt.insert("the registry is silent");
+                    (SILENT, false)
+                }
+                RegistryWeather::Patchy => {
+                    records.felt.insert("the registry answers now and then");
+                    records.asked += 1;
+                    let answers = !records.asked.is_multiple_of(3);
+                    (if answers { USUAL } else { SILENT }, answers)
+                }
             }
-            RegistryWeather::Silent => {
-                records.felt.insert("the registry is silent");
-                Err(())
-            }
-        }
+        };
+        tokio::time::sleep(time).await;
+        if answers { Ok(question(&mut lock(&self.records))) } else { Err(()) }
     }
 }
 
