@@ -8,6 +8,7 @@
 //! **Never** asks who somebody is (`Registry` does), and never decides about content, nor whose domain a reverse-path names (`ownership`).
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use postrider_model::doors::Principal;
 use postrider_model::limits::HOPS_MAX;
@@ -29,8 +30,10 @@ pub struct Rules {
     pub role: ListenerRole,
     /// Whether MAIL is refused in clear text.
     pub tls_required: bool,
-    /// Where mail to the bare `Postmaster` goes (RFC 5321 §4.5.1).
-    pub postmaster: Mailbox,
+    /// Where mail to the bare `Postmaster` goes (RFC 5321 §4.5.1), and to postmaster and abuse at our own names; `None`: nobody is named, and it is refused.
+    pub postmaster: Option<Mailbox>,
+    /// The names that this relay gives itself.
+    pub own_names: Domains,
     /// Domains whose mail ends here.
     pub local_domains: Domains,
     /// Domains whose mail we take to hand it on.
@@ -63,6 +66,8 @@ pub struct Client<'a> {
     pub trusted: bool,
     /// Whether the session is under TLS.
     pub tls: bool,
+    /// The address at which it reached us.
+    pub reached: Option<IpAddr>,
 }
 
 impl Client<'_> {
@@ -86,6 +91,9 @@ pub enum Refusal {
     /// Too many Received fields (RFC 5321 §6.3).
     #[error("Too many hops, this message is looping")]
     TooManyHops,
+    /// Nobody is named the postmaster.
+    #[error("No postmaster is named here")]
+    NoPostmaster,
     /// A return path of ours, and no token that we made for it.
     #[error("No such address here")]
     NoSuchReturn,
@@ -102,7 +110,7 @@ impl Refusal {
             Refusal::AuthenticationRequired => (530, EnhancedStatus::new(5, 7, 0)),
             Refusal::RelayDenied => (554, EnhancedStatus::new(5, 7, 1)),
             Refusal::TooManyHops => (554, EnhancedStatus::new(5, 4, 6)),
-            Refusal::NoSuchReturn => (550, EnhancedStatus::new(5, 1, 1)),
+            Refusal::NoPostmaster | Refusal::NoSuchReturn => (550, EnhancedStatus::new(5, 1, 1)),
             Refusal::OneKindAtATime => (452, EnhancedStatus::new(4, 5, 3)),
         };
         Reply::new(code, Some(status), self.to_string())
@@ -127,10 +135,35 @@ pub fn recipient(rules: &Rules, client: &Client<'_>, path: &ForwardPath) -> Resu
     }
     let mailbox = match path {
         // RFC 5321 §4.5.1: every server takes mail for its postmaster, from anybody.
-        ForwardPath::Postmaster => return Ok(rules.postmaster.clone()),
+        ForwardPath::Postmaster => return postmaster(rules),
         ForwardPath::Mailbox(mailbox) => mailbox,
     };
+    if is_role(mailbox) && is_own(rules, client, mailbox) {
+        match postmaster(rules) {
+            // Where nobody is named, the way of clients of ours is the DNS's affair, as for any other mailbox.
+            Err(_) if client.may_relay() => {}
+            answer => return answer,
+        }
+    }
     if client.may_relay() || is_for_us(rules, mailbox) { Ok(mailbox.clone()) } else { Err(Refusal::RelayDenied) }
+}
+
+/// Who has mail for the people whom every server must have; refused rather than taken and lost, where nobody is named.
+pub fn postmaster(rules: &Rules) -> Result<Mailbox, Refusal> {
+    rules.postmaster.clone().ok_or(Refusal::NoPostmaster)
+}
+
+/// Whether it names people whom every server must have, at whatever domain (RFC 5321 §4.5.1; RFC 2142 §4, §5).
+pub fn is_role(mailbox: &Mailbox) -> bool {
+    ["postmaster", "abuse"].iter().any(|name| mailbox.local_part().eq_ignore_ascii_case(name))
+}
+
+/// Whether a mailbox is at the relay itself: at a name it gives itself that is no domain of mail, or at the address that was reached.
+fn is_own(rules: &Rules, client: &Client<'_>, mailbox: &Mailbox) -> bool {
+    match mailbox.host() {
+        Host::Domain(domain) => rules.own_names.contains(domain) && !is_for_us(rules, mailbox),
+        Host::Literal(address) => client.reached.is_some_and(|reached| reached.to_canonical() == address.to_canonical()),
+    }
 }
 
 /// May anybody write to a return path of ours? Gives what its token stands for; `others`: the transaction has recipients elsewhere already.

@@ -6,7 +6,8 @@ fn rules(role: ListenerRole) -> Rules {
     Rules {
         role,
         tls_required: false,
-        postmaster: Mailbox::parse("postmaster@us.example").unwrap(),
+        postmaster: Some(Mailbox::parse("person@far.example").unwrap()),
+        own_names: [Domain::parse("us.example").unwrap(), Domain::parse("mx.ours.example").unwrap()].into_iter().collect(),
         local_domains: [Domain::parse("ours.example").unwrap()].into_iter().collect(),
         relay_domains: [Domain::parse("customer.example").unwrap(), Domain::parse("bücher.example").unwrap()].into_iter().collect(),
     }
@@ -24,7 +25,8 @@ fn principal() -> Principal {
     }
 }
 
-const STRANGER: Client<'_> = Client { principal: None, trusted: false, tls: false };
+const STRANGER: Client<'_> =
+    Client { principal: None, trusted: false, tls: false, reached: Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7))) };
 const TRUSTED: Client<'_> = Client { trusted: true, ..STRANGER };
 
 fn to(rules: &Rules, client: &Client<'_>, path: &str) -> Result<String, Refusal> {
@@ -59,7 +61,7 @@ fn a_relay_listener_is_never_an_open_relay() {
 #[test]
 fn by_default_nothing_is_relayed() {
     let bare = Rules { local_domains: Domains::default(), relay_domains: Domains::default(), ..rules(ListenerRole::Relay) };
-    for path in ["<a@ours.example>", "<a@customer.example>", "<a@us.example>", "<postmaster@us.example>"] {
+    for path in ["<a@ours.example>", "<a@customer.example>", "<a@us.example>", "<postmaster@other.example>"] {
         assert_eq!(to(&bare, &STRANGER, path), Err(Refusal::RelayDenied), "{path}");
     }
 }
@@ -101,10 +103,38 @@ fn who_is_known_may_relay_by_either_listener() {
 }
 
 #[test]
-fn the_bare_postmaster_is_ours() {
-    for path in ["<Postmaster>", "<POSTMASTER>", "<postmaster>"] {
-        assert_eq!(to(&rules(ListenerRole::Relay), &STRANGER, path).as_deref(), Ok("postmaster@us.example"));
+fn there_is_somebody_to_talk_to_or_it_is_said_that_there_is_not() {
+    let named = rules(ListenerRole::Relay);
+    let nobody = Rules { postmaster: None, ..rules(ListenerRole::Relay) };
+    for path in [
+        "<Postmaster>",
+        "<POSTMASTER>",
+        "<postmaster@us.example>",
+        "<Postmaster@US.example>",
+        "<abuse@us.example>",
+        "<postmaster@mx.ours.example>",
+        "<postmaster@[192.0.2.7]>",
+        "<postmaster@[IPv6:::ffff:192.0.2.7]>",
+    ] {
+        assert_eq!(to(&named, &STRANGER, path).as_deref(), Ok("person@far.example"), "{path}");
+        assert_eq!(to(&nobody, &STRANGER, path), Err(Refusal::NoPostmaster), "{path}");
     }
+    for (path, taken) in [
+        // Domains with mail have people of their own.
+        ("<postmaster@ours.example>", Ok("postmaster@ours.example")),
+        ("<abuse@customer.example>", Ok("abuse@customer.example")),
+        ("<postmaster@other.example>", Err(Refusal::RelayDenied)),
+        ("<postmaster@[192.0.2.8]>", Err(Refusal::RelayDenied)),
+        ("<webmaster@us.example>", Err(Refusal::RelayDenied)),
+        ("<a@[192.0.2.7]>", Err(Refusal::RelayDenied)),
+    ] {
+        assert_eq!(to(&named, &STRANGER, path).as_deref().map_err(|refusal| *refusal), taken, "{path}");
+    }
+    let unreached = Client { reached: None, ..STRANGER };
+    assert_eq!(to(&named, &unreached, "<postmaster@[192.0.2.7]>"), Err(Refusal::RelayDenied));
+    assert_eq!(to(&named, &TRUSTED, "<postmaster@us.example>").as_deref(), Ok("person@far.example"));
+    assert_eq!(to(&nobody, &TRUSTED, "<postmaster@us.example>").as_deref(), Ok("postmaster@us.example"));
+    assert_eq!(to(&nobody, &TRUSTED, "<Postmaster>"), Err(Refusal::NoPostmaster));
 }
 
 #[test]

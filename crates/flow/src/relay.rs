@@ -15,7 +15,7 @@ use postrider_model::{BodyType, Envelope, Protocol, Recipient, ReportWishes, Rol
 use postrider_smtp::data::BareNewline;
 use postrider_smtp::sasl::Mechanisms;
 use postrider_smtp::server;
-use postrider_smtp::{EnhancedStatus, Mailbox, Reply, ReversePath};
+use postrider_smtp::{Domain, EnhancedStatus, Mailbox, Reply, ReversePath};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -414,13 +414,14 @@ async fn introduce(
 }
 
 fn rules(current: &Current, settings: &ListenerSettings) -> admit::Rules {
-    let postmaster = format!("{}@{}", current.snapshot.postmaster, current.snapshot.host_name);
-    let fallback = || Mailbox::parse("postmaster@localhost").expect("a constant address");
+    let snapshot = &current.snapshot;
+    let own_names = std::iter::once(&snapshot.host_name).chain(snapshot.sources.iter().map(|source| &source.ehlo_name));
     admit::Rules {
         role: if settings.role == Role::Relay { admit::ListenerRole::Relay } else { admit::ListenerRole::Submission },
         tls_required: false,
-        postmaster: Mailbox::parse(&postmaster).unwrap_or_else(|_| fallback()),
-        local_domains: current.snapshot.routing.local.values().map(|local| local.name.clone()).collect(),
+        postmaster: snapshot.postmaster.clone(),
+        own_names: own_names.filter_map(|name| Domain::parse(name).ok()).collect(),
+        local_domains: snapshot.routing.local.values().map(|local| local.name.clone()).collect(),
         relay_domains: current.limits.relay_domains.iter().cloned().collect(),
     }
 }

@@ -170,12 +170,18 @@ impl Session<'_> {
         }
     }
 
+    /// What is known of the client, for `core::admit`.
+    fn client(&self) -> admit::Client<'_> {
+        let reached = Some(self.peer.local.ip());
+        admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some(), reached }
+    }
+
     async fn mail(&mut self, reverse_path: ReversePath, parameters: MailParameters) -> Verdict {
         let said = |path: &ReversePath| format!("MAIL FROM:{path}");
         if let Err(reply) = self.renew().await {
             return self.refuse(&said(&reverse_path), reply);
         }
-        let client = admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some() };
+        let client = self.client();
         if let Err(refusal) = admit::mail(&self.reception.rules, &client, &reverse_path) {
             return self.refuse(&said(&reverse_path), refusal.reply());
         }
@@ -204,7 +210,7 @@ impl Session<'_> {
     }
 
     async fn recipient(&mut self, path: &ForwardPath, parameters: RecipientParameters) -> Verdict {
-        let client = admit::Client { principal: self.principal.as_ref(), trusted: false, tls: self.tls.is_some() };
+        let client = self.client();
         let mailbox = match admit::recipient(&self.reception.rules, &client, path) {
             Ok(mailbox) => mailbox,
             // Only what would be refused is asked about: other mail does not wait for the registry.

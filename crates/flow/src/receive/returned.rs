@@ -2,7 +2,7 @@
 //!
 //! **Promises.** Only who holds a token that we made may write there; anybody else hears 550 at RCPT, before a word of content, so nothing is bounced to a stranger.
 //! What comes goes on to who sent the message, as long as we know the message, and then to the domain's `bounces_to`, or the postmaster; from nobody, so that
-//! nothing answers it. The registry's or the spool's silence is a 451.
+//! nothing answers it. Where nobody is named the postmaster it is refused, rather than taken and lost. The registry's or the spool's silence is a 451.
 
 use postrider_core::admit;
 use postrider_core::local::{self, Resolved};
@@ -28,9 +28,11 @@ impl Session<'_> {
             Err(_) => return Some(self.refuse(&said, later("the registry does not answer, try again later"))),
         };
         // RFC 5321 §4.5.1, RFC 2142 §4: there is somebody to talk to at every domain.
-        if ["postmaster", "abuse"].iter().any(|name| mailbox.local_part().eq_ignore_ascii_case(name)) {
-            let end = self.reception.rules.postmaster.clone();
-            return Some(self.take_end(&said, mailbox, end, parameters, false).await);
+        if admit::is_role(mailbox) {
+            return Some(match admit::postmaster(&self.reception.rules) {
+                Ok(end) => self.take_end(&said, mailbox, end, parameters, false).await,
+                Err(refusal) => self.refuse(&said, refusal.reply()),
+            });
         }
         let others = self.transaction.as_ref().is_some_and(|transaction| !transaction.returned && !transaction.recipients.is_empty());
         let name = domain.to_ascii().to_ascii_lowercase();
@@ -40,7 +42,8 @@ impl Session<'_> {
             Err(refusal) => return Some(self.refuse(&said, refusal.reply())),
         };
         match end_of(self.reception, MessageId(delivery.message), &return_path).await {
-            Ok(end) => Some(self.take_end(&said, mailbox, end, parameters, true).await),
+            Ok(Ok(end)) => Some(self.take_end(&said, mailbox, end, parameters, true).await),
+            Ok(Err(refusal)) => Some(self.refuse(&said, refusal.reply())),
             Err(_) => Some(self.refuse(&said, later("local error in processing, try again later"))),
         }
     }
@@ -70,14 +73,18 @@ impl Session<'_> {
 }
 
 /// Who has what comes back for this message.
-async fn end_of(reception: &Reception, message: MessageId, return_path: &ReturnPath) -> Result<Mailbox, SpoolTrouble> {
+async fn end_of(
+    reception: &Reception,
+    message: MessageId,
+    return_path: &ReturnPath,
+) -> Result<Result<Mailbox, admit::Refusal>, SpoolTrouble> {
     let doors = &reception.doors;
     let sender = match doors.spool.open(message).await {
         Ok(opened) => opened.message.envelope.reverse_path.mailbox().cloned(),
         Err(SpoolTrouble::NoSuchMessage) => None,
         Err(trouble) => return Err(trouble),
     };
-    let postmaster = || reception.rules.postmaster.clone();
+    let postmaster = || admit::postmaster(&reception.rules);
     let Some(end) = sender.or_else(|| return_path.bounces_to.clone()) else { return Ok(postmaster()) };
     // A way that would lead back here ends with the postmaster.
     let leads_back = match end.host() {
@@ -85,5 +92,5 @@ async fn end_of(reception: &Reception, message: MessageId, return_path: &ReturnP
         Host::Literal(_) => false,
     };
     let is_nobody = matches!(local::resolve(&reception.snapshot.routing, &end), Resolved::Unknown);
-    Ok(if leads_back || is_nobody { postmaster() } else { end })
+    Ok(if leads_back || is_nobody { postmaster() } else { Ok(end) })
 }

@@ -24,6 +24,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use postrider_smtp::Mailbox;
 use postrider_smtp::sasl::Credentials;
 
 use crate::SourceName;
@@ -33,8 +34,8 @@ use crate::SourceName;
 pub struct Snapshot {
     /// The name we are known by: greeting, trace fields, reports.
     pub host_name: String,
-    /// The postmaster's local part, for reports and bare `Postmaster`.
-    pub postmaster: String,
+    /// Who has mail for the postmaster of this relay; `None`: nobody is named.
+    pub postmaster: Option<Mailbox>,
     /// Addresses we send from; at least one.
     pub sources: Vec<Source>,
     /// Rule sets in order; the first that matches a Site rules. The last matches all.

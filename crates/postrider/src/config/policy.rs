@@ -16,13 +16,7 @@ use super::secret;
 use super::values;
 
 /// The Snapshot.
-pub fn snapshot(
-    top: &Section<'_>,
-    [host_name, postmaster]: [String; 2],
-    routing: Routing,
-    checking: Checking,
-    directory: &Path,
-) -> Snapshot {
+pub fn snapshot(top: &Section<'_>, host_name: String, routing: Routing, checking: Checking, directory: &Path) -> Snapshot {
     let delivery = top.section("delivery");
     let smtp_port = delivery.or("smtp_port", 25, |v| values::number(v, 1..=65_535));
     let connections_out_max = delivery.or("connections_out_max", 1_000, |v| values::number(v, 1..=1_000_000));
@@ -38,7 +32,7 @@ pub fn snapshot(
     let public_url = None;
     Snapshot {
         host_name,
-        postmaster,
+        postmaster: None,
         sources,
         providers,
         routing,

@@ -6,11 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postrider_core::local::{self, Resolved};
 use postrider_edge::tls::SYSTEM_ROOTS;
 use postrider_flow::{ListenerSettings, ReceiveLimits};
 use postrider_model::doors::Principal;
-use postrider_model::policy::{Pool, Preparing, Snapshot, Stream, StreamClass, Strictness};
+use postrider_model::policy::{Pool, Preparing, Routing, Snapshot, Stream, StreamClass, Strictness};
 use postrider_model::{CredentialName, Priority, Role, StreamName, TenantName};
+use postrider_smtp::Mailbox;
 
 use super::reader::Section;
 use super::values::{self, Read};
@@ -29,7 +31,7 @@ pub const RETENTION_MAX: Duration = Duration::from_secs(400 * 86_400);
 pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Config {
     let relay = top.section("relay");
     let known_as = relay.or("host_name", host_name.name.clone(), |v| values::domain(v).map(|domain| domain.as_str().to_owned()));
-    let postmaster = relay.or("postmaster", "postmaster".to_owned(), local_part);
+    let postmaster = relay.optional("postmaster", person).filter(|named| !named.is_empty());
     let relay_domains = relay.list("relay_domains", values::domain).unwrap_or_default();
     let workers = relay.optional("workers", |v| values::number::<usize>(v, 1..=1024));
     let drain_timeout =
@@ -110,9 +112,12 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     let probe = check.or("probe", "gmail-smtp-in.l.google.com:25".to_owned(), host_and_port);
     check.finish();
 
-    let snapshot = policy::snapshot(top, [known_as, postmaster], routing, checking, directory);
+    let postmaster = postmaster_of(postmaster, &known_as, &routing);
+    let relays = listeners.iter().any(|listener| listener.settings.role == Role::Relay);
+    notes.extend(postmaster_note(postmaster.as_ref(), &known_as, &routing).filter(|_| relays));
+    let snapshot = policy::snapshot(top, known_as, routing, checking, directory);
     Config {
-        snapshot: Snapshot { public_url, ..snapshot },
+        snapshot: Snapshot { public_url, postmaster, ..snapshot },
         receive,
         listeners,
         certificate,
@@ -139,10 +144,40 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     }
 }
 
-fn local_part(value: &toml::de::DeValue<'_>) -> Read<String> {
+/// An address, or the local part of one.
+fn person(value: &toml::de::DeValue<'_>) -> Read<String> {
     let text = values::text(value)?;
-    let probe = postrider_smtp::Mailbox::parse(&format!("{text}@localhost"));
-    probe.map(|_| text.clone()).map_err(|_| format!("{text:?} is not the local part of a mailbox"))
+    let is_whole = Mailbox::parse(&text).is_ok();
+    let is_name = || Mailbox::parse(&format!("{text}@localhost")).is_ok();
+    if text.is_empty() || is_whole || is_name() {
+        Ok(text)
+    } else {
+        Err(format!("{text:?} is neither an address nor the local part of one"))
+    }
+}
+
+/// Who was named; or, where nobody was, who has that name in a domain of ours that is called as the relay is.
+fn postmaster_of(named: Option<String>, known_as: &str, routing: &Routing) -> Option<Mailbox> {
+    if let Some(named) = named {
+        return Mailbox::parse(&named).or_else(|_| Mailbox::parse(&format!("{named}@{known_as}"))).ok();
+    }
+    let usual = Mailbox::parse(&format!("postmaster@{known_as}")).ok()?;
+    matches!(local::resolve(routing, &usual), Resolved::To(_)).then_some(usual)
+}
+
+/// What is to be said of a postmaster whom nobody reaches.
+fn postmaster_note(postmaster: Option<&Mailbox>, known_as: &str, routing: &Routing) -> Option<String> {
+    let remedy = "name somebody's address under [relay] postmaster, as in \"you@example.com\"";
+    let Some(postmaster) = postmaster else {
+        return Some(format!(
+            "nobody is the postmaster: mail for postmaster and abuse of {known_as} and of return paths is refused with 550, and RFC 5321 §4.5.1 wants somebody there; {remedy}"
+        ));
+    };
+    let comes_back = postmaster.domain().is_some_and(|domain| domain.as_str().eq_ignore_ascii_case(known_as));
+    let is_routed = !routing.rules.is_empty() || local::resolve(routing, postmaster) != Resolved::Foreign;
+    (comes_back && !is_routed).then(|| {
+        format!("mail for the postmaster goes to {postmaster}, which is this relay's own name: see that its MX leads to somebody else, or {remedy}")
+    })
 }
 
 fn host_and_port(value: &toml::de::DeValue<'_>) -> Read<String> {

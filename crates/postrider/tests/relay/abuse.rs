@@ -56,6 +56,27 @@ fn address_tricks_open_no_way_through() {
 }
 
 #[test]
+fn postmaster_and_abuse_reach_who_is_named_and_are_refused_where_nobody_is() {
+    let named = Relay::start(&config(1));
+    let nobody = Relay::start(&config(1).replace("postmaster = \"desk@desk.test\"\n", ""));
+    let note = nobody.said.seen("nobody is the postmaster");
+    assert!(note.contains("relay.test") && note.contains("name somebody's address under [relay] postmaster"), "{note}");
+    assert!(nobody.folder.said(&["check", "--offline"]).contains("note           nobody is the postmaster"));
+    let ask = |relay: &Relay, path: &str| {
+        let mut session = Session::open(relay.address("relay"));
+        session.say("MAIL FROM:<a@b.example>");
+        session.say(&format!("RCPT TO:{path}"))
+    };
+    for path in ["<Postmaster>", "<POSTmaster@relay.test>", "<abuse@RELAY.test>", "<postmaster@[127.0.0.1]>"] {
+        let (taken, refused) = (ask(&named, path), ask(&nobody, path));
+        assert!(taken.starts_with("250") && refused.starts_with("550 5.1.1 No postmaster is named here"), "{path}: {taken} {refused}");
+    }
+    for path in ["<webmaster@relay.test>", "<postmaster@elsewhere.test>", "<postmaster@[127.0.0.2]>"] {
+        assert!(ask(&named, path).starts_with("554 5.7.1"), "{path}");
+    }
+}
+
+#[test]
 fn a_verb_of_another_protocol_ends_the_session() {
     let relay = Relay::start(&config(1));
     for request in ["GET / HTTP/1.1", "POST /x HTTP/1.1", "CONNECT a:25 HTTP/1.1", "PRI * HTTP/2.0", "INVITE sip:a@b SIP/2.0"] {

@@ -74,7 +74,7 @@ pub fn program() -> Command {
 /// A configuration on free ports: submission in the clear for a test's own client, and one tenant.
 pub fn config(smtp_port: u16) -> String {
     format!(
-        "[relay]\nhost_name = \"relay.test\"\ndrain_timeout = \"5s\"\n\
+        "[relay]\nhost_name = \"relay.test\"\npostmaster = \"desk@desk.test\"\ndrain_timeout = \"5s\"\n\
          [[listener]]\nname = \"submission\"\naddress = \"127.0.0.1:0\"\nrole = \"submission\"\ntls = \"starttls\"\nauth_in_clear = true\n\
          [[listener]]\nname = \"relay\"\naddress = \"127.0.0.1:0\"\nrole = \"relay\"\n\
          [[credential]]\nuser = \"app\"\nsecret_sha256 = \"{SECRET_SHA256}\"\n\

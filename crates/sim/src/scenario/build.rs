@@ -97,7 +97,7 @@ pub fn snapshot(providers: &[ProviderPlan]) -> Snapshot {
     let seconds = Duration::from_secs;
     Snapshot {
         host_name: "relay.example".into(),
-        postmaster: "postmaster".into(),
+        postmaster: None,
         sources: vec![source("out1", 25), source("out2", 26)],
         providers: policies,
         routing: Routing::default(),
