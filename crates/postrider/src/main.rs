@@ -10,6 +10,7 @@ mod braking;
 mod cli;
 mod config;
 mod data;
+mod handing_in;
 mod keeping;
 mod kept;
 mod mail_log;

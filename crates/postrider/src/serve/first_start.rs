@@ -13,6 +13,7 @@ use postrider_model::doors::{Clock, Entropy};
 
 use crate::config::{Config, FirstCredential, commented_file, system_host_name};
 use crate::data::write_new;
+use crate::handing_in::WayIn;
 use crate::registry::{hex, sha256};
 
 /// How long a self-signed certificate is valid. Nobody trusts it, so nothing is gained by making it short.
@@ -97,10 +98,9 @@ fn text(secret: &str, program: &str, data: &Path, submission: Option<SocketAddr>
         let (ip, port) = (address.ip(), address.port());
         let server = if address.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
         let from = format!("postmaster@{host_name}");
+        let swaks = WayIn { server, port, tls: "starttls" }.swaks(FIRST_USER, secret, &from);
         text.push_str(&format!(
-            "\n  swaks --server {server} --port {port} --tls --auth PLAIN --auth-user {FIRST_USER} --auth-password {secret} \
-             --from {from} --to you@example.com\n\n  \
-             python3 -c \"import smtplib; s = smtplib.SMTP('{ip}', {port}); s.starttls(); s.login('{FIRST_USER}', '{secret}'); \
+            "\n  {swaks}\n\n  python3 -c \"import smtplib; s = smtplib.SMTP('{ip}', {port}); s.starttls(); s.login('{FIRST_USER}', '{secret}'); \
              s.sendmail('{from}', ['you@example.com'], 'From: {from}\\r\\nTo: you@example.com\\r\\nSubject: A first mail\\r\\n\\r\\nIt works.\\r\\n')\"\n"
         ));
     }

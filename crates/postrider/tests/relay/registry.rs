@@ -30,6 +30,26 @@ fn hears(session: &mut Session, command: &str, begins: &str) {
 }
 
 #[test]
+fn a_key_is_told_with_its_server_and_a_line_to_try() {
+    let mut relay = Relay::start(&config(1));
+    let folder = &relay.folder;
+    folder.said(&["tenant", "add", "shop", "--sends-as", "anybody"]);
+    let port = relay.address("submission").port();
+    let told = folder.said(&["key", "add", "--tenant", "shop"]);
+    assert!(told.starts_with(&format!("server  127.0.0.1 port {port}, STARTTLS\nuser    pk-")), "{told}");
+    let secret = told.split("secret  ").nth(1).unwrap().split('\n').next().unwrap();
+    let line = told.lines().find(|line| line.trim_start().starts_with("swaks ")).unwrap();
+    assert!(line.contains(&format!("--server 127.0.0.1 --port {port} --tls --auth PLAIN --auth-user pk-")), "{line}");
+    assert!(line.contains(&format!("--auth-password {secret} --from you@your-domain.example --to you@example.com")), "{line}");
+    let made = shown(folder, &["key", "add", "--tenant", "shop", "--json"]);
+    assert_eq!((&made["servers"][0]["port"], &made["servers"][0]["tls"]), (&port.into(), &"starttls".into()));
+    // At rest the system's own choice of a port is not known.
+    relay.signal("TERM");
+    let (_, _, folder) = relay.ended();
+    assert!(folder.said(&["key", "add", "--tenant", "shop"]).starts_with("user    pk-"));
+}
+
+#[test]
 fn a_tenant_is_added_sends_and_is_stopped_while_the_relay_runs() {
     let hop = Hop::open(|_| None);
     let relay = Relay::start(&config(hop.port));

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::Desk;
 use super::arguments::{KeyAddArguments, KeyCommand};
 use crate::config::Credential;
+use crate::handing_in::WayIn;
 use crate::shown::{Clean, json, say};
 
 /// A key as it is shown.
@@ -34,6 +35,7 @@ struct MadeView<'a> {
     secret: &'a str,
     tenant: &'a str,
     stream: &'a str,
+    servers: &'a [WayIn],
 }
 
 impl KeyView {
@@ -126,6 +128,13 @@ pub async fn run(desk: &Desk, command: KeyCommand) -> anyhow::Result<()> {
     }
 }
 
+/// An address that a tenant may send from: of its first domain that is proven, or of the first at all.
+async fn first_sender(desk: &Desk, tenant: &TenantName) -> anyhow::Result<String> {
+    let domains = desk.book.domains(Some(tenant)).await?;
+    let first = domains.iter().find(|domain| domain.proven_at.is_some()).or(domains.first());
+    Ok(first.map_or_else(|| "you@your-domain.example".to_owned(), |domain| format!("postmaster@{}", domain.name.to_ascii())))
+}
+
 async fn add(desk: &Desk, wanted: &KeyAddArguments) -> anyhow::Result<()> {
     let tenant = desk.tenant(wanted.tenant.as_deref()).await?;
     let stream = match &wanted.stream {
@@ -144,12 +153,21 @@ async fn add(desk: &Desk, wanted: &KeyAddArguments) -> anyhow::Result<()> {
         note: wanted.note.clone(),
     };
     let made = desk.book.add_credential(&new).await?;
+    let servers = desk.ways_in().await;
+    let user = made.user.as_str();
     if wanted.json {
-        let view = MadeView { user: made.user.as_str(), secret: &made.secret, tenant: tenant.as_str(), stream: stream.as_str() };
+        let view = MadeView { user, secret: &made.secret, tenant: tenant.as_str(), stream: stream.as_str(), servers: &servers };
         return Ok(say(json(&view)?)?);
     }
-    say(format_args!("user    {}\nsecret  {}\n", made.user, made.secret))?;
+    for way in &servers {
+        say(format_args!("server  {}", way.in_words()))?;
+    }
+    say(format_args!("user    {user}\nsecret  {}\n", made.secret))?;
     say(format_args!("It sends as {tenant}, stream {stream}. The secret is shown this once; only its SHA-256 is kept."))?;
+    if let Some(way) = servers.first() {
+        let from = first_sender(desk, &tenant).await?;
+        say(format_args!("\nTry it (put your own address for you@example.com):\n\n  {}\n", way.swaks(user, &made.secret, &from)))?;
+    }
     let asks = desk.book.stream(&tenant, &stream).await?.is_some_and(|record| record.stream.preparing.one_click);
     if asks && desk.config.snapshot.public_url.is_none() {
         say(

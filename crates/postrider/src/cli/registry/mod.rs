@@ -8,7 +8,7 @@ mod limits;
 mod streams;
 mod tenants;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use postrider_records::Book;
 use super::client::Client;
 use crate::config::Config;
 use crate::data::DataDirectory;
+use crate::handing_in::WayIn;
 use crate::registry::open_book;
 
 /// How long a relay may take to look.
@@ -68,6 +69,8 @@ pub struct Desk {
     pub book: Book,
     /// The configuration file.
     pub config: Config,
+    /// Where both stand.
+    data: PathBuf,
 }
 
 impl Desk {
@@ -78,7 +81,21 @@ impl Desk {
         }
         let file = DataDirectory::new(data).config_file();
         let config = if file.exists() { Config::load(&file, data)? } else { Config::defaults(data) };
-        Ok(Self { book: open_book(&config.registry, data).await?, config })
+        Ok(Self { book: open_book(&config.registry, data).await?, config, data: data.to_owned() })
+    }
+
+    /// Where clients hand mail in: as a relay that runs listens, or else as the configuration says.
+    pub async fn ways_in(&self) -> Vec<WayIn> {
+        let asked = async { Client::connect(&self.data).await?.get::<postrider_http::wire::Status>("/v1/status").await };
+        let running = tokio::time::timeout(RELAY_TOLD_WITHIN, asked).await;
+        let listens = running.ok().and_then(Result::ok).map(|status| status.listeners).unwrap_or_default();
+        let ways = self.config.listeners.iter().filter_map(|listener| {
+            let name = &listener.settings.name;
+            let bound = listens.iter().find(|view| *view.name == **name).and_then(|view| view.address.parse().ok());
+            WayIn::of(&listener.settings, bound.unwrap_or(listener.address), &self.config.snapshot.host_name)
+        });
+        // A port that the system chooses is known of a relay that runs alone.
+        ways.filter(|way| way.port != 0).collect()
     }
 
     /// The tenant of this name, or the only one of the registry, or of the file. A tenant of the configuration file gets a place in the registry, for what the file cannot say.
