@@ -24,6 +24,7 @@ pub mod checks;
 mod doors;
 mod filter;
 mod metrics;
+mod pace;
 mod public;
 mod queue;
 mod relay;

@@ -3,11 +3,11 @@
 //! **Promises.** A POST that says `List-Unsubscribe=One-Click` ends a stream's mail to one address, and is answered when that, and the event that tells of it, are on stable
 //! storage; said again it is answered the same. A GET shows a page with a button and changes nothing, so a scanner that follows links unsubscribes nobody (RFC 8058 §3.2 asks for a
 //! POST without cookies, log-in or questions). A link that was not made here leads nowhere, in the same words for all. What a page shows was in the message; it is
-//! escaped, runs no script, and is kept by no cache. Requests are bounded in octets and time, connections in number, in all and for each network.
+//! escaped, runs no script, and is kept by no cache. Requests are bounded in octets and time, and for each network in a minute; connections in number, in all and for each network.
 //!
 //! **Never** looks anything up outside, follows a link, or sets a cookie.
 //!
-//! **Does badly.** Behind a proxy all clients come from the proxy, so the limit for a network is the proxy's part then. One request for each connection.
+//! **Does badly.** Behind a proxy all clients come from the proxy, so the limits for a network are the proxy's part then. One request for each connection.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -32,6 +32,8 @@ use postrider_model::doors::{
 };
 use postrider_smtp::Mailbox;
 use tokio::sync::Semaphore;
+
+use crate::pace::Pace;
 
 /// Connections at once; more wait to be accepted.
 pub const WEB_CONNECTIONS_MAX: usize = 512;
@@ -59,6 +61,8 @@ pub struct WebDoors {
     pub suppressing: Arc<dyn Suppressing>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// How many requests a network may make in a minute; `None`: as many as it likes.
+    pub requests_per_minute: Option<u32>,
 }
 
 /// Who asks.
@@ -113,12 +117,29 @@ async fn answer(connection: Box<dyn Connection>, peer: Peer, tls: Option<Arc<dyn
 
 /// All that there is.
 pub(crate) fn web_routes(doors: WebDoors) -> Router {
+    let pace = doors.requests_per_minute.map(|per_minute| Pace::new(per_minute, doors.clock.clone()));
     Router::new()
         .route("/u/{token}", get(page).post(unsubscribe).fallback(async || wrong_method()))
         .layer(DefaultBodyLimit::max(BODY_OCTETS_MAX))
         .with_state(doors)
         .fallback(async || nothing_here())
         .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(pace, at_pace))
+}
+
+/// RFC 6585 §4
+async fn at_pace(State(pace): State<Option<Pace>>, request: Request, next: Next) -> Response {
+    let asker = request.extensions().get::<Asker>().copied();
+    let Some((pace, Asker(address))) = pace.zip(asker) else { return next.run(request).await };
+    match pace.may_ask(address) {
+        Ok(()) => next.run(request).await,
+        Err(seconds) => {
+            let text = "<p>Too much was asked from your network in this minute, so nothing was done. Please try again later.</p>";
+            let mut response = shown(StatusCode::TOO_MANY_REQUESTS, "Too many requests", text);
+            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
+            response
+        }
+    }
 }
 
 /// A client that begins a request and says no more does not keep its place.

@@ -39,11 +39,15 @@ struct Web {
 
 impl Web {
     async fn open() -> Self {
+        Self::open_for(None).await
+    }
+
+    async fn open_for(requests_per_minute: Option<u32>) -> Self {
         let (played, keys) = (played(1), Keys::new(&[(1, [7; 32])]).unwrap());
         let listener = Arc::new(Loopback(TcpListener::bind("127.0.0.1:0").await.unwrap()));
         let address = listener.address();
         let (suppressions, suppressing, clock) = (played.clone(), played.clone(), played.clone());
-        let doors = WebDoors { tokens: Arc::new(keys.clone()), suppressions, suppressing, clock };
+        let doors = WebDoors { tokens: Arc::new(keys.clone()), suppressions, suppressing, clock, requests_per_minute };
         tokio::spawn(serve_web(listener, None, doors));
         Self { address, played, keys }
     }
@@ -97,6 +101,18 @@ async fn a_get_never_unsubscribes_and_a_post_does_once() {
         assert!(web.is_suppressed("BOB@there.example").await);
     }
     assert_eq!(web.played.asked(), ["suppressed bob@there.example Some(127.0.0.1)"]);
+}
+
+#[tokio::test]
+async fn who_asks_too_much_is_told_when_to_come_again_and_nothing_is_done() {
+    let web = Web::open_for(Some(3)).await;
+    let path = web.path("bob@there.example");
+    for _ in 0..3 {
+        assert_eq!(web.ask("GET", &path, "").await.0, 200);
+    }
+    let (status, text) = web.ask("POST", &path, WORD).await;
+    assert!(status == 429 && text.contains("retry-after: 60") && text.contains("nothing was done"), "{text}");
+    assert!(!web.is_suppressed("bob@there.example").await);
 }
 
 #[tokio::test]

@@ -17,19 +17,27 @@ pub struct WebConfig {
     pub address: SocketAddr,
     /// With the relay's certificate; else a proxy in front has one.
     pub tls: bool,
+    /// How many requests a network may make in a minute; `None`: as many as it likes.
+    pub requests_per_minute: Option<u32>,
 }
+
+/// Many for people, and enough for a mailbox provider that unsubscribes its users from one network after a large campaign.
+const REQUESTS_PER_MINUTE: u32 = 600;
 
 /// The section: the listener, and how its links begin.
 pub fn web(top: &Section<'_>) -> (Option<WebConfig>, Option<Box<str>>) {
     let section = top.section("web");
     let address = section.optional("listen", values::socket_address);
     let tls = section.or("tls", true, |v| values::one_of(v, &[("implicit", true), ("none", false)]));
+    let limit = section.optional("requests_per_minute", |v| values::number::<u32>(v, 1..=1_000_000));
+    // Behind a proxy all come from one network.
+    let requests_per_minute = limit.or(tls.then_some(REQUESTS_PER_MINUTE));
     let public_url = section.optional("public_url", public_url);
     if public_url.is_some() && address.is_none() {
         section.fault("public_url", "nobody would answer there: set listen, too");
     }
     section.finish();
-    (address.map(|address| WebConfig { address, tls }), public_url)
+    (address.map(|address| WebConfig { address, tls, requests_per_minute }), public_url)
 }
 
 /// `https://mail.example.com`, perhaps with a port and a path.

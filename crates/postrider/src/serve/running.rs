@@ -139,7 +139,8 @@ impl Running {
         let clock = doors.clock.clone();
         let web = web.map(|web| {
             let (suppressions, suppressing, clock) = (suppressions.clone(), silence.clone(), clock.clone());
-            (web, doors.net.clone(), WebDoors { tokens, suppressions, suppressing, clock })
+            let requests_per_minute = web.requests_per_minute;
+            (web, doors.net.clone(), WebDoors { tokens, suppressions, suppressing, clock, requests_per_minute })
         });
         let suspended = suspensions::load(&directory.suspended_file())?;
         let reroutes = Reroutes::load(&directory.rerouted_file())?;

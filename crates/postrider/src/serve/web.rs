@@ -15,19 +15,21 @@ use crate::config::WebConfig;
 pub struct Web {
     socket: Arc<TcpListenerDoor>,
     tls: bool,
+    /// How many requests a network may make in a minute.
+    pub requests_per_minute: Option<u32>,
 }
 
 impl Web {
     /// Binds; a port in use costs nothing this early.
     pub fn bind(wanted: Option<WebConfig>) -> anyhow::Result<Option<Self>> {
-        let Some(WebConfig { address, tls }) = wanted else { return Ok(None) };
+        let Some(WebConfig { address, tls, requests_per_minute }) = wanted else { return Ok(None) };
         let socket = TcpListenerDoor::bind(address).map_err(|trouble| {
             anyhow!(
                 "cannot listen on {address} (web): {trouble}; choose another address under [web] listen, or leave the key away. Ports below 1024 need the \
                  right to bind them (CAP_NET_BIND_SERVICE), or a proxy in front"
             )
         })?;
-        Ok(Some(Self { socket: Arc::new(socket), tls }))
+        Ok(Some(Self { socket: Arc::new(socket), tls, requests_per_minute }))
     }
 
     fn address(&self) -> SocketAddr {
