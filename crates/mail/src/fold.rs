@@ -83,7 +83,7 @@ mod tests {
             assert_eq!(folded(b"Subject", value.as_bytes()), None, "{value:?}");
         }
         // The name counts.
-        let value = format!(" {} end", "x".repeat(985));
+        let value = format!(" {} end", "x".repeat(990));
         assert!(folded(b"A", value.as_bytes()).is_none() && fits(b"A", value.as_bytes()));
         assert!(folded(b"Subject", value.as_bytes()).is_some() && !fits(b"Subject", value.as_bytes()));
     }

@@ -187,7 +187,7 @@ pub const ALL: &[Mutation] = &[
     Mutation {
         name: "spool: mail follows a settlement into the reserve",
         file: "crates/spool/src/log.rs",
-        find: "committed.must_wait(&frame) || frame.is_mail() && self.is_reserved()",
+        find: "committed.must_wait(&frame) || frame.is_new() && self.is_reserved()",
         replace: "committed.must_wait(&frame)",
         test: &["-p", "postrider-spool", "--test", "space"],
         check: "mail_does_not_follow_a_settlement_into_the_reserve",

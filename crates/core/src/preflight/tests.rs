@@ -131,7 +131,6 @@ fn what_is_mended_when_it_is_sent_is_no_reason_to_refuse() {
     // Two that differ are nobody's to choose among.
     let differ = bare.replacen("Subject: x", "Subject: y", 1);
     let breaches = judge(&Facts { mended: all, ..facts(&differ) }, Strictness::Refuse);
-    assert_eq!((breaches[0].rule, breaches[0].verdict), (Rule::LineLength, Verdict::Mended));
     assert!(breaches.iter().any(|breach| (breach.rule, breach.verdict) == (Rule::SingleInstance, Verdict::Refused)), "{breaches:?}");
     // A word that is too long is nobody's to break.
     let word = format!("X-Long: {}\r\n", "x".repeat(1_000));

@@ -31,7 +31,7 @@ fn hears(session: &mut Session, command: &str, begins: &str) {
 
 #[test]
 fn a_key_is_told_with_its_server_and_a_line_to_try() {
-    let mut relay = Relay::start(&config(1));
+    let relay = Relay::start(&config(1));
     let folder = &relay.folder;
     folder.said(&["tenant", "add", "shop", "--sends-as", "anybody"]);
     let port = relay.address("submission").port();

@@ -122,7 +122,7 @@ fn good() -> Evidence {
         left: Some(Vec::new()),
         refused_to_open: None,
         mails: vec![vec![plan("s@p0.example")]],
-        users: vec!["shop/news".into()],
+        users: vec!["shop".into()],
         unsubscribers: Vec::new(),
         strangers: None,
         fair: Some(("shop".into(), 1_000)),
@@ -529,14 +529,14 @@ fn c5_sees_reports_that_should_not_be() {
 #[test]
 fn c1_sees_mail_from_an_address_that_is_not_of_its_pool() {
     let elsewhere = IpAddr::from([192, 0, 2, 99]);
-    let pooled = |ms, addresses| (at(ms), Fact::Pooled("shop/news", addresses));
+    let pooled = |ms, addresses| (at(ms), Fact::Pooled("shop", addresses));
     passes(|e| e.facts.insert(0, pooled(0, Some(vec![source()]))));
     passes(|e| e.facts.insert(0, pooled(0, None)));
     // What was under way under another pool ends as it began; the same long after is wrong.
     passes(|e| e.facts.insert(3, pooled(15, Some(vec![elsewhere]))));
     let late = |e: &mut Evidence| {
         let began = e.facts[0].0;
-        e.facts.insert(0, (Timestamp::from_millis(began.millis() - 60_000), Fact::Pooled("shop/news", Some(vec![elsewhere]))));
+        e.facts.insert(0, (Timestamp::from_millis(began.millis() - 60_000), Fact::Pooled("shop", Some(vec![elsewhere]))));
     };
     trips("C1", "which is not of its pool", late);
     trips("C1", "which is not of its pool", |e| {
