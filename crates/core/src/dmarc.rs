@@ -14,7 +14,7 @@
 use postrider_mail::dmarc::{Said, read};
 use postrider_mail::lookup::{Answer, Known, Question};
 use postrider_mail::records::DmarcPolicy as Policy;
-use postrider_mail::{Fields, mailboxes, suffix};
+use postrider_mail::{Fields, claims, mailboxes, suffix};
 use postrider_smtp::Domain;
 
 /// Whom a header says it is from.
@@ -24,7 +24,7 @@ pub enum Author {
     Domain(String),
     /// No domain: no From, or an address without one.
     Nobody,
-    /// Several From fields, or several domains in one.
+    /// Several From fields, several domains in one, or one that only some readers find.
     Several,
 }
 
@@ -93,6 +93,8 @@ pub fn author(header: &[u8]) -> Author {
     domains.sort();
     domains.dedup();
     match &mut domains[..] {
+        // A reader may show what no parser finds: the name of a group, a comment, a domain that is none.
+        [] | [None] if claims::show_a_domain(field.value) => Author::Several,
         [] | [None] => Author::Nobody,
         [Some(domain)] => Author::Domain(std::mem::take(domain)),
         // A name without a domain beside one that has one may be what a reader shows.
@@ -193,6 +195,12 @@ mod tests {
             ("From: a@[192.0.2.1]\r\n", Author::Nobody),
             ("From: \r\n", Author::Nobody),
             ("From: <>\r\n", Author::Nobody),
+            ("From: a@b.example: ;\r\n", Author::Several),
+            ("From: \"a@b.example\" <>\r\n", Author::Several),
+            ("From: (a@b.example)\r\n", Author::Several),
+            ("From: =?utf-8?q?a=40b=2Eexample?= <x>\r\n", Author::Several),
+            ("From: a@b..example\r\n", Author::Several),
+            ("From: Dinner @ Home <x>\r\n", Author::Nobody),
             ("To: a@b.example\r\n", Author::Nobody),
         ] {
             assert_eq!(author(header.as_bytes()), expected, "{header:?}");

@@ -63,6 +63,15 @@ pub fn of(header: &[u8]) -> Result<Vec<Claim>, Disguise> {
     Ok(claims)
 }
 
+/// Whether any reading of a field's value finds a domain in it, as a reader of mail may show it; an address of a machine is none.
+pub fn show_a_domain(value: &[u8]) -> bool {
+    let unfolded: String = String::from_utf8_lossy(value).chars().filter(|letter| !matches!(letter, '\r' | '\n')).collect();
+    [unfolded, words::decoded(value)].iter().any(|reading| {
+        let mut found = Vec::new();
+        named(reading, &mut found).is_err() || found.iter().any(|domain| !domain.starts_with('['))
+    })
+}
+
 fn domains(name: &'static str, value: &[u8]) -> Result<Vec<String>, Disguise> {
     if value.len() > FIELD_OCTETS_MAX {
         return Err(Disguise::TooLong(name));
