@@ -423,7 +423,7 @@ mod tests {
     fn snapshot() -> Snapshot {
         Snapshot {
             host_name: "relay.example".into(),
-            postmaster: "postmaster".into(),
+            postmaster: None,
             sources: Vec::new(),
             providers: vec![Provider::fallback()],
             routing: Routing::default(),
