@@ -44,15 +44,19 @@ fn two_pools() -> Scenario {
 /// The pools of two streams are changed for each other while their mail waits, and one is taken away.
 fn changed() -> Scenario {
     let mut scenario = pooled("the pools of streams are changed while mail waits", 361, 40, 2_000);
-    // What waits for its retry was placed under the old pools.
+    // What waits for its retry was placed under the old pools, and its place would be believed for an hour.
+    scenario.dns_ttl = Duration::from_secs(3_600);
     let fine = scenario.providers[1].personality.clone();
     let greylisting = postrider_lab::FaultKind::Reply("450 4.2.0 come later".to_owned());
     scenario.providers[1].personality = fine.clone().with(postrider_lab::Moment::Mail, greylisting, 60);
     scenario.changes.extend([
         (30_000, Change::Pool("shop/left", Some("right"))),
         (30_000, Change::Pool("shop/right", Some("left"))),
-        (400_000, Change::Pool("shop/left", None)),
-        (500_000, Change::Pool("shop/left", Some("left"))),
+        // Long after the restart that forgets places anyway.
+        (120_000, Change::Pool("shop/left", Some("left"))),
+        (120_000, Change::Pool("shop/right", Some("right"))),
+        (700_000, Change::Pool("shop/left", None)),
+        (800_000, Change::Pool("shop/left", Some("left"))),
         (900_000, Change::Personality(1, Box::new(fine))),
     ]);
     scenario.clear_ms = 900_000;
