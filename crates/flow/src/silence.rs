@@ -6,9 +6,10 @@
 //!
 //! **Does badly.** Relays that share one book share what was not told: when one starts in the instant in which another tells, both do.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use postrider_model::doors::{MailLog, Spool, SpoolTrouble, Suppressing, Suppression, SuppressionKey, SuppressionTrouble, Suppressions};
@@ -30,12 +31,14 @@ pub struct Silence {
     spool: Arc<dyn Spool>,
     log: Arc<dyn MailLog>,
     turns: [Mutex<()>; TURNS],
+    /// What the journal has, and the book has no mark of: it did not answer. Told again by the next life at most.
+    unmarked: std::sync::Mutex<BTreeSet<SuppressionKey>>,
 }
 
 impl Silence {
     /// One that writes into this book and the journal of this spool.
     pub fn new(book: Arc<dyn Suppressions>, spool: Arc<dyn Spool>, log: Arc<dyn MailLog>) -> Self {
-        Self { book, spool, log, turns: std::array::from_fn(|_| Mutex::default()) }
+        Self { book, spool, log, turns: std::array::from_fn(|_| Mutex::default()), unmarked: std::sync::Mutex::default() }
     }
 
     /// Tells of what an earlier life, or trouble, left untold; for ever.
@@ -69,6 +72,10 @@ impl Silence {
 
     async fn tell_if_untold(&self, key: &SuppressionKey, peer: Option<IpAddr>) -> Result<(), SuppressionTrouble> {
         match self.book.untold(Some(key), 1).await?.pop() {
+            Some(_) if self.unmarked().contains(key) => {
+                self.mark(key).await;
+                Ok(())
+            }
             Some(suppression) => self.tell(suppression, peer).await,
             None => Ok(()),
         }
@@ -81,10 +88,21 @@ impl Silence {
             other => SuppressionTrouble::Io(other.to_string()),
         })?;
         self.log.suppressed(&suppression, peer);
-        if let Err(trouble) = self.book.told(&suppression.key()).await {
-            self.log.alarm(suppression.message, &format!("{trouble}; a word of silence that counts will be told again"));
-        }
+        let key = suppression.key();
+        self.unmarked().insert(key.clone());
+        self.mark(&key).await;
         Ok(())
+    }
+
+    fn unmarked(&self) -> std::sync::MutexGuard<'_, BTreeSet<SuppressionKey>> {
+        self.unmarked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Marks what the journal has. When the book does not answer, it is marked later; only a crash until then tells it again.
+    async fn mark(&self, key: &SuppressionKey) {
+        if self.book.told(key).await.is_ok() {
+            self.unmarked().remove(key);
+        }
     }
 
     async fn take(&self, suppression: Suppression, peer: Option<IpAddr>) -> Result<bool, SuppressionTrouble> {
