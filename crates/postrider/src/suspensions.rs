@@ -114,7 +114,10 @@ impl SuspensionBook for Book {
 
     fn suspend(&self, suspension: Suspension) -> Result<(), String> {
         if !(self.known)(&suspension.what) {
-            return Err(format!("there is no {}: the configuration names those there are", suspension.what));
+            return Err(format!(
+                "there is no {}: the configuration names those there are, and `postrider tenant list` more tenants",
+                suspension.what
+            ));
         }
         self.change(|all| {
             all.retain(|other| other.what != suspension.what);

@@ -16,7 +16,7 @@ use postrider_flow::{Doors, Relay, Silence};
 use postrider_http::{About, ControlDoors, WebDoors};
 use postrider_model::doors::{Entropy, Keeping, MailLog, Notebook, SpoolTrouble, Suppressions, Suspended};
 use postrider_model::{Role, SiteName};
-use postrider_records::SqlRegistry;
+use postrider_records::{Book, SqlRegistry};
 use postrider_spool::{EmbeddedSpool, Options};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -96,6 +96,16 @@ struct Running {
     draining: Arc<AtomicBool>,
     /// What tenants and keys have sent, and where it is kept.
     counts: (Arc<SqlRegistry>, Arc<Uses>),
+}
+
+/// Whether a tenant, a Source or a Site of this name is there. It is asked beside the reactor, and may wait for the registry; where that does not answer, a name is believed: what
+/// is suspended in vain harms nobody.
+fn knows(reloader: Arc<Reloader>, book: Arc<Book>) -> impl Fn(&Suspended) -> bool + Send + Sync {
+    let runtime = tokio::runtime::Handle::current();
+    move |what| match what {
+        Suspended::Tenant(name) if !reloader.knows(what) => !runtime.block_on(book.tenant(name)).is_ok_and(|found| found.is_none()),
+        _ => reloader.knows(what),
+    }
 }
 
 impl Running {
@@ -192,9 +202,8 @@ impl Running {
         tokio::spawn(manager::keep_watchdog_quiet(insight.clone()));
         tokio::spawn(clock::watch(clock.clone(), doors.log.clone()));
         let (reload, placed, views) = (reloader.clone(), reloader.clone(), listeners.clone());
-        let known = reloader.clone();
-        let known = Box::new(move |what: &Suspended| known.knows(what));
         let book = records.book().clone();
+        let known = Box::new(knows(reloader.clone(), book.clone()));
         let suspended = suspensions::Book::new(directory.suspended_file(), suspended, relay.clone(), clock.clone(), known);
         let control = ControlDoors {
             desk: spool.clone(),

@@ -60,6 +60,11 @@ fn a_tenant_is_added_sends_and_is_stopped_while_the_relay_runs() {
     assert!(session.say(&proof).starts_with("235"));
     assert!(session.send("a@b.example", "c@[127.0.0.1]", "From: a@b.example\r\n\r\nhello").starts_with("250"));
     assert!(hop.take().contains("hello"));
+    // A tenant of the registry is suspended as one of the file is; one that nobody knows is not.
+    assert!(folder.said(&["queue", "suspend", "--tenant", "shop", "--for", "1d"]).contains("shop"));
+    assert!(folder.said(&["queue", "resume", "--tenant", "shop"]).contains("nothing is suspended"));
+    let (unknown, _) = folder.complained(&["queue", "suspend", "--tenant", "shed", "--for", "1d"]);
+    assert!(unknown.contains("there is no tenant shed"), "{unknown}");
     // Whoever is bound to own domains from now on sends as nobody.
     folder.said(&["tenant", "set", "shop", "--sends-as", "own_domains"]);
     hears(&mut session, "MAIL FROM:<a@b.example>", "550 5.7.1 MAIL FROM: b.example is no domain of shop");
