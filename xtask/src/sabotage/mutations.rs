@@ -196,8 +196,8 @@ pub const ALL: &[Mutation] = &[
     Mutation {
         name: "spool: a copy waits for space and follows the end it was made before",
         file: "crates/spool/src/log.rs",
-        find: "if frame.is_mail() || frame.is_copy() {",
-        replace: "if frame.is_mail() {",
+        find: "if frame.is_new() || frame.is_copy() {",
+        replace: "if frame.is_new() {",
         test: &["-p", "postrider-spool", "--lib"],
         check: "log::tests::a_copy_without_space_is_dropped_and_never_follows_a_settlement",
         says: "",
@@ -421,8 +421,8 @@ pub const ALL: &[Mutation] = &[
     Mutation {
         name: "records: a suppression is answered before it is on the disk",
         file: "crates/records/src/suppressions.rs",
-        find: "        let changed = self.database.change(written(suppression).to_vec()).await?;",
-        replace: "        let changed = self.database.change(written(suppression).to_vec()).await.unwrap_or_default();",
+        find: "        let changed = self.database.change(written(suppression, false).to_vec()).await?;",
+        replace: "        let changed = self.database.change(written(suppression, false).to_vec()).await.unwrap_or_default();",
         test: &["-p", "postrider-records", "--test", "registry"],
         check: "suppressions::what_could_not_be_written_is_not_known",
         says: "",
