@@ -232,13 +232,13 @@ fn c1_sees_what_is_lost_changed_or_invented() {
 
 #[test]
 fn c9_sees_who_has_no_silence_and_words_that_are_not_told() {
-    let word = |mailbox: &str| Unsubscriber { not_before_ms: 1, user: "shop/news".into(), mailbox: mailbox.into() };
+    let word = |mailbox: &str| Unsubscriber { not_before_ms: 1, user: "shop".into(), mailbox: mailbox.into() };
     let heard = |user: &str, mailbox: &str| Fact::Silenced { user: user.into(), mailbox: mailbox.into() };
     let told = |sequence, mailbox: &str| Fact::Journal { sequence, event: JournalEvent::Suppressed { who: word(mailbox).who() } };
     // They asked before the attempt, which began at 20.
     let silenced = |e: &mut Evidence, ms: u64| {
         e.unsubscribers = vec![word("a@p1.example")];
-        e.facts.insert(1, (at(ms), heard("shop/news", "a@p1.example")));
+        e.facts.insert(1, (at(ms), heard("shop", "a@p1.example")));
         e.facts.push((at(40), told(4, "a@p1.example")));
     };
     trips("C9", "who has silence since", |e| silenced(e, 15));
