@@ -113,7 +113,10 @@ pub fn config(top: &Section<'_>, directory: &Path, host_name: &HostName) -> Conf
     check.finish();
 
     let postmaster = postmaster_of(postmaster, &known_as, &routing);
-    let relays = listeners.iter().any(|listener| listener.settings.role == Role::Relay);
+    // A listener that others cannot reach, and that takes mail for no domain, is there to be tried out: nobody looks for a postmaster behind it.
+    let takes_mail = !receive.relay_domains.is_empty() || !routing.local.is_empty();
+    let others_come = |listener: &ListenerConfig| takes_mail || !listener.address.ip().is_loopback();
+    let relays = listeners.iter().any(|listener| listener.settings.role == Role::Relay && others_come(listener));
     notes.extend(postmaster_note(postmaster.as_ref(), &known_as, &routing).filter(|_| relays));
     let snapshot = policy::snapshot(top, known_as, routing, checking, directory);
     Config {

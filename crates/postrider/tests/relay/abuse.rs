@@ -58,7 +58,7 @@ fn address_tricks_open_no_way_through() {
 #[test]
 fn postmaster_and_abuse_reach_who_is_named_and_are_refused_where_nobody_is() {
     let named = Relay::start(&config(1));
-    let nobody = Relay::start(&config(1).replace("postmaster = \"desk@desk.test\"\n", ""));
+    let nobody = Relay::start(&config(1).replace("postmaster = \"desk@desk.test\"\n", "relay_domains = [\"there.example\"]\n"));
     let note = nobody.said.seen("nobody is the postmaster");
     assert!(note.contains("relay.test") && note.contains("name somebody's address under [relay] postmaster"), "{note}");
     assert!(nobody.folder.said(&["check", "--offline"]).contains("note           nobody is the postmaster"));
