@@ -304,9 +304,15 @@ pub fn token(octets: &[u8]) {
     let token = ring.return_token(delivery, &text);
     assert!(token.len() == RETURN_OCTETS && token.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-'), "{token}");
     assert_eq!(ring.returned(&token.to_ascii_uppercase(), &text), Some(delivery));
-    let names = || text.chars().take(60).collect::<String>();
-    let subscription =
-        Subscription { delivery, tenant: names(), stream: names(), sender: names(), mailbox: text.chars().take(80).collect() };
+    // Names have at most 64 octets.
+    let names = || text[..text.floor_char_boundary(64)].to_owned();
+    let subscription = Subscription {
+        delivery,
+        tenant: names(),
+        stream: names(),
+        sender: names(),
+        mailbox: text[..text.floor_char_boundary(320)].to_owned(),
+    };
     let token = ring.unsubscribe_token(&subscription).expect("names of this length have a token");
     assert!(
         token.len() <= UNSUBSCRIBE_OCTETS_MAX && !token.contains(|letter: char| !letter.is_ascii_alphanumeric() && !"-_".contains(letter))
@@ -314,9 +320,15 @@ pub fn token(octets: &[u8]) {
     assert_eq!(ring.unsubscribes(&token), Some(subscription));
 }
 
-/// What is encoded is ASCII, one field, and shows a reader no other addresses; what is not is left.
+/// What is encoded is ASCII, one field, and shows a reader no other addresses; what is not is left. What is folded is what it was, unfolded.
 pub fn encoded(octets: &[u8]) {
     use postrider_mail::encoded::encoded;
+    let long = octets.repeat(1_000 / octets.len().max(1) + 1);
+    if let Some(new) = postrider_mail::fold::folded(b"Subject", &long) {
+        let unfolded = |text: &[u8]| String::from_utf8_lossy(text).replace("\r\n", "");
+        assert_eq!(unfolded(&new), unfolded(&long));
+        assert_eq!(postrider_mail::fold::folded(b"Subject", &new), None, "once is enough");
+    }
     use postrider_mail::mailboxes;
     for name in ["Subject", "To"] {
         let Some(new) = encoded(name.as_bytes(), octets) else { continue };

@@ -160,6 +160,9 @@ fn pieces(text: &str) -> Option<Vec<Piece<'_>>> {
                 pieces.push(piece);
                 octets
             }
+            // No atom holds these (RFC 5322 §3.2.3); what a reader makes of them nobody knows, and an encoded word would hide them from it.
+            '[' | ']' | '>' | ')' | '\\' => return None,
+            letter if letter.is_control() && letter != '\t' => return None,
             letter => {
                 if phrase.is_some() || !letter.is_whitespace() {
                     phrase.get_or_insert_with(|| (at, String::new())).1.push(letter);
@@ -274,6 +277,9 @@ mod tests {
             ("To", " Ü <a@b.example"),
             ("To", " (ü"),
             ("To", " a@b.example ((ü))"),
+            ("To", " Ü <a@b.example> [Ö <c@d.example>"),
+            ("To", " Ü] <a@b.example>"),
+            ("To", " Ü \0 <a@b.example>"),
             ("Message-ID", " <ü@b.example>"),
             ("Content-Type", " text/plain; name=ü"),
             ("Subject", " plain"),
