@@ -80,7 +80,8 @@ class Clock(unittest.TestCase):
         # Far back: new mail goes, and what waits goes when a person says so. A kill and a start in that time change nothing.
         self.set_clock(-400)
         self.told("the clock went back by")
-        self.wait_for_arrival(self.send("three@sink.test"))
+        before_the_kill = self.send("three@sink.test")
+        self.wait_for_arrival(before_the_kill)
         self.town.relay.kill()
         self.start()
         self.wait_for_arrival(self.send("four@sink.test"))
@@ -92,7 +93,10 @@ class Clock(unittest.TestCase):
         # Right again, and everything is once where it belongs.
         self.set_clock(0)
         self.wait_for_arrival(self.send("five@sink.test"))
-        self.assertEqual(len(self.town.sink.arrivals), 6)
+        # A kill right behind a delivery may send that one again (docs/custody.md), and no other.
+        again = [arrival for arrival in self.town.sink.arrivals if before_the_kill in arrival.content]
+        self.assertIn(len(again), (1, 2))
+        self.assertEqual(len(self.town.sink.arrivals) - len(again), 5)
         self.assertNotIn("panicked", self.town.relay.log())
 
 

@@ -19,8 +19,8 @@ mod suppressions;
 mod words;
 
 pub use book::{
-    Book, CredentialRecord, CredentialState, DomainRecord, Found, KeyRecord, KeyState, Made, NewCredential, StreamRecord, TenantRecord,
-    TenantState, number_of_pools,
+    Book, CredentialRecord, CredentialState, DomainRecord, Found, KeyRecord, KeyState, Made, NewCredential, Scope, StreamRecord,
+    TenantRecord, TenantState, number_of_pools,
 };
 pub use registry::{Own, RegistryOptions, SqlRegistry};
 pub use suppressions::{FINGERPRINTS_MAX, SqlSuppressions};

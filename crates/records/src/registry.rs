@@ -20,7 +20,7 @@ use postrider_model::{CredentialName, StreamName, TenantName, Timestamp};
 use postrider_smtp::Domain;
 use quick_cache::sync::Cache;
 
-use crate::book::{Book, CredentialState, Found, TenantState};
+use crate::book::{Book, CredentialState, Found, Scope, TenantState};
 use crate::db::{DatabaseTrouble, Value};
 use crate::sha256;
 
@@ -189,7 +189,7 @@ impl SqlRegistry {
         // An unknown user's secret is compared, too, with a digest that no secret has.
         let expected = known.as_ref().map_or([0; 32], |known| known.credential.secret_sha256);
         let right = aws_lc_rs::constant_time::verify_slices_are_equal(&digest, &expected).is_ok();
-        let found = known.filter(|known| right && known.tenant_active && known.credential.record.is_good(peer, now));
+        let found = known.filter(|known| right && known.tenant_active && known.credential.record.is_good(Scope::Send, peer, now));
         Ok(found.map(|known| {
             let user = known.credential.record.user.clone();
             self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(user, (now, peer));

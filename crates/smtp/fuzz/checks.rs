@@ -363,7 +363,7 @@ pub fn milter(input: &[u8]) {
                 let mut lines = text.split('\n');
                 let first = lines.next().unwrap_or_default();
                 assert!(!first.starts_with([' ', '\t', ':', '\r']), "{text:?}");
-                assert!(lines.all(|line| line.starts_with([' ', '\t']) && !line.trim().is_empty()), "{text:?}");
+                assert!(lines.all(|line| line.starts_with([' ', '\t']) && !line.trim_matches([' ', '\t', '\r']).is_empty()), "{text:?}");
                 assert_eq!(text.matches('\r').count(), text.matches("\r\n").count(), "{text:?}");
             }
             Answer::Verdict(Verdict::Refuse(reply)) => {

@@ -391,7 +391,7 @@ pub const ALL: &[Mutation] = &[
         replace: "        Trouble::Internal(_) => (Fate::Bounce, Blame::Message),",
         test: SIMULATOR,
         check: "named_scenarios",
-        says: "for something that passes",
+        says: "without cause: internal fault",
     },
     Mutation {
         name: "simulator: a book that is silent suppresses nobody",

@@ -84,6 +84,9 @@ fn a_tenant_is_added_sends_and_is_stopped_while_the_relay_runs() {
     let (_, second) = key(folder, &["--tenant", "shop", "--stream", "bulk", "--network", "10.0.0.0/8"]);
     let mut far = Session::open(relay.address("submission"));
     assert!(far.say(&second).starts_with("535"), "it is good from elsewhere only");
+    let (reader, third) = key(folder, &["--tenant", "shop", "--scope", "read"]);
+    assert!(Session::open(relay.address("submission")).say(&third).starts_with("535"), "it may not send");
+    assert!(folder.said(&["key", "list"]).lines().any(|line| line.starts_with(&reader) && line.contains("to read")));
     // Not a trace of a secret, and nothing that others may read.
     for file in ["registry.db", "registry.key"] {
         assert_eq!(mode(&folder.data().join(file)), 0o600, "{file}");

@@ -9,7 +9,7 @@ use postrider_model::{CredentialName, StreamName, TenantName, Timestamp};
 use super::{Book, optional_time, time, worded};
 use crate::db::{DatabaseTrouble, Row, Statement, Value};
 use crate::sha256;
-use crate::words::Worded;
+use crate::words::{Worded, read_word};
 
 /// A credential, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub struct CredentialRecord {
     pub tenant: TenantName,
     /// Which class.
     pub stream: StreamName,
-    /// What it is good for, in words: `send`.
-    pub scopes: Vec<String>,
+    /// What it is good for.
+    pub scopes: Vec<Scope>,
     /// Where it is good; empty: anywhere.
     pub networks: Vec<IpNet>,
     /// Until when.
@@ -54,6 +54,19 @@ impl Worded for CredentialState {
         &[("active", CredentialState::Active), ("braked", CredentialState::Braked), ("revoked", CredentialState::Revoked)];
 }
 
+/// What a credential is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Handing mail over.
+    Send,
+    /// Looking at what became of it; there is nobody to ask yet but the control socket, which asks for no credential.
+    Read,
+}
+
+impl Worded for Scope {
+    const WORDS: &'static [(&'static str, Self)] = &[("send", Scope::Send), ("read", Scope::Read)];
+}
+
 /// A credential to make.
 #[derive(Debug, Clone)]
 pub struct NewCredential {
@@ -61,6 +74,8 @@ pub struct NewCredential {
     pub tenant: TenantName,
     /// Which class.
     pub stream: StreamName,
+    /// What it is good for.
+    pub scopes: Vec<Scope>,
     /// Where it is good; empty: anywhere.
     pub networks: Vec<IpNet>,
     /// Until when.
@@ -86,10 +101,10 @@ pub(crate) struct Credential {
 }
 
 impl CredentialRecord {
-    /// Whether it is good now, from there.
-    pub fn is_good(&self, peer: IpAddr, now: Timestamp) -> bool {
+    /// Whether it is good for this now, from there.
+    pub fn is_good(&self, scope: Scope, peer: IpAddr, now: Timestamp) -> bool {
         let here = self.networks.is_empty() || self.networks.iter().any(|network| network.contains(&peer.to_canonical()));
-        here && self.state != CredentialState::Revoked && self.expires_at.is_none_or(|end| now < end)
+        here && self.scopes.contains(&scope) && self.state != CredentialState::Revoked && self.expires_at.is_none_or(|end| now < end)
     }
 }
 
@@ -98,13 +113,14 @@ impl Book {
     pub async fn add_credential(&self, new: &NewCredential) -> Result<Made, DatabaseTrouble> {
         let secret = self.letters(52);
         let user = format!("pk-{}", self.letters(20));
+        let scopes: Vec<&str> = new.scopes.iter().map(|scope| scope.word()).collect();
         let networks: Vec<String> = new.networks.iter().map(ToString::to_string).collect();
         let values = vec![
             user.clone().into(),
             Value::Octets(sha256(secret.as_bytes()).to_vec()),
             new.tenant.as_str().into(),
             new.stream.as_str().into(),
-            "send".into(),
+            scopes.join(" ").into(),
             networks.join(" ").into(),
             new.expires_at.map(Timestamp::millis).into(),
             new.note.clone().into(),
@@ -185,7 +201,7 @@ fn credential(row: &Row) -> Result<Credential, DatabaseTrouble> {
         user: CredentialName::new(row.text(0)?),
         tenant: TenantName::new(row.text(2)?),
         stream: StreamName::new(row.text(3)?),
-        scopes: words(4)?.map(str::to_owned).collect(),
+        scopes: words(4)?.map(|word| read_word(word).map_err(|_| row.unexpected(4))).collect::<Result<_, _>>()?,
         networks,
         expires_at: optional_time(row, 6)?,
         state: worded(row, 7)?,

@@ -6,7 +6,7 @@ mod domains;
 mod tenants;
 
 pub(crate) use credentials::Credential;
-pub use credentials::{CredentialRecord, CredentialState, Made, NewCredential};
+pub use credentials::{CredentialRecord, CredentialState, Made, NewCredential, Scope};
 pub use domains::{DomainRecord, Found, KeyRecord, KeyState};
 pub use tenants::{StreamRecord, TenantRecord, TenantState, number_of_pools};
 

@@ -8,7 +8,7 @@ use postrider_model::policy::{Allowance, Beyond, Rates, StreamClass};
 use postrider_model::{CredentialName, Priority, TenantName, Timestamp};
 use postrider_records::db::{Database, DatabaseTrouble, Postgres};
 use postrider_records::{
-    Book, CredentialState, Found, KeyState, NewCredential, Own, RegistryOptions, SqlRegistry, StreamRecord, TenantState,
+    Book, CredentialState, Found, KeyState, NewCredential, Own, RegistryOptions, Scope, SqlRegistry, StreamRecord, TenantState,
 };
 use postrider_smtp::Domain;
 
@@ -160,7 +160,14 @@ async fn domains_are_proven_and_their_keys_take_turns(world: World, database: Ar
 }
 
 fn new_credential() -> NewCredential {
-    NewCredential { tenant: shop(), stream: "transactional".into(), networks: Vec::new(), expires_at: None, note: "the shop".to_owned() }
+    NewCredential {
+        tenant: shop(),
+        stream: "transactional".into(),
+        scopes: vec![Scope::Send],
+        networks: Vec::new(),
+        expires_at: None,
+        note: "the shop".to_owned(),
+    }
 }
 
 async fn credentials_are_shown_once(world: World, database: Arc<dyn Database>) {

@@ -16,6 +16,7 @@ use crate::world::{RegistryWeather, Unsubscriber};
 pub(super) fn named() -> Vec<Scenario> {
     let mut all = vec![weather("a registry that is silent", 400, RegistryWeather::Silent)];
     all.push(weather("a registry that answers now and then", 404, RegistryWeather::Patchy));
+    all.push(weather("a registry that is silent about all that is not in memory", 406, RegistryWeather::Remembered));
     all.push(weather("a registry that is slow", 402, RegistryWeather::Slow(Duration::from_secs(7))));
     all.push(words("words of silence", 410, Vec::new()));
     for (nth, loss) in [Loss::All, Loss::Tail, Loss::Sectors, Loss::Nothing].into_iter().enumerate() {

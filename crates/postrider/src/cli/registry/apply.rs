@@ -10,7 +10,7 @@ use postrider_edge::SystemClock;
 use postrider_model::doors::Clock as _;
 use postrider_model::policy::Allowance;
 use postrider_model::{StreamName, TenantName, valid_name};
-use postrider_records::{Book, CredentialState, NewCredential, StreamRecord, TenantState, read_word};
+use postrider_records::{Book, CredentialState, NewCredential, Scope, StreamRecord, TenantState, read_word};
 use postrider_smtp::Domain;
 use serde::Deserialize;
 
@@ -230,6 +230,7 @@ async fn keys(desk: &Desk, name: &TenantName, wanted: &WantedTenant, streams: &[
         let new = NewCredential {
             tenant: name.clone(),
             stream,
+            scopes: vec![Scope::Send],
             networks: key.networks.clone(),
             expires_at: expires.map(|time| SystemClock.now().after(time)),
             note: key.note.clone(),

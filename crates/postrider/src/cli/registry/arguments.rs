@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use postrider_model::Priority;
 use postrider_model::policy::{Beyond, StreamClass, Strictness};
 use postrider_model::valid_name;
-use postrider_records::read_word;
+use postrider_records::{Scope, read_word};
 
 use crate::config::parse_duration;
 
@@ -226,6 +226,9 @@ pub struct KeyAddArguments {
     /// Its class [default: the tenant's first stream].
     #[arg(long)]
     pub stream: Option<String>,
+    /// What it is good for, `send` or `read`; may be given more than once [default: send]. A key that may not send opens no session.
+    #[arg(long, value_parser = read_word::<Scope>)]
+    pub scope: Vec<Scope>,
     /// Where it is good; may be given more than once [default: anywhere].
     #[arg(long, value_name = "NETWORK")]
     pub network: Vec<IpNet>,

@@ -4,7 +4,7 @@ use anyhow::{anyhow, bail};
 use postrider_edge::SystemClock;
 use postrider_model::doors::Clock as _;
 use postrider_model::{CredentialName, StreamName, TenantName};
-use postrider_records::{CredentialRecord, CredentialState, NewCredential, Worded};
+use postrider_records::{CredentialRecord, CredentialState, NewCredential, Scope, Worded};
 use serde::Serialize;
 
 use super::Desk;
@@ -21,6 +21,7 @@ pub struct KeyView {
     stream: String,
     state: &'static str,
     why: String,
+    scopes: Vec<&'static str>,
     networks: Vec<String>,
     expires_at: Option<String>,
     /// Not known of one that stands in the configuration file.
@@ -47,6 +48,7 @@ impl KeyView {
             stream: record.stream.to_string(),
             state: record.state.word(),
             why: record.why.clone(),
+            scopes: record.scopes.iter().map(|scope| scope.word()).collect(),
             networks: record.networks.iter().map(ToString::to_string).collect(),
             expires_at: record.expires_at.map(|at| at.to_string()),
             created_at: Some(record.created_at.to_string()),
@@ -63,6 +65,7 @@ impl KeyView {
             stream: known.stream.to_string(),
             state: if braked.is_some() { CredentialState::Braked.word() } else { CredentialState::Active.word() },
             why: braked.unwrap_or_default().to_owned(),
+            scopes: vec![Scope::Send.word()],
             networks: known.networks.iter().map(ToString::to_string).collect(),
             expires_at: None,
             created_at: None,
@@ -76,6 +79,9 @@ impl KeyView {
         let mut parts = vec![format!("{}/{}, {}", self.tenant, self.stream, self.state)];
         if !self.why.is_empty() {
             parts.push(format!("({})", Clean(&self.why)));
+        }
+        if self.scopes != [Scope::Send.word()] {
+            parts.push(format!("to {}", self.scopes.join(" and ")));
         }
         if !self.networks.is_empty() {
             parts.push(format!("from {}", self.networks.join(" ")));
@@ -148,6 +154,7 @@ async fn add(desk: &Desk, wanted: &KeyAddArguments) -> anyhow::Result<()> {
     let new = NewCredential {
         tenant: tenant.clone(),
         stream: stream.clone(),
+        scopes: if wanted.scope.is_empty() { vec![Scope::Send] } else { wanted.scope.clone() },
         networks: wanted.network.clone(),
         expires_at: wanted.expires.map(|time| SystemClock.now().after(time)),
         note: wanted.note.clone(),
