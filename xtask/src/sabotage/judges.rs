@@ -216,8 +216,8 @@ pub const ALL: &[Mutation] = &[
     Mutation {
         name: "records: a key that was revoked still opens",
         file: "crates/records/src/book/credentials.rs",
-        find: "here && self.state != CredentialState::Revoked && ",
-        replace: "here && ",
+        find: "&& self.state != CredentialState::Revoked && ",
+        replace: "&& ",
         test: &["-p", "postrider-records", "--test", "registry"],
         check: "suite::on_sqlite::credentials_are_shown_once",
         says: "",
