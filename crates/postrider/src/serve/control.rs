@@ -8,9 +8,10 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use postrider_flow::{Relay, SubmitTrouble};
 use postrider_http::{Intake, IntakeTrouble, LocalMail};
-use postrider_model::doors::{Insight, Principal, Receipt, SiteView, SpoolDesk, SpoolTrouble, Waiting};
+use postrider_model::doors::{Allowances, Insight, Principal, Receipt, SiteView, SpoolDesk, SpoolTrouble, Waiting};
 use postrider_model::{BoxFuture, CredentialName, MessageId};
-use postrider_records::{SqlRegistry, StreamRecord};
+use postrider_records::db::DatabaseTrouble;
+use postrider_records::{SqlRegistry, StreamRecord, TenantState};
 use tokio::net::UnixListener;
 
 use crate::config::Tenant;
@@ -33,9 +34,17 @@ impl RelayIntake {
     async fn principal(&self, mail: &LocalMail) -> Result<Principal, IntakeTrouble> {
         let of_file = principal(&self.tenants.load(), mail);
         let (Err(_), Some(tenant)) = (&of_file, &mail.tenant) else { return of_file };
-        let silent = |trouble: String| IntakeTrouble::NotNow(format!("the registry does not answer: {trouble}"));
-        let Some(bound) = self.records.bound(tenant).await.map_err(|trouble| silent(trouble.to_string()))? else { return of_file };
-        let streams = self.records.book().streams(tenant).await.map_err(|trouble| silent(trouble.to_string()))?;
+        let silent = |trouble: DatabaseTrouble| IntakeTrouble::NotNow(format!("the registry does not answer: {trouble}"));
+        let book = self.records.book();
+        let Some(known) = book.tenant(tenant).await.map_err(silent)? else { return of_file };
+        if known.state == TenantState::Suspended {
+            return Err(IntakeTrouble::Refused(format!(
+                "the tenant {tenant} is suspended: postrider tenant activate {tenant} lets it send again"
+            )));
+        }
+        let streams = book.streams(tenant).await.map_err(silent)?;
+        // What holds for the tenant holds whichever way its mail comes; there is no credential here.
+        let of_tenant = book.allowances(tenant).await.map_err(silent)?.into_iter().find(|(holder, _)| holder.is_none());
         let named = streams.into_iter().find(|one| mail.stream.as_ref().is_none_or(|name| one.name == *name));
         let Some(StreamRecord { name, stream }) = named else {
             return Err(IntakeTrouble::Refused("the tenant has no such stream".to_owned()));
@@ -45,9 +54,9 @@ impl RelayIntake {
             stream: name,
             credential: of_user(mail),
             priority: stream.priority,
-            own_domains_only: bound,
+            own_domains_only: known.own_domains_only,
             give_up_after: stream.give_up_after,
-            allowances: None,
+            allowances: of_tenant.map(|(_, tenant)| Arc::new(Allowances { tenant, ..Allowances::default() })),
         })
     }
 }

@@ -103,3 +103,24 @@ fn a_credential_of_the_file_is_braked_and_released_too() {
     let (refused, _) = relay.folder.complained(&["key", "release", &user]);
     assert!(refused.contains("is not braked"), "{refused}");
 }
+
+#[test]
+fn what_is_handed_over_here_counts_for_its_tenant_too() {
+    let hop = Hop::open(|_| None);
+    let (relay, ..) = set_up(&hop);
+    let file = relay.folder.0.join("mail.eml");
+    std::fs::write(&file, "From: a@b.example\nSubject: x\n\nhello\n").unwrap();
+    let send = ["send", "--tenant", "shop", "--from", "a@b.example", "--to", "c@[127.0.0.1]", "--file", file.to_str().unwrap()];
+    relay.folder.said(&["limit", "set", "--tenant", "shop", "--messages-per-hour", "1", "--beyond", "refuse"]);
+    relay.folder.said(&send);
+    assert!(hop.take().contains("hello"));
+    let (refused, _) = relay.folder.complained(&send);
+    assert!(refused.contains("the limit of 1 messages an hour is reached"), "{refused}");
+    relay.folder.said(&["limit", "clear", "--tenant", "shop"]);
+    relay.folder.said(&["tenant", "suspend", "shop"]);
+    let (refused, _) = relay.folder.complained(&send);
+    assert!(refused.contains("the tenant shop is suspended: postrider tenant activate shop"), "{refused}");
+    relay.folder.said(&["tenant", "activate", "shop"]);
+    relay.folder.said(&send);
+    assert!(hop.take().contains("hello"));
+}
